@@ -1,0 +1,33 @@
+"""XMC-GAN: text-to-image generation with cross-modal contrastive losses (Zhang et al., CVPR 2021)."""
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from xmcgan.config import RECIPES, Config
+    from xmcgan.model.discriminator import Discriminator
+    from xmcgan.model.generator import Generator
+    from xmcgan.pipeline import Pipeline, attention_overlay
+    from xmcgan.text import TextEncoder
+
+HOMES = {
+    "RECIPES": "xmcgan.config",
+    "Config": "xmcgan.config",
+    "Discriminator": "xmcgan.model.discriminator",
+    "Generator": "xmcgan.model.generator",
+    "Pipeline": "xmcgan.pipeline",
+    "TextEncoder": "xmcgan.text",
+    "attention_overlay": "xmcgan.pipeline",
+}
+
+__all__ = ["RECIPES", "Config", "Discriminator", "Generator", "Pipeline", "TextEncoder", "attention_overlay"]
+
+
+def __getattr__(name: str):
+    """The public names, each imported when it is first asked for: torch takes seconds, and `--help` needs none."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'xmcgan' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(HOMES[name]), name)

@@ -1,0 +1,144 @@
+"""The authors' weight names and layouts, to ours and back, at any image size and width.
+
+The release (google-research/xmcgan_image_generation) is written in Flax: modules are numbered in order of creation,
+kernels are HWIO or (in, out), and the generator's stem is reshaped channel-last. A weight file of it is seen here as
+arrays under slash-joined names, ``params/GenBlock_0/Conv_0/kernel``; state lives under ``batch_stats`` and
+``spectral_norm_stats``.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xmcgan.model.discriminator import Discriminator, key_of
+from xmcgan.model.generator import Generator
+
+# Ours on the left, as a pattern over whole dotted names; the release's on the right.
+GENERATOR_NAMES = (
+    (r"sentence_projection\.", "Dense_0/"),
+    (r"stem\.", "Dense_1/"),
+    (r"region_projection\.", "Conv_0/"),
+    (r"to_rgb\.", "Conv_1/"),
+    (r"global_blocks\.(\d+)\.norm1\.", r"GenBlock_\1/ConditionalBatchNorm_0/"),
+    (r"global_blocks\.(\d+)\.norm2\.", r"GenBlock_\1/ConditionalBatchNorm_1/"),
+    (r"global_blocks\.(\d+)\.", r"GenBlock_\1/"),
+    (r"attentional_blocks\.(\d+)\.norm1\.", r"GenSpatialBlock_\1/LocalConditionalBatchNorm_0/"),
+    (r"attentional_blocks\.(\d+)\.norm2\.", r"GenSpatialBlock_\1/LocalConditionalBatchNorm_1/"),
+    (r"attentional_blocks\.(\d+)\.", r"GenSpatialBlock_\1/"),
+    (r"norm\.(?=gamma|beta|norm)", "LocalConditionalBatchNorm_0/"),
+)
+GENERATOR_LAYERS = (
+    (r"/conv1\.", "/Conv_0/"),
+    (r"/conv2\.", "/Conv_1/"),
+    (r"/shortcut\.", "/Conv_2/"),
+    (r"(/ConditionalBatchNorm_\d)/gamma\.", r"\1/Dense_0/"),
+    (r"(/ConditionalBatchNorm_\d)/beta\.", r"\1/Dense_1/"),
+    (r"(LocalConditionalBatchNorm_\d)/gamma\.", r"\1/Conv_0/"),
+    (r"(LocalConditionalBatchNorm_\d)/beta\.", r"\1/Conv_1/"),
+    (r"/norm\.running_", "/BatchNorm_0/"),
+)
+DISCRIMINATOR_NAMES = (
+    (r"network\.region_projection\.", "SpectralConv_0/"),
+    (r"network\.unconditional\.", "SpectralDense_0/"),
+    (r"network\.sentence_projection\.", "SpectralDense_1/"),
+    (r"network\.stem\.", "DiscOptimizedBlock_0/"),
+    (r"network\.blocks\.(\d+)\.", r"DiscBlock_\1/"),
+)
+DISCRIMINATOR_LAYERS = (
+    (r"/conv1\.", "/SpectralConv_0/"),
+    (r"/conv2\.", "/SpectralConv_1/"),
+    (r"/shortcut\.", "/SpectralConv_2/"),
+)
+
+
+def to_release(network: Generator | Discriminator) -> dict[str, np.ndarray]:
+    """A network's parameters and state as the release names and lays them out.
+
+    Raises:
+        ValueError: if the network has an option the release has not (plain self-modulation, contrastive heads).
+    """
+    return {
+        release_name(network, name): to_release_layout(name, tensor.detach().cpu())
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def load_release(network: Generator | Discriminator, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copies the release's weights and state into a network of the same size and width, in place.
+
+    Raises:
+        ValueError: naming every array that is missing, left over or of another shape; the network is then untouched.
+    """
+    problems, converted, wanted = [], {}, set()
+    for name, tensor in network.state_dict().items():
+        theirs = release_name(network, name)
+        wanted.add(theirs)
+        if theirs not in arrays:
+            problems.append(f"{theirs} is missing")
+            continue
+        shape = to_release_layout(name, tensor.detach().cpu()).shape
+        if arrays[theirs].shape != shape:
+            problems.append(f"{theirs} has shape {arrays[theirs].shape}; this network needs {shape}")
+            continue
+        converted[name] = from_release_layout(name, arrays[theirs])
+    problems += [f"{name} is not a part of this network" for name in arrays if name not in wanted]
+    if problems:
+        raise ValueError("the release's weights do not fit this network: " + "; ".join(problems))
+    network.load_state_dict(converted)
+
+
+def release_name(network: nn.Module, name: str) -> str:
+    """The release's name of one entry of our state dict, with its collection in front."""
+    if isinstance(network, Discriminator):
+        collection, kind = "params", {"weight": "kernel", "bias": "bias"}
+        if name.startswith("spectral_norms."):
+            layers = {key_of(f"{path}.weight"): path for path, _ in network.network.named_modules()}
+            name = f"network.{layers[name.split('.')[1]]}.u"
+            collection, kind = "spectral_norm_stats", {"u": "u0"}
+        tables = (DISCRIMINATOR_NAMES, DISCRIMINATOR_LAYERS)
+    else:
+        if network.region_projection is None:
+            raise ValueError("a generator with plain self-modulation has no counterpart in the release")
+        state = name.endswith(("running_mean", "running_var"))
+        collection = "batch_stats" if state else "params"
+        kind = {"mean": "mean", "var": "var"} if state else {"weight": "kernel", "bias": "bias"}
+        tables = (GENERATOR_NAMES, GENERATOR_LAYERS)
+    theirs = name
+    for pattern, replacement in tables[0]:
+        theirs, found = re.subn(f"^{pattern}", replacement, theirs)
+        if found:
+            break
+    else:
+        raise ValueError(f"{name} has no counterpart in the release")
+    for pattern, replacement in tables[1]:
+        theirs = re.sub(pattern, replacement, theirs)
+    path, _, last = theirs.rpartition("/")
+    if "." in last or last not in kind:
+        raise ValueError(f"{name} has no counterpart in the release")
+    return f"{collection}/{path}/{kind[last]}"
+
+
+def to_release_layout(name: str, tensor: Tensor) -> np.ndarray:
+    """OIHW to HWIO, (out, in) to (in, out), the power iteration's u to a row; the stem channel-last."""
+    if name.endswith(".u"):
+        tensor = tensor[None]
+    elif name.startswith("stem."):
+        tensor = tensor.unflatten(0, (-1, 4, 4)).permute(1, 2, 0, *range(3, tensor.dim() + 2)).flatten(0, 2)
+    if name.endswith(".weight"):
+        tensor = tensor.permute(2, 3, 1, 0) if tensor.dim() == 4 else tensor.T
+    return tensor.contiguous().numpy()
+
+
+def from_release_layout(name: str, array: np.ndarray) -> Tensor:
+    """The inverse of ``to_release_layout``."""
+    tensor = torch.from_numpy(np.array(array))
+    if name.endswith(".u"):
+        return tensor[0]
+    if name.endswith(".weight"):
+        tensor = tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.T
+    if name.startswith("stem."):
+        tensor = tensor.unflatten(0, (4, 4, -1)).permute(2, 0, 1, *range(3, tensor.dim() + 2)).flatten(0, 2)
+    return tensor.contiguous()

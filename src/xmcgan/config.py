@@ -1,0 +1,300 @@
+"""The whole configuration of a run as frozen dataclasses, and the named recipes.
+
+A recipe is a Config; a variant of it is ``dataclasses.replace``. Every field can be set on the command line under its
+dotted name, ``--training.batch_size 64``. Checks that need one section only are made by the part they configure; here
+are those between sections.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """What is read of the data folder, and how an image becomes a square.
+
+    Args:
+        layout: ``coco`` (captions) or ``localized-narratives``, each as its owners publish it.
+        split: folder of the images trained on.
+        validation_split: folder whose captions the sample grid shows.
+        fit: ``squash`` images to a square (paper) or ``crop`` their middle.
+        flip: mirror every second image (paper; not where captions tell left from right).
+        workers: processes that read images; 0 reads in the training process.
+    """
+
+    layout: Literal["coco", "localized-narratives"] = "coco"
+    split: str = "train2014"
+    validation_split: str = "val2014"
+    fit: Literal["squash", "crop"] = "squash"
+    flip: bool = True
+    workers: int = 4
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The frozen text encoder.
+
+    Args:
+        encoder: ``minilm`` (embedded), a hub name, or a local folder of transformers.
+        max_length: words kept of a caption, [CLS] and [SEP] included (paper: 17 on COCO, 64 on narratives).
+        cache_mb: megabytes of memory for embeddings of captions seen before.
+    """
+
+    encoder: str = "google-bert/bert-base-uncased"
+    max_length: int = 17
+    cache_mb: int = 1024
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator (the paper's "attentional self-modulation generator").
+
+    Args:
+        width: base width; 96 in the paper's best model, 64 in its ablations.
+        noise_dim: dimensions of z.
+        stem: where the first layer starts: ``condition`` (paper) or ``noise`` (release).
+        modulation: ``attentional`` or ``plain`` self-modulation (paper, Table 5).
+        rho_0: sharpness of the attention over words.
+    """
+
+    width: int = 96
+    noise_dim: int = 128
+    stem: Literal["condition", "noise"] = "condition"
+    modulation: Literal["attentional", "plain"] = "attentional"
+    rho_0: float = 15.0
+
+    def __post_init__(self):
+        for name in ("width", "noise_dim"):
+            check(getattr(self, name) >= 1, f"generator.{name} is {getattr(self, name)}; it should be at least 1")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator (the paper's "contrastive discriminator").
+
+    Args:
+        width: base width.
+        head_layers: extra layers of the contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
+    """
+
+    width: int = 96
+    head_layers: Literal[0, 1, 2] = 0
+
+    def __post_init__(self):
+        check(self.width >= 1, f"discriminator.width is {self.width}; it should be at least 1")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The weight (lambda) of each contrastive loss, 0 to leave it out, and the temperatures.
+
+    Args:
+        sentence: image-sentence.
+        word: region-word.
+        image_discriminator: image-image with the discriminator's features.
+        image_encoder: image-image with a frozen encoder's features.
+        encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (release).
+        encoder_weights: local file of torchvision's weights; without one torchvision downloads them.
+        temperature: tau of the sentence and image scores.
+        word_temperature: tau of the region-word scores.
+        rho_1: sharpness of a word's attention over regions.
+        rho_2: how near the score of image and sentence is to its best word's.
+    """
+
+    sentence: float = 1.0
+    word: float = 1.0
+    image_discriminator: float = 1.0
+    image_encoder: float = 1.0
+    encoder: Literal["vgg19", "resnet50"] = "vgg19"
+    encoder_weights: str | None = None
+    temperature: float = 0.1
+    word_temperature: float = 0.02
+    rho_1: float = 5.0
+    rho_2: float = 5.0
+
+    def __post_init__(self):
+        for name in ("temperature", "word_temperature", "rho_2"):  # what scores are divided by
+            value = getattr(self, name)
+            check(0 < value < float("inf"), f"losses.{name} is {value}; it should be a positive number")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Algorithm 1 and what is written while it runs.
+
+    Args:
+        steps: generator steps of the whole run.
+        batch_size: examples a step; each discriminator step has fresh ones.
+        discriminator_steps: n_D, discriminator steps a generator step.
+        discriminator_lr: learning rate of the discriminator.
+        generator_lr: learning rate of the generator.
+        beta1: Adam's first decay.
+        beta2: Adam's second decay.
+        ema_decay: decay of the averaged generator.
+        ema_warmup: a lower decay at first, for short runs.
+        precision: ``float32``, or ``bfloat16`` for the networks' layers; losses and parameters stay float32.
+        device: ``cpu``, ``cuda`` (or ``cuda:1``, ...), or ``auto``: CUDA where there is one.
+        seed: of weights, data order, captions and noise.
+        log_every: steps between two lines of the log.
+        sample_every: steps between two grids of samples.
+        checkpoint_every: steps between two checkpoints.
+        keep_checkpoints: newest checkpoints kept; 0 keeps all.
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 256
+    discriminator_steps: int = 2
+    discriminator_lr: float = 4e-4
+    generator_lr: float = 1e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    ema_decay: float = 0.999
+    ema_warmup: bool = False
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    device: str = "auto"
+    seed: int = 0
+    log_every: int = 50
+    sample_every: int = 1000
+    checkpoint_every: int = 2000
+    keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        for name in ("steps", "discriminator_steps", "log_every", "sample_every", "checkpoint_every"):
+            check(getattr(self, name) >= 1, f"training.{name} is {getattr(self, name)}; it should be at least 1")
+        for name in ("discriminator_lr", "generator_lr"):
+            value = getattr(self, name)
+            check(0 < value < float("inf"), f"training.{name} is {value}; it should be a positive number")
+        for name in ("beta1", "beta2", "ema_decay"):
+            value = getattr(self, name)
+            check(0 <= value < 1, f"training.{name} is {value}; it should be at least 0 and less than 1")
+        check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
+        check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run.
+
+    Args:
+        image_size: side of the images in pixels: 64, 128 or 256.
+        data: the data folder.
+    """
+
+    image_size: Literal[64, 128, 256] = 256
+    data: str = "data/coco14"
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self):
+        losses, contrastive = self.losses, ("sentence", "word", "image_discriminator", "image_encoder")
+        if any(getattr(losses, name) for name in contrastive):
+            check(
+                self.training.batch_size >= 2,
+                f"training.batch_size is {self.training.batch_size}, but a contrastive loss tells an example from the "
+                "others of its batch: it should be at least 2, or every weight under losses 0",
+            )
+        check(self.training.batch_size >= 1, f"training.batch_size is {self.training.batch_size}; at least 1")
+        check(
+            losses.encoder_weights is None or losses.image_encoder > 0,
+            "losses.encoder_weights names a file, but losses.image_encoder is 0: the encoder would not be used",
+        )
+        check(
+            losses.encoder == "vgg19" or losses.image_encoder > 0,
+            f"losses.encoder is {losses.encoder}, but losses.image_encoder is 0: the encoder would not be used",
+        )
+        check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
+
+
+def check(condition: bool, message: str) -> None:
+    """Raises a ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as nested plain values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any], kind: Any = Config) -> Any:
+    """A configuration from nested plain values, as ``to_dict`` gives them.
+
+    Raises:
+        ValueError: on a field that does not exist, with the nearest one that does.
+    """
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    arguments = {}
+    for name, value in values.items():
+        check(name in fields, f"unknown setting {name!r}{suggestion(name, fields)}")
+        # A section is a field whose default is made by its class.
+        arguments[name] = from_dict(value, fields[name].default_factory) if isinstance(value, dict) else value
+    return kind(**arguments)
+
+
+def suggestion(name: str, accepted: Any) -> str:
+    """A hint at the nearest accepted name."""
+    close = difflib.get_close_matches(name, list(accepted), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(accepted)}"
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The dotted names of the fields in which two configurations differ, with both values."""
+    first, second = flatten(to_dict(one)), flatten(to_dict(other))
+    return {name: (first[name], second[name]) for name in first if first[name] != second[name]}
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+COCO14_256 = Config(
+    # 1000 epochs of 82,783 images, of which a step reads two batches of 256.
+    training=TrainingConfig(steps=161_686)
+)
+SCENES_64 = Config(
+    image_size=64,
+    data="data/scenes-64",
+    # A mirrored scene would make "left of" false.
+    dataset=DatasetConfig(flip=False, workers=0),
+    text=TextConfig(encoder="minilm", cache_mb=512),
+    generator=GeneratorConfig(width=8, noise_dim=64),
+    discriminator=DiscriminatorConfig(width=16),
+    losses=LossConfig(image_encoder=0.0),
+    # For minutes on a CPU: more and larger steps of fewer images than the paper's (docs/log.md).
+    training=TrainingConfig(
+        steps=1200,
+        batch_size=16,
+        discriminator_steps=1,
+        discriminator_lr=1.2e-3,
+        generator_lr=6e-4,
+        ema_decay=0.99,
+        ema_warmup=True,
+        precision="float32",
+        log_every=25,
+        sample_every=100,
+        checkpoint_every=200,
+    ),
+)
+RECIPES: dict[str, Config] = {
+    "coco14-256": COCO14_256,
+    "coco14-128": replace(COCO14_256, image_size=128),
+    "ln-coco-256": replace(
+        COCO14_256,
+        data="data/ln-coco",
+        dataset=DatasetConfig(layout="localized-narratives", split="train2017", validation_split="val2017"),
+        text=TextConfig(max_length=64),
+    ),
+    "scenes-64": SCENES_64,
+    "scenes-128": replace(SCENES_64, image_size=128, data="data/scenes-128"),
+    "scenes-256": replace(SCENES_64, image_size=256, data="data/scenes-256"),
+}

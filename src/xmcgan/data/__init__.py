@@ -1,0 +1,1 @@
+"""Captioned images: reading the official layouts, and the embedded Scenes (which need no torch)."""

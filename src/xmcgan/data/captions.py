@@ -1,0 +1,179 @@
+"""Captioned images: one record, one example of the endless training stream, one batch.
+
+Everything random about the n-th example of a training run (which image, which caption, whether it is flipped, its
+noise) is a function of the run's seed and of n alone. So a run goes on after an interruption exactly where it stood,
+and neither the number of workers nor the size of a batch changes what is seen.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Fit = Literal["squash", "crop"]
+
+# Separate streams of random numbers for the uses of one example, so that a new use leaves the others as they were.
+ORDER, CAPTION, FLIP, NOISE = range(4)
+
+
+class Record(NamedTuple):
+    """An image on disk and what was said of it."""
+
+    image: Path
+    captions: tuple[str, ...]
+    id: str
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """An image file to a square of pixels.
+
+    Args:
+        size: side in pixels.
+        fit: ``squash`` to a square (the paper), or ``crop`` the middle square.
+    """
+
+    size: int
+    fit: Fit = "squash"
+
+    def __post_init__(self):
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"dataset.fit is {self.fit!r}; it can be {', '.join(get_args(Fit))}")
+
+    def __call__(self, path: Path) -> Tensor:
+        """Pixels of an image as uint8 (3, size, size), resized with antialiasing.
+
+        Raises:
+            ValueError: naming the file, if it is not an image that can be read whole.
+        """
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        side, (width, height) = min(image.size), image.size
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side) if self.fit == "crop" else (0, 0, width, height)
+        if (width, height) != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+class Example(NamedTuple):
+    """One example of the stream: uint8 pixels (3, H, W), a caption, and its number n."""
+
+    pixels: Tensor
+    caption: str
+    number: int
+
+
+class ExampleBatch(NamedTuple):
+    """B examples: uint8 pixels (B, 3, H, W), captions, and their numbers."""
+
+    pixels: Tensor
+    captions: list[str]
+    numbers: list[int]
+
+
+class ExampleStream(Dataset):
+    """The training examples of a run, without end: epoch after epoch, each a new order of the records.
+
+    Args:
+        records: at least one.
+        transform: how an image becomes pixels.
+        seed: of the run.
+        flip: mirrors every second image. Off where captions tell left from right.
+    """
+
+    def __init__(self, records: Sequence[Record], transform: ImageTransform, *, seed: int, flip: bool):
+        if not records:
+            raise ValueError("the data set has no records")
+        self.records, self.transform, self.seed, self.flip = records, transform, seed, flip
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> Example:
+        number = index
+        epoch, position = divmod(number, len(self.records))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, random(self.seed, ORDER, epoch).permutation(len(self.records))
+        record = self.records[self._order[position]]
+        caption = record.captions[random(self.seed, CAPTION, number).integers(len(record.captions))]
+        pixels = self.transform(record.image)
+        if self.flip and random(self.seed, FLIP, number).integers(2):
+            pixels = pixels.flip(2)
+        return Example(pixels, caption, number)
+
+
+def random(seed: int, use: int, number: int) -> np.random.Generator:
+    """The random numbers of one use of one example."""
+    return np.random.default_rng([seed, use, number])
+
+
+def noise(seed: int, numbers: Sequence[int], dim: int) -> Tensor:
+    """z ~ N(0, I) of the examples with these numbers: noise_BZ, float32."""
+    rows = [random(seed, NOISE, number).standard_normal(dim, dtype=np.float32) for number in numbers]
+    return torch.from_numpy(np.stack(rows))
+
+
+class ConsecutiveBatches(Sampler[list[int]]):
+    """The numbers start, start + 1, ... in lists of batch_size, without end."""
+
+    def __init__(self, start: int, batch_size: int):
+        self.start, self.batch_size = start, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        number = self.start
+        while True:
+            yield list(range(number, number + self.batch_size))
+            number += self.batch_size
+
+
+def load_batches(
+    stream: ExampleStream, *, start: int, batch_size: int, workers: int, pin_memory: bool = False
+) -> Iterator[ExampleBatch]:
+    """The stream from its example ``start`` on, in batches, decoded by ``workers`` processes (0: by this one).
+
+    Raises:
+        ValueError: naming the file, if an image cannot be read.
+    """
+    loader = DataLoader(
+        stream,
+        batch_sampler=ConsecutiveBatches(start, batch_size),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals,
+    )
+    try:
+        yield from loader
+    except ValueError as error:
+        # A worker's error arrives as its whole traceback; the last line is what it said.
+        raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+
+
+def leave_signals(_worker: int) -> None:
+    """Ctrl-C, and a scheduler's SIGTERM, reach every process; it is the training process that stops its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def collate(examples: list[Example]) -> ExampleBatch:
+    """Examples to a batch; the pixels stay bytes until they are on the device."""
+    return ExampleBatch(
+        torch.stack([example.pixels for example in examples]),
+        [example.caption for example in examples],
+        [example.number for example in examples],
+    )
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """uint8 pixels to float32 images in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)

@@ -1,0 +1,191 @@
+"""The frozen image encoders of the image-image loss: VGG-19 (paper), or ResNet-50's logits (release).
+
+Weights are torchvision's ImageNet weights: downloaded by torchvision on first use, or read from a local file.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import vgg
+
+ImageEncoderName = Literal["vgg19", "resnet50"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RELEASE_RESOLUTION = 224
+
+
+class VGG19Features(nn.Module):
+    """images_B3HW in [-1, 1] -> the 512 channels of VGG-19's last pooled map, averaged over space (B, 512).
+
+    The paper says "VGG-19" and not which layer; this is the last convolutional stage, which takes any image size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = vgg.make_layers(vgg.cfgs["E"])
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return self.features(imagenet_normalise((images_B3HW + 1) / 2)).mean((2, 3))
+
+
+def imagenet_normalise(images_in_01: Tensor) -> Tensor:
+    """Images as torchvision's weights were trained on them: each channel less its mean, over its deviation."""
+    mean, std = images_in_01.new_tensor(IMAGENET_MEAN), images_in_01.new_tensor(IMAGENET_STD)
+    return (images_in_01 - mean[:, None, None]) / std[:, None, None]
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow and Flax do: an odd pixel goes to the bottom and right."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(same_pad(input, self.kernel_size[0], self.stride[0]), self.weight, self.bias, self.stride)
+
+
+def same_pad(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """Pads so that the output has ceil(size / stride) pixels."""
+    pads = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads, value=value)
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 (strided), 1 x 1 with batch norm; names as torchvision's."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, *, project: bool, same: bool):
+        super().__init__()
+        conv = SameConv2d if same else nn.Conv2d
+        self.conv1, self.bn1 = nn.Conv2d(in_channels, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = nn.Conv2d(channels, 4 * channels, 1, bias=False), nn.BatchNorm2d(4 * channels)
+        self.downsample: nn.Module | None = None
+        if project:
+            projection = nn.Conv2d(in_channels, 4 * channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(4 * channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNetLogits(nn.Module):
+    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet, as the release uses them.
+
+    The image is resized to 224 pixels, and its channels are those that the weights were trained on.
+
+    Args:
+        as_released: the release's own ResNet, which sees images in [0, 1], pads as Flax does and has no ReLU before
+            its max-pool; torchvision's weights want ImageNet's mean and deviation, symmetric padding and the ReLU.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        stages: tuple[int, ...] = (3, 4, 6, 3),
+        classes: int = 1000,
+        as_released: bool = False,
+    ):
+        super().__init__()
+        self.as_released = as_released
+        self.conv1 = (SameConv2d if as_released else nn.Conv2d)(3, width, 7, 2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        in_channels = width
+        for number, blocks in enumerate(stages):
+            channels = width * 2**number
+            stage = nn.Sequential()
+            for position in range(blocks):
+                stride = 2 if number > 0 and position == 0 else 1
+                stage.append(Bottleneck(in_channels, channels, stride, project=position == 0, same=as_released))
+                in_channels = 4 * channels
+            self.add_module(f"layer{number + 1}", stage)
+        self.stages = len(stages)
+        self.fc = nn.Linear(in_channels, classes)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        images_in_01 = (images_B3HW + 1) / 2
+        images = images_in_01 if self.as_released else imagenet_normalise(images_in_01)
+        return self.fc(self.last_map(images).mean((2, 3)))
+
+    def last_map(self, images_B3HW: Tensor) -> Tensor:
+        """The last convolutional map (B, C, 7, 7)."""
+        x = self.bn1(self.conv1(resize_bilinear(images_B3HW, RELEASE_RESOLUTION)))
+        x = (
+            F.max_pool2d(same_pad(x, 3, 2, value=-torch.inf), 3, 2)
+            if self.as_released
+            else F.max_pool2d(F.relu(x), 3, 2, padding=1)
+        )
+        for number in range(self.stages):
+            x = self.get_submodule(f"layer{number + 1}")(x)
+        return x
+
+
+def resize_bilinear(images: Tensor, size: int) -> Tensor:
+    """Half-pixel bilinear resize to a square, antialiased when it shrinks."""
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def frozen_image_encoder(name: ImageEncoderName, weights: Path | None = None) -> nn.Module:
+    """A pretrained encoder in evaluation mode, without gradients for its parameters.
+
+    Args:
+        name: ``vgg19`` or ``resnet50``.
+        weights: torchvision's state dict as a local file (.pth or .safetensors); None lets torchvision download it.
+
+    Raises:
+        ValueError: on an unknown name or a file that is not that network's state dict.
+        FileNotFoundError: where the file does not exist.
+    """
+    if name not in get_args(ImageEncoderName):
+        raise ValueError(f"image encoder {name!r} is unknown; it can be {', '.join(get_args(ImageEncoderName))}")
+    encoder = VGG19Features() if name == "vgg19" else ResNetLogits()
+    if weights is None:
+        published = (
+            torchvision.models.VGG19_Weights.IMAGENET1K_V1
+            if name == "vgg19"
+            else torchvision.models.ResNet50_Weights.IMAGENET1K_V1
+        )
+        state = published.get_state_dict(progress=True, check_hash=True)
+    else:
+        state = read_state_dict(Path(weights))
+    state = {key: value for key, value in state.items() if name != "vgg19" or key.startswith("features.")}
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} is not torchvision's state dict of {name}: {error}") from None
+    return encoder.eval().requires_grad_(False)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or .pth file; a .pth is read without running any code in it.
+
+    Raises:
+        ValueError: if the file is something else than tensors under names.
+        FileNotFoundError: if there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no image encoder weights at {path}; give torchvision's .pth file of the network")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a state dict: a file of tensors under names, and no code"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} is not a state dict: it holds something else than tensors under names")
+    return state

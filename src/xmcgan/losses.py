@@ -1,0 +1,262 @@
+"""The paper's losses, on tensors alone, and the two sums of Algorithm 1.
+
+Every contrastive loss is the cross entropy of an N x N score matrix whose diagonal holds the true pairs, in both
+directions, summed: as the release does, where the paper's formulas write one direction (docs/parity.md).
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from xmcgan.precision import float32_or_wider, unit_rows
+from xmcgan.types import DiscriminatorOutput, TextEmbedding
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of the paper; a weight of 0 leaves its term out altogether."""
+
+    sentence: float = 1.0
+    word: float = 1.0
+    image_discriminator: float = 1.0
+    image_encoder: float = 1.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"losses.{name} is {value}; a weight is 0 (off) or a positive number")
+
+
+class Contrast(NamedTuple):
+    """A contrastive loss, and two statistics that say how well the pairs are told apart."""
+
+    loss: Tensor
+    accuracy: Tensor  # share of rows and columns whose largest score is the true pair's
+    entropy: Tensor  # of the softmax over the others, in nats, mean of both directions
+
+
+def hinge_discriminator(real_logits_B: Tensor, fake_logits_B: Tensor) -> Tensor:
+    """L_D = E relu(1 - D(x, s)) + E relu(1 + D(G(z, s), s))."""
+    return F.relu(1 - real_logits_B).mean() + F.relu(1 + fake_logits_B).mean()
+
+
+def hinge_generator(fake_logits_B: Tensor) -> Tensor:
+    """L_G = -E D(G(z, s), s)."""
+    return -fake_logits_B.mean()
+
+
+def cross_entropy_both_ways(scores_BB: Tensor) -> Contrast:
+    """Cross entropy of a score matrix against its diagonal, over rows plus over columns.
+
+    Raises:
+        ValueError: with fewer than two pairs there is nothing to tell apart.
+    """
+    if len(scores_BB) < 2:
+        raise ValueError("a contrastive loss needs a batch of at least 2: the other examples are its negatives")
+    target_B = torch.arange(len(scores_BB), device=scores_BB.device)
+    loss, accuracy, entropy = 0, 0, 0
+    for scores in (scores_BB, scores_BB.T):
+        log_probability = F.log_softmax(scores, dim=1)
+        loss = loss + F.nll_loss(log_probability, target_B)
+        with torch.no_grad():
+            accuracy = accuracy + (scores.argmax(1) == target_B).to(scores.dtype).mean() / 2
+            entropy = entropy - (log_probability.exp() * log_probability).sum(1).mean() / 2
+    return Contrast(loss, accuracy, entropy)  # type: ignore[arg-type]
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity of every row of a with every row of b: (N, F), (M, F) -> (N, M)."""
+    return unit_rows(a) @ unit_rows(b).T
+
+
+def nt_xent(a_BF: Tensor, b_BF: Tensor, temperature: float = 0.1) -> Contrast:
+    """Normalised temperature-scaled cross entropy: the image-sentence and image-image losses.
+
+    S(a_i, b_j) = cos(a_i, b_j) / temperature.
+    """
+    return cross_entropy_both_ways(cosine(a_BF, b_BF) / temperature)
+
+
+def region_word_scores(
+    regions_BRD: Tensor,
+    words_BTD: Tensor,
+    mask_BT: Tensor,
+    *,
+    rho_1: float = 5.0,
+    rho_2: float = 5.0,
+    temperature: float = 1 / 50,
+    chunk: int | None = None,
+) -> Tensor:
+    """S_word of every image (row) with every sentence (column), through word-region attention.
+
+    For word i and region j, alpha_ij = softmax_j(rho_1 cos(w_i, r_j)); the region-context vector c_i = sum_j
+    alpha_ij r_j; S_word = log(sum_i exp(rho_2 cos(w_i, c_i))) / (rho_2 temperature) over the real words i.
+
+    Args:
+        chunk: words taken at a time; None suits the device. The result does not depend on it.
+
+    Returns:
+        scores_BB; padded words have no influence, and no gradient.
+    """
+    with torch.autocast(regions_BRD.device.type, enabled=False):
+        regions_BRD, words_ND = unit_rows(regions_BRD), unit_rows(words_BTD[mask_BT])
+        if chunk is None:
+            elements = 2**20 if regions_BRD.device.type == "cpu" else 2**25  # a chunk stays in a CPU's cache
+            chunk = max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
+        cosine_NB = WordContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
+        word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
+        word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
+        return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
+
+
+KEPT_ELEMENTS = 2**22
+"""Of a tensor over all words and regions (16 MB in float32): up to here three are kept, not computed twice."""
+
+
+class WordContextCosine(torch.autograd.Function):
+    """cos(w_n, c_nb) of N unit words and their region-context vectors in B images of R unit regions: (N, B).
+
+    The context vectors are never formed (docs/design.md, identity 4). With s = cos(w, r_j) over the regions, alpha =
+    softmax(rho_1 s) and the regions' Gram matrix G, <w, c> = alpha . s =: d and |c|^2 = alpha G alpha =: q, so that
+    cos(w, c) = d / sqrt(q). As that is unchanged when alpha is scaled, the softmax's own Jacobian loses its mean
+    term, and the gradient is short:
+
+        d cos / d s = alpha (1 + rho_1 (s - d/q G alpha)) / sqrt(q)
+        d cos / d G = -d / (2 q sqrt(q)) alpha alpha^T
+
+    Words are taken a chunk at a time. Unless the tensors of all chunks are small they are computed again in the
+    backward pass, so that memory is that of one chunk.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, words_ND: Tensor, regions_BRD: Tensor, rho_1: float, chunk: int) -> Tensor:
+        gram_BRR = regions_BRD @ regions_BRD.mT
+        elements = len(words_ND) * len(regions_BRD) * regions_BRD.shape[1]
+        kept = [] if elements <= KEPT_ELEMENTS else None
+        d, q = [], []
+        for words in words_ND.split(chunk):
+            similarity, alpha, attended = attend(words, regions_BRD, gram_BRR, rho_1)
+            d.append((similarity * alpha).sum(-1))
+            q.append((attended * alpha).sum(-1))
+            if kept is not None:
+                kept.append((similarity, alpha, attended))
+        d_NB, q_NB = torch.cat(d), torch.cat(q)
+        ctx.save_for_backward(words_ND, regions_BRD, gram_BRR, d_NB, q_NB)
+        ctx.rho_1, ctx.chunk, ctx.kept = rho_1, chunk, kept
+        return d_NB * q_NB.rsqrt()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        (gradient_NB,) = grad_outputs
+        words_ND, regions_BRD, gram_BRR, d_NB, q_NB = ctx.saved_tensors
+        scale_NB = gradient_NB * q_NB.rsqrt()
+        flat_regions = regions_BRD.flatten(0, 1)
+        to_words, to_regions, to_gram = [], torch.zeros_like(flat_regions), torch.zeros_like(gram_BRR)
+        for number, words in enumerate(words_ND.split(ctx.chunk)):
+            similarity, alpha, attended = (
+                ctx.kept[number] if ctx.kept is not None else attend(words, regions_BRD, gram_BRR, ctx.rho_1)
+            )
+            rows = slice(number * ctx.chunk, number * ctx.chunk + len(words))
+            d, q, scale = (each[rows, :, None] for each in (d_NB, q_NB, scale_NB))
+            weighted = (alpha * (scale * d / (-2 * q))).transpose(0, 1)
+            to_gram.baddbmm_(weighted.mT, alpha.transpose(0, 1))
+            to_similarity = torch.addcmul(similarity, attended, d / q, value=-1)
+            to_similarity = to_similarity.mul_(ctx.rho_1).add_(1).mul_(alpha).mul_(scale).flatten(1)
+            to_regions.addmm_(to_similarity.T, words)
+            if ctx.needs_input_grad[0]:
+                to_words.append(to_similarity @ flat_regions)
+        to_regions = to_regions.view_as(regions_BRD) + 2 * (to_gram @ regions_BRD)
+        return torch.cat(to_words) if to_words else None, to_regions, None, None
+
+
+def attend(words_ND: Tensor, regions_BRD: Tensor, gram_BRR: Tensor, rho_1: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of some words over the regions of every image: similarity s, attention alpha, and G alpha, each (N, B, R)."""
+    similarity_NBR = (words_ND @ regions_BRD.flatten(0, 1).T).view(len(words_ND), *regions_BRD.shape[:2])
+    alpha_NBR = F.softmax(rho_1 * similarity_NBR, dim=-1)
+    attended_NBR = torch.empty_like(alpha_NBR)
+    torch.bmm(alpha_NBR.transpose(0, 1), gram_BRR, out=attended_NBR.transpose(0, 1))
+    return similarity_NBR, alpha_NBR, attended_NBR
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of one network's objective: unweighted losses, their weights, and the statistics beside them."""
+
+    losses: dict[str, Tensor]
+    weights: dict[str, float]
+    statistics: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum that is minimised."""
+        return torch.stack([self.weights[name] * loss for name, loss in self.losses.items()]).sum()
+
+
+def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, Contrast]]) -> Terms:
+    """One adversarial loss, weighted 1, and contrastive losses with their lambdas."""
+    return Terms(
+        losses=hinge | {name: contrast.loss for name, (_, contrast) in contrasts.items()},
+        weights=dict.fromkeys(hinge, 1.0) | {name: weight for name, (weight, _) in contrasts.items()},
+        statistics={f"{name}_accuracy": contrast.accuracy for name, (_, contrast) in contrasts.items()}
+        | {f"{name}_entropy": contrast.entropy for name, (_, contrast) in contrasts.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The two sums of Algorithm 1, with the temperatures of the release (tau, and the word score's rho_1, rho_2)."""
+
+    weights: LossWeights = LossWeights()
+    temperature: float = 0.1
+    word_temperature: float = 1 / 50
+    rho_1: float = 5.0
+    rho_2: float = 5.0
+
+    def discriminator(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, text: TextEmbedding) -> Terms:
+        """L_D + lambda_1 L_sent(real) + lambda_2 L_word(real): the contrastive heads learn from real images only."""
+        hinge = hinge_discriminator(float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B))
+        return terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
+
+    def generator(
+        self,
+        real: DiscriminatorOutput,
+        fake: DiscriminatorOutput,
+        text: TextEmbedding,
+        encoded: tuple[Tensor, Tensor] | None = None,
+    ) -> Terms:
+        """L_G + lambda_1 L_sent(fake) + lambda_2 L_word(fake) + lambda_3 L_img(real, fake), by D and by an encoder.
+
+        ``encoded`` is the frozen image encoder's features of the real and of the generated images.
+        """
+        contrasts = self.text_contrasts("fake", fake, text)
+        if self.weights.image_discriminator:
+            contrast = nt_xent(real.image_features_BF, fake.image_features_BF, self.temperature)
+            contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
+        if self.weights.image_encoder and encoded is not None:
+            contrasts["image_encoder"] = (self.weights.image_encoder, nt_xent(*encoded, self.temperature))
+        return terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
+
+    def text_contrasts(
+        self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
+    ) -> dict[str, tuple[float, Contrast]]:
+        """Image-sentence and region-word, each where its weight is not 0."""
+        contrasts = {}
+        if self.weights.sentence:
+            contrast = nt_xent(output.image_features_BF, output.sentence_features_BF, self.temperature)
+            contrasts[f"{whose}_sentence"] = (self.weights.sentence, contrast)
+        if self.weights.word:
+            scores_BB = region_word_scores(
+                output.region_features_BRD,
+                text.words_BTD,
+                text.mask_BT,
+                rho_1=self.rho_1,
+                rho_2=self.rho_2,
+                temperature=self.word_temperature,
+            )
+            contrasts[f"{whose}_word"] = (self.weights.word, cross_entropy_both_ways(scores_BB))
+        return contrasts

@@ -1,0 +1,1 @@
+"""The two networks, written as the paper describes them."""

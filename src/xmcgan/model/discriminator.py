@@ -1,0 +1,126 @@
+"""The contrastive discriminator: a critic and an image encoder in one network."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal
+from xmcgan.precision import float32_or_wider
+from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
+
+CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8, 8, 16, 16)}
+"""Widths of the blocks after the first, in units of the base width; all but the last halve the size."""
+
+
+class DiscriminatorNetwork(nn.Module):
+    """The layers, plain: spectral normalisation is the business of ``Discriminator``."""
+
+    def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
+        super().__init__()
+        multipliers = CHANNEL_MULTIPLIERS[image_size]
+        self.stem = OptimizedDownBlock(3, width)
+        self.blocks = nn.ModuleList()
+        channels, side = width, image_size // 2
+        for position, out_channels in enumerate(m * width for m in multipliers):
+            if side == REGION_GRID:
+                region_channels = channels
+            downsample = position < len(multipliers) - 1
+            self.blocks.append(DownBlock(channels, out_channels, downsample=downsample))
+            channels, side = out_channels, side // 2 if downsample else side
+        self.region_projection = nn.Conv2d(region_channels, text_dim, 1)
+        self.unconditional = nn.Linear(channels, 1)
+        self.sentence_projection = nn.Linear(text_dim, channels)
+        self.image_head = projection_head(channels, head_layers)
+        self.sentence_head = projection_head(channels, head_layers)
+        self.region_head = projection_head(text_dim, head_layers)
+        self.apply(glorot_normal)
+
+    def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
+        images_in_01 = (images_B3HW + 1) / 2  # what the release's weights expect
+        x = self.stem(images_in_01.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            if x.shape[-1] == REGION_GRID:
+                regions_BRD = self.region_projection(x).flatten(2).mT
+            x = block(x)
+        # From here on float32: what follows is small, and the losses are made of it.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.judge(float32_or_wider(F.relu(x)).sum((2, 3)), regions_BRD, text.sentence_BD)
+
+    def judge(self, h_BF: Tensor, regions_BRD: Tensor, sentence_BD: Tensor) -> DiscriminatorOutput:
+        """The logits, and the features of the contrastive losses."""
+        sentence_BF = self.sentence_projection(sentence_BD)
+        # The projection discriminator: how real, and how well the sentence's projection agrees with the image.
+        logits_B = self.unconditional(h_BF).squeeze(1) + (h_BF * sentence_BF).sum(1)
+        return DiscriminatorOutput(
+            logits_B,
+            self.image_head(h_BF),
+            self.sentence_head(sentence_BF),
+            self.region_head(float32_or_wider(regions_BRD)),
+        )
+
+
+def projection_head(features: int, layers: int) -> nn.Sequential:
+    """The extra layers before a contrastive loss: none is the paper's best (Figure 5)."""
+    return nn.Sequential(*(part for _ in range(layers) for part in (nn.ReLU(), nn.Linear(features, features))))
+
+
+class Discriminator(nn.Module):
+    """(images_B3HW in [-1, 1], text) -> logits and the features of the contrastive losses.
+
+    Every layer's weight is divided by its spectral norm, estimated with one power iteration a forward pass.
+
+    Args:
+        image_size: 64, 128 or 256 pixels.
+        width: base width, as the generator's.
+        text_dim: width of the word and sentence embeddings, and so of the region features.
+        head_layers: extra layers of the contrastive heads, 0 (the paper's best), 1 or 2 (paper, Figure 5).
+    """
+
+    def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int = 0):
+        super().__init__()
+        if image_size not in CHANNEL_MULTIPLIERS:
+            raise ValueError(f"image_size is {image_size}; it can be {', '.join(map(str, CHANNEL_MULTIPLIERS))}")
+        if head_layers not in (0, 1, 2):
+            raise ValueError(f"head_layers is {head_layers}; it can be 0, 1 or 2")
+        self.image_size = image_size
+        self.network = DiscriminatorNetwork(
+            image_size=image_size, width=width, text_dim=text_dim, head_layers=head_layers
+        )
+        self.spectral_norms = nn.ModuleDict(
+            {
+                key_of(name): SpectralNorm(weight.shape[0])
+                for name, weight in self.network.named_parameters()
+                if name.endswith(".weight")
+            }
+        )
+
+    def normalised_weights(self) -> dict[str, Tensor]:
+        """Every weight over its spectral norm; in training, advances the power iteration by one step."""
+        return {
+            name: self.spectral_norms[key_of(name)](weight)
+            for name, weight in self.network.named_parameters()
+            if name.endswith(".weight")
+        }
+
+    def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
+        return functional_call(self.network, self.normalised_weights(), (images_B3HW, text))
+
+    def judge_pair(
+        self, real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding
+    ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+        """Real and generated images of the same captions, in one forward pass: one power iteration.
+
+        There is no batch norm, so the halves stay apart and a gradient with respect to the generated images
+        touches their half alone.
+        """
+        weights = self.normalised_weights()
+        return (
+            functional_call(self.network, weights, (real_B3HW, text)),
+            functional_call(self.network, weights, (fake_B3HW, text)),
+        )
+
+
+def key_of(parameter_name: str) -> str:
+    """The layer a weight belongs to, as a name that a ModuleDict takes: no dots."""
+    return parameter_name.removesuffix(".weight").replace(".", "_")

@@ -1,0 +1,93 @@
+"""The generator with attentional self-modulation: noise and text to an image."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xmcgan.model.attention import attend_to_words
+from xmcgan.model.layers import AttentionalSelfModulation, SelfModulation, SpatialCondition, UpBlock, glorot_normal
+from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
+
+Stem = Literal["condition", "noise"]
+ModulationKind = Literal["attentional", "plain"]
+
+CHANNEL_MULTIPLIERS = {64: (16, 8, 4, 2), 128: (16, 8, 4, 2, 1), 256: (16, 8, 8, 4, 2, 1)}
+"""Widths of the up-blocks in units of the base width; 128 and 256 as released, 64 by the same rule."""
+
+
+class Generator(nn.Module):
+    """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
+
+    Args:
+        image_size: 64, 128 or 256 pixels.
+        width: base width; the paper's best model has 96, its ablations 64.
+        noise_dim: dimensions of z, and of the sentence's projection.
+        text_dim: width of the word and sentence embeddings.
+        stem: what the first layer sees: the global condition (paper) or the noise alone (release).
+        modulation: ``attentional`` from 16 x 16 on, or ``plain`` self-modulation throughout (paper, Table 5).
+        rho_0: sharpness of the attention over words (release: 15).
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        width: int,
+        text_dim: int,
+        noise_dim: int = 128,
+        stem: Stem = "condition",
+        modulation: ModulationKind = "attentional",
+        rho_0: float = 15.0,
+    ):
+        super().__init__()
+        if image_size not in CHANNEL_MULTIPLIERS:
+            raise ValueError(f"image_size is {image_size}; it can be {', '.join(map(str, CHANNEL_MULTIPLIERS))}")
+        if stem not in get_args(Stem):
+            raise ValueError(f"stem is {stem!r}; it can be {', '.join(get_args(Stem))}")
+        if modulation not in get_args(ModulationKind):
+            raise ValueError(f"modulation is {modulation!r}; it can be {', '.join(get_args(ModulationKind))}")
+        self.image_size, self.noise_dim, self.stem_sees, self.rho_0 = image_size, noise_dim, stem, rho_0
+        multipliers = CHANNEL_MULTIPLIERS[image_size]
+        global_dim = 2 * noise_dim
+
+        self.sentence_projection = nn.Linear(text_dim, noise_dim)
+        self.stem = nn.Linear(global_dim if stem == "condition" else noise_dim, multipliers[0] * width * 4 * 4)
+
+        channels, side = multipliers[0] * width, 4
+        self.global_blocks, self.attentional_blocks = nn.ModuleList(), nn.ModuleList()
+        self.region_projection: nn.Conv2d | None = None
+        for out_channels in (m * width for m in multipliers):
+            if modulation == "attentional" and side >= REGION_GRID:
+                if self.region_projection is None:
+                    self.region_projection = nn.Conv2d(channels, text_dim, 1)
+                block = UpBlock(channels, out_channels, text_dim + global_dim, AttentionalSelfModulation)
+                self.attentional_blocks.append(block)
+            else:
+                self.global_blocks.append(UpBlock(channels, out_channels, global_dim, SelfModulation))
+            channels, side = out_channels, side * 2
+        self.norm = (
+            AttentionalSelfModulation(channels, text_dim + global_dim)
+            if modulation == "attentional"
+            else SelfModulation(channels, global_dim)
+        )
+        self.to_rgb = nn.Conv2d(channels, 3, 3, padding=1)
+        self.apply(glorot_normal)
+
+    def forward(self, noise_BZ: Tensor, text: TextEmbedding) -> GeneratorOutput:
+        condition_BC = torch.cat([self.sentence_projection(text.sentence_BD), noise_BZ], dim=1)
+        stem = self.stem(condition_BC if self.stem_sees == "condition" else noise_BZ)
+        x = stem.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        for block in self.global_blocks:
+            x = block(x, condition_BC)
+
+        condition, attention_BRT = condition_BC, None
+        if self.region_projection is not None:
+            regions_BRD = self.region_projection(x).flatten(2).mT
+            attention_BRT, words_BTD = attend_to_words(regions_BRD, text.words_BTD, text.mask_BT, self.rho_0)
+            condition = SpatialCondition(attention_BRT, words_BTD, condition_BC)
+        for block in self.attentional_blocks:
+            x = block(x, condition)
+        images_B3HW = torch.tanh(self.to_rgb(F.relu(self.norm(x, condition))))
+        return GeneratorOutput(images_B3HW, attention_BRT)

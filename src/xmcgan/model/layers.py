@@ -1,0 +1,255 @@
+"""The layers of both networks, written with exact identities that save most of their operations.
+
+A parameter is always the plain 3 x 3 (or 1 x 1) kernel of the paper; only the way it is applied differs. Each
+identity is tested against the plain formulation in tests/model/test_layers.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BATCH_NORM_EPS = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+SPECTRAL_NORM_EPS = 1e-10
+
+
+def spread(kernel: Tensor) -> Tensor:
+    """Sum of a 3 x 3 kernel's four shifts in a 4 x 4 window: (..., 3, 3) -> (..., 4, 4).
+
+    Convolving with it at stride 2 does the work of a 3 x 3 convolution beside a 2 x 2 box, so it serves both
+    nearest upsampling before, and average pooling after, a convolution: 4 products where there were 9.
+    """
+    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+class UpsampleConv2d(nn.Conv2d):
+    """Nearest upsampling x2, then a 3 x 3 convolution: (B, I, H, W) -> (B, O, 2H, 2W)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        kernel = spread(self.weight).flip(2, 3).transpose(0, 1)
+        return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+
+
+class ConvAveragePool2d(nn.Conv2d):
+    """A 3 x 3 convolution, then 2 x 2 average pooling: (B, I, H, W) -> (B, O, H/2, W/2)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, spread(self.weight) / 4, self.bias, stride=2, padding=1)
+
+
+def upsample_nearest(x: Tensor) -> Tensor:
+    """Each pixel twice in both directions: (B, C, H, W) -> (B, C, 2H, 2W)."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def glorot_normal(module: nn.Module) -> None:
+    """Glorot-normal kernels and zero biases, the release's initialisation, for any linear or convolution."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+# Generator: batch normalisation whose scale and shift come from the condition
+
+
+class BatchNorm2d(nn.Module):
+    """Batch normalisation without an affine of its own: (B, C, H, W) -> the same shape.
+
+    The running variance takes the biased batch variance, as Flax does; torch.nn.BatchNorm2d takes the unbiased.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
+        # With momentum 1 these two become the batch's own mean and (unbiased) variance.
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        normalised = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=BATCH_NORM_EPS)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
+            self.running_var.lerp_(var * ((count - 1) / count), BATCH_NORM_MOMENTUM)
+        return normalised
+
+
+class SelfModulation(nn.Module):
+    """x_hat * (1 + gamma) + beta, with gamma and beta linear in the global condition: one pair a channel.
+
+    The paper writes gamma * x_hat; the release's 1 + gamma starts at the identity (docs/parity.md).
+    """
+
+    def __init__(self, channels: int, condition_dim: int):
+        super().__init__()
+        self.norm = BatchNorm2d(channels)
+        self.gamma = nn.Linear(condition_dim, channels)
+        self.beta = nn.Linear(condition_dim, channels)
+
+    def forward(self, x: Tensor, condition_BC: Tensor) -> Tensor:
+        gamma, beta = self.gamma(condition_BC)[..., None, None], self.beta(condition_BC)[..., None, None]
+        return torch.addcmul(beta.to(x.dtype), self.norm(x), (1 + gamma).to(x.dtype))
+
+
+class SpatialCondition(NamedTuple):
+    """The condition of every region, [word-context vector ; global condition], before the words are mixed."""
+
+    attention_BRT: Tensor  # of each region over the words
+    words_BTD: Tensor  # what is mixed by it
+    global_BC: Tensor
+
+
+class AttentionalSelfModulation(nn.Module):
+    """x_hat_j * (1 + gamma_j) + beta_j at every location j, linear in [word context of j ; global condition].
+
+    Two identities keep this cheap. A 1 x 1 convolution commutes with nearest upsampling: gamma and beta are computed
+    for the 16 x 16 regions, and each serves its whole square of x, any multiple of that size. And as it is linear, it
+    commutes with mixing: the T words are projected and then mixed for the R regions, instead of the reverse.
+    """
+
+    def __init__(self, channels: int, condition_dim: int):
+        super().__init__()
+        self.norm = BatchNorm2d(channels)
+        self.gamma = nn.Conv2d(condition_dim, channels, 1)
+        self.beta = nn.Conv2d(condition_dim, channels, 1)
+
+    def forward(self, x: Tensor, condition: SpatialCondition) -> Tensor:
+        gamma, beta = project(self.gamma, condition), project(self.beta, condition)
+        side = gamma.shape[-1]
+        squares = self.norm(x).unflatten(3, (side, -1)).unflatten(2, (side, -1))  # B, C, 16, k, 16, k
+        modulated = torch.addcmul(
+            beta[:, :, :, None, :, None].to(x.dtype), squares, (1 + gamma)[:, :, :, None, :, None].to(x.dtype)
+        )
+        return modulated.flatten(4, 5).flatten(2, 3)
+
+
+def project(convolution: nn.Conv2d, condition: SpatialCondition) -> Tensor:
+    """A 1 x 1 convolution of [attention mix of words ; global condition] at every region: (B, C, 16, 16)."""
+    attention_BRT, words_BTD, global_BC = condition
+    weight = convolution.weight.flatten(1)
+    of_words, of_global = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
+    everywhere = F.linear(global_BC, of_global, convolution.bias)[:, None]
+    regions = attention_BRT @ F.linear(words_BTD, of_words) + everywhere
+    side = math.isqrt(regions.shape[1])
+    return regions.mT.unflatten(2, (side, side))
+
+
+Modulation = SelfModulation | AttentionalSelfModulation
+
+
+class UpBlock(nn.Module):
+    """Residual block of the generator: (B, I, H, W) -> (B, O, 2H, 2W).
+
+    norm, relu, upsample, conv 3 x 3, norm, relu, conv 3 x 3; shortcut: upsample, conv 1 x 1. The shortcut convolves
+    before it upsamples, which is the same and a quarter of the work.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        condition_dim: int,
+        modulation: type[Modulation] = SelfModulation,
+    ):
+        super().__init__()
+        self.norm1 = modulation(in_channels, condition_dim)
+        self.conv1 = UpsampleConv2d(in_channels, out_channels)
+        self.norm2 = modulation(out_channels, condition_dim)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | SpatialCondition) -> Tensor:
+        y = self.conv1(F.relu(self.norm1(x, condition)))
+        y = self.conv2(F.relu(self.norm2(y, condition)))
+        return y + upsample_nearest(self.shortcut(x))
+
+
+# Discriminator: spectrally normalised layers
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / |x|, with the release's epsilon inside the root."""
+    return x * torch.rsqrt(x.square().sum() + SPECTRAL_NORM_EPS)
+
+
+class SpectralNorm(nn.Module):
+    """One layer's power iteration: its weight divided by an estimate of its largest singular value.
+
+    The layer itself stays plain; ``Discriminator`` asks for the divided weights once a forward pass and applies
+    the network with them, so that two batches judged together share one iteration. Weights of any shape
+    (O, I, ...) are seen as O x I... matrices.
+    """
+
+    u: Tensor
+
+    def __init__(self, out_features: int):
+        super().__init__()
+        self.register_buffer("u", unit(torch.randn(out_features)))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight over its spectral norm. Training keeps the iterated vector; evaluation iterates, keeps none."""
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            with torch.no_grad():
+                v = unit(matrix.T @ self.u)
+                u = unit(matrix @ v)
+                if self.training:
+                    self.u.copy_(u)
+            sigma = torch.dot(u, matrix @ v)
+            return weight / (sigma + SPECTRAL_NORM_EPS)
+
+
+class OptimizedDownBlock(nn.Module):
+    """First block of the discriminator, straight from the image: (B, I, H, W) -> (B, O, H/2, W/2).
+
+    conv, relu, conv, pool; shortcut: pool, conv 1 x 1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = ConvAveragePool2d(out_channels, out_channels)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(F.relu(self.conv1(x))) + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class DownBlock(nn.Module):
+    """Residual block of the discriminator: (B, I, H, W) -> (B, O, H/2, W/2), or the same size.
+
+    relu, conv, relu, conv, (pool); shortcut on the raw input: (pool), conv 1 x 1, or the identity where neither the
+    size nor the width changes. Pooling before the 1 x 1 convolution is the same as after, at a quarter of the work.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, downsample: bool):
+        super().__init__()
+        self.downsample = downsample
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = (
+            ConvAveragePool2d(out_channels, out_channels)
+            if downsample
+            else nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        )
+        changes = downsample or in_channels != out_channels
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return y + self.shortcut(F.avg_pool2d(x, 2) if self.downsample else x)

@@ -1,0 +1,425 @@
+"""Algorithm 1: the training step, and the run around it."""
+
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Generator as AbstractGenerator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim import Adam
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from xmcgan.checkpoint import (
+    build_discriminator,
+    build_generator,
+    keep_newest,
+    load_checkpoint,
+    newest_checkpoint,
+    read_json,
+    remove_leftovers,
+    save_checkpoint,
+)
+from xmcgan.config import Config, differences, from_dict, to_dict
+from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, Record, load_batches, noise, to_images
+from xmcgan.device import keep_freed_memory, resolve_device
+from xmcgan.ema import EMA
+from xmcgan.image_encoder import frozen_image_encoder
+from xmcgan.losses import LossWeights, Objective
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.generator import Generator
+from xmcgan.sample import sample
+from xmcgan.text import TextEncoder
+from xmcgan.types import Batch, GeneratorOutput, TextEmbedding
+
+MAY_CHANGE = {
+    "data",
+    "dataset.workers",
+    "text.cache_mb",
+    "training.device",
+    "training.steps",
+    "training.log_every",
+    "training.sample_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+}
+"""Settings that a run may be continued with other values of: none changes what the next step computes."""
+
+
+@dataclass
+class Training:
+    """The parts of a run that change with every step, and those that judge it."""
+
+    generator: Generator
+    discriminator: Discriminator
+    ema: EMA[Generator]
+    generator_optimizer: Adam
+    discriminator_optimizer: Adam
+    objective: Objective
+    image_encoder: nn.Module | None = None
+    precision: torch.dtype = torch.float32
+
+    def layers_in_precision(self) -> torch.autocast:
+        """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
+        device = next(self.generator.parameters()).device.type
+        return torch.autocast(device, self.precision, enabled=self.precision != torch.float32)
+
+
+def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
+    """One iteration of Algorithm 1: a discriminator step a batch, and with the last one the generator's.
+
+    The last discriminator step and the generator step share a forward pass: both gradients are taken at the same
+    parameters, then both updates are made (as the release does). Returns every loss and statistic, detached.
+    """
+    generator, discriminator, objective = training.generator, training.discriminator, training.objective
+    generator_weights = list(generator.parameters())
+    discriminator_weights = list(discriminator.parameters())
+
+    for batch in batches[:-1]:
+        with training.layers_in_precision():
+            fake = draw_without_trace(generator, batch)
+            judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
+        terms = objective.discriminator(*judged, batch.text)
+        terms.total.backward(inputs=discriminator_weights)
+        update(training.discriminator_optimizer)
+
+    batch = batches[-1]
+    with training.layers_in_precision():
+        fake = generator(batch.noise_BZ, batch.text)
+        judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
+        encoded = encode_images(training.image_encoder, batch.images_B3HW, fake.images_B3HW)
+    discriminator_terms = objective.discriminator(*judged, batch.text)
+    generator_terms = objective.generator(*judged, batch.text, encoded)
+    discriminator_terms.total.backward(inputs=discriminator_weights, retain_graph=True)
+    generator_terms.total.backward(inputs=generator_weights)
+    update(training.discriminator_optimizer)
+    update(training.generator_optimizer)
+    training.ema.update(generator)
+
+    report = {"d_loss": discriminator_terms.total, "g_loss": generator_terms.total}
+    for terms in (discriminator_terms, generator_terms):
+        report |= terms.losses | terms.statistics
+    return {name: value.detach() for name, value in report.items()}
+
+
+@torch.no_grad()
+def draw_without_trace(generator: Generator, batch: Batch) -> GeneratorOutput:
+    """Images for a discriminator step: in training mode, but the running statistics are left as they were."""
+    statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
+    return functional_call(generator, statistics, (batch.noise_BZ, batch.text))
+
+
+def encode_images(encoder: nn.Module | None, real_B3HW: Tensor, fake_B3HW: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The frozen encoder's features of real images, which need no gradient, and of generated ones, which do."""
+    if encoder is None:
+        return None
+    with torch.no_grad():
+        real = encoder(real_B3HW.float())
+    # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
+    return real.float(), encoder(fake_B3HW.float()).float()
+
+
+def update(optimizer: Adam) -> None:
+    """One step along the gradients at hand, which are then gone."""
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+# The run
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or a weight is no longer a number; the newest checkpoint is from before."""
+
+
+def train(config: Config, output: Path, *, records: Sequence[Record], sample_captions: Sequence[str]) -> int:
+    """Trains until ``config.training.steps``, going on from the newest checkpoint under ``output``.
+
+    Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl`` and
+    ``tensorboard/``. On a CPU a run that was interrupted gives the same bits as one that was not, if the number of
+    threads is the same.
+
+    Args:
+        records: what is trained on.
+        sample_captions: the captions of the grids.
+
+    Returns:
+        the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came, after saving.
+
+    Raises:
+        TrainingDiverged: naming the step and the term that is not finite.
+        ValueError: if the run under ``output`` was made with other settings or data; they are named.
+    """
+    settings, device = config.training, resolve_device(config.training.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    encoder = TextEncoder(
+        config.text.encoder, max_length=config.text.max_length, device=device, cache_mb=config.text.cache_mb
+    )
+    training = start(config, encoder.dim, device)
+    # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
+    remember_run(output, config, records)
+    remove_leftovers(output / "checkpoints")
+    checkpoint = newest_checkpoint(output / "checkpoints")
+    step = load_into(training, checkpoint) if checkpoint else 0
+    if checkpoint:
+        tqdm.write(f"going on from step {step} ({checkpoint})")
+    batches: AbstractGenerator[Batch] = embedded_batches(
+        config, records, encoder, device, start=step * settings.discriminator_steps
+    )
+    sample_text = encoder(sample_captions)
+    bar = tqdm(total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True)
+    with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
+        last = step >= settings.steps
+        while not last:
+            report = train_step(training, [next(batches) for _ in range(settings.discriminator_steps)])
+            step += 1
+            losses = finite(report, step)
+            log.add(losses, images=settings.batch_size * settings.discriminator_steps)
+            # Asked once a step: a signal that comes while this one is saved ends the run after the next.
+            last = step == settings.steps or stopped.is_set()
+            if stopped.is_set():
+                tqdm.write("stopping: saving first")
+            if step % settings.log_every == 0 or last:
+                bar.set_postfix_str(log.write(step))
+            bar.update()
+            if step % settings.sample_every == 0 or last:
+                draw_grid(training, sample_text, output / "samples" / f"step-{step:08d}.png")
+            if step % settings.checkpoint_every == 0 or last:
+                save(training, output, step, config, encoder.dim)
+    return step
+
+
+def start(config: Config, text_dim: int, device: torch.device) -> Training:
+    """The parts of a run before its first step, a function of the configuration alone."""
+    torch.manual_seed(config.training.seed)
+    # Convolutions are faster in channels_last, on a CPU by up to 1.4 times (docs/log.md).
+    generator = build_generator(config, text_dim).to(device).to(memory_format=torch.channels_last)
+    discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=torch.channels_last)
+    settings, losses = config.training, config.losses
+    betas = (settings.beta1, settings.beta2)
+    encoder = None
+    if losses.image_encoder > 0:
+        weights = Path(losses.encoder_weights) if losses.encoder_weights else None
+        encoder = frozen_image_encoder(losses.encoder, weights).to(device)
+    return Training(
+        generator=generator,
+        discriminator=discriminator,
+        ema=EMA(generator, decay=settings.ema_decay, warmup=settings.ema_warmup),
+        generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas),
+        discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas),
+        objective=Objective(
+            LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder),
+            temperature=losses.temperature,
+            word_temperature=losses.word_temperature,
+            rho_1=losses.rho_1,
+            rho_2=losses.rho_2,
+        ),
+        image_encoder=encoder,
+        precision=getattr(torch, settings.precision),
+    )
+
+
+def embedded_batches(
+    config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
+) -> AbstractGenerator[Batch]:
+    """The run's batches from number ``start`` on, as a step takes them."""
+    settings, dataset = config.training, config.dataset
+    stream = ExampleStream(
+        records, ImageTransform(config.image_size, dataset.fit), seed=settings.seed, flip=dataset.flip
+    )
+    loaded: Iterator[ExampleBatch] = load_batches(
+        stream,
+        start=start * settings.batch_size,
+        batch_size=settings.batch_size,
+        workers=dataset.workers,
+        pin_memory=device.type == "cuda",
+    )
+    for batch in loaded:
+        yield Batch(
+            to_images(batch.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
+            encoder(batch.captions),
+            noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
+        )
+
+
+def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
+    """The losses of a step as numbers.
+
+    Raises:
+        TrainingDiverged: if one is not finite.
+    """
+    losses = dict(zip(report, torch.stack([value.float() for value in report.values()]).tolist(), strict=True))
+    broken = [name for name, value in losses.items() if not math.isfinite(value)]
+    terms = [name for name in broken if name not in ("d_loss", "g_loss")] or broken
+    if terms:
+        values = ", ".join(f"{name} is {losses[name]}" for name in terms)
+        raise TrainingDiverged(
+            f"step {step}: {values}. The newest checkpoint is from before; the usual remedies are a lower "
+            "training.discriminator_lr or generator_lr, and training.precision float32"
+        )
+    return losses
+
+
+def save(training: Training, output: Path, step: int, config: Config, text_dim: int) -> None:
+    """Writes a checkpoint, unless a weight is not finite: then the last good one stays the newest."""
+    for network in (training.generator, training.discriminator):
+        for name, weight in network.named_parameters():
+            if not weight.isfinite().all():
+                raise TrainingDiverged(f"step {step}: {type(network).__name__}'s weight {name} is not finite")
+    save_checkpoint(
+        output / "checkpoints",
+        step,
+        config,
+        text_dim,
+        generator=training.generator,
+        discriminator=training.discriminator,
+        ema=training.ema,
+        generator_optimizer=training.generator_optimizer,
+        discriminator_optimizer=training.discriminator_optimizer,
+    )
+    keep_newest(output / "checkpoints", config.training.keep_checkpoints)
+
+
+def load_into(training: Training, checkpoint: Path) -> int:
+    """Puts a checkpoint into the parts of a run; the step it was saved at."""
+    return load_checkpoint(
+        checkpoint,
+        generator=training.generator,
+        discriminator=training.discriminator,
+        ema=training.ema,
+        generator_optimizer=training.generator_optimizer,
+        discriminator_optimizer=training.discriminator_optimizer,
+    )
+
+
+def draw_grid(training: Training, text: TextEmbedding, path: Path) -> None:
+    """A grid of one image a caption by the averaged generator; caption k always with seed k."""
+    count = len(text.mask_BT)
+    samples = sample(training.ema.network, text, list(range(count)), dtype=training.precision)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = make_grid(samples.images_B3HW, nrow=math.ceil(math.sqrt(count)), padding=2, pad_value=255)
+    to_pil_image(grid).save(path)
+
+
+def remember_run(output: Path, config: Config, records: Sequence[Record]) -> None:
+    """Writes the configuration beside a new run, or checks that a run there is the same one.
+
+    Raises:
+        ValueError: naming the settings that differ, or if the data are others.
+    """
+    path = output / "config.json"
+    lines = (line for record in records for line in (record.id, record.image.name, *record.captions))
+    data = {"records": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    if not path.exists():
+        if output.exists() and any(output.iterdir()):
+            raise ValueError(f"{output} is neither empty nor a training run; choose another --output")
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"config": to_dict(config), "data": data})
+        return
+    known = read_json(path)
+    if not isinstance(known, dict) or not {"config", "data"} <= known.keys():
+        raise ValueError(f"{path} is not a training run's; choose another --output")
+    changed = {
+        name: values
+        for name, values in differences(from_dict(known["config"]), config).items()
+        if name not in MAY_CHANGE
+    }
+    if changed:
+        listed = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changed.items())
+        raise ValueError(
+            f"{output} holds a run with other settings: {listed}. Choose another --output, or delete that one"
+        )
+    if known["data"] != data:
+        raise ValueError(
+            f"{output} holds a run on other data: {known['data']['records']} records then, {len(records)} now, or "
+            f"others of the same number. Choose another --output, give the same --data, or delete the run"
+        )
+    write_json(path, {"config": to_dict(config), "data": data})
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+class Log:
+    """The mean of every loss and statistic since the last line, as JSON lines and in TensorBoard."""
+
+    def __init__(self, output: Path, step: int):
+        self.path = output / "log.jsonl"
+        forget_after(self.path, step)
+        self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        self.sums: dict[str, float] = {}
+        self.count, self.images, self.since = 0, 0, time.perf_counter()
+
+    def add(self, losses: dict[str, float], *, images: int) -> None:
+        """Takes in one step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count, self.images = self.count + 1, self.images + images
+
+    def write(self, step: int) -> str:
+        """Writes a line and starts the next; what a progress bar shows of it."""
+        seconds = time.perf_counter() - self.since
+        means = {name: total / self.count for name, total in self.sums.items()}
+        means["images_per_second"] = self.images / seconds
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
+        for name, value in means.items():
+            self.board.add_scalar(name, value, step)
+        self.sums, self.count, self.images, self.since = {}, 0, 0, time.perf_counter()
+        return f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s"
+
+    def close(self) -> None:
+        """Writes what TensorBoard holds back."""
+        self.board.close()
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drops the lines of a log that are later than the checkpoint a run goes on from, and a torn last line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            break
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text("".join(kept))
+    partial.replace(path)
+
+
+@contextmanager
+def stop_signals() -> AbstractGenerator[threading.Event]:
+    """An event that SIGINT (Ctrl-C) and SIGTERM set, once each; a second Ctrl-C interrupts as usual."""
+    stopped = threading.Event()
+
+    def stop(number: Any, _frame: Any) -> None:
+        signal.signal(number, previous[number])
+        stopped.set()
+
+    in_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    previous = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,66 @@
+"""The values that travel between the parts, and the legend of their shapes.
+
+Shape letters, used as name suffixes throughout (``words_BTD``):
+
+====  =========================================================
+B     examples in a batch
+T     words (word pieces) of a caption, padded to one length
+D     width of the text encoder's word embeddings
+R     regions: the 16 x 16 locations at which words and image meet
+Z     noise dimensions
+C     dimensions of the global condition, [sentence projection ; noise]
+F     image feature of the discriminator
+H, W  image height and width in pixels
+====  =========================================================
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+REGION_GRID = 16
+"""Side of the map at which words meet regions (R = 16 x 16), whatever the image size."""
+
+
+class TextEmbedding(NamedTuple):
+    """What a frozen text encoder says of B captions.
+
+    A fully padded position is False in ``mask_BT``; its word vector is zero and nothing may depend on it.
+    """
+
+    words_BTD: Tensor
+    mask_BT: Tensor
+    sentence_BD: Tensor
+
+    def to(self, device: torch.device | str) -> "TextEmbedding":
+        """The same embedding on another device."""
+        return TextEmbedding(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def __getitem__(self, rows):  # type: ignore[override]
+        """The embedding of some of the captions: any index of the batch dimension."""
+        return TextEmbedding(self.words_BTD[rows], self.mask_BT[rows], self.sentence_BD[rows])
+
+
+class Batch(NamedTuple):
+    """N-th to (N+B)-th example of the training stream, ready for a step."""
+
+    images_B3HW: Tensor  # in [-1, 1]
+    text: TextEmbedding
+    noise_BZ: Tensor
+
+
+class GeneratorOutput(NamedTuple):
+    """Images, and where each region looked among the words."""
+
+    images_B3HW: Tensor  # in [-1, 1]
+    attention_BRT: Tensor | None  # each region's distribution over words; None with plain self-modulation
+
+
+class DiscriminatorOutput(NamedTuple):
+    """What the discriminator says of B images; it returns features and never a loss."""
+
+    logits_B: Tensor
+    image_features_BF: Tensor
+    sentence_features_BF: Tensor
+    region_features_BRD: Tensor

@@ -1,0 +1,59 @@
+"""One thread and no network: tests run side by side and must not depend on anything outside the checkout."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Bit equality is promised for the CPU; the one test for a GPU asks for it by this variable.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("XMCGAN_TEST_GPU", "")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_a_seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+# What many tests read and none may write to, made once. tests/tiny.py imports much: only where it is asked for.
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """A data folder of Scenes: 24 training pictures."""
+    from xmcgan.data.scenes import write_scenes
+
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    return write_scenes(root, size=64, train=24, val=8, evaluator=4, workers=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory) -> Path:
+    """A text encoder that reads anything and knows nothing."""
+    from tiny import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("encoder") / "tiny-bert")
+
+
+@pytest.fixture
+def config(scenes, encoder_folder):
+    """The tiny configuration."""
+    from tiny import tiny_config
+
+    return tiny_config(scenes, encoder_folder)
+
+
+@pytest.fixture(scope="session")
+def trained(scenes, encoder_folder, tmp_path_factory) -> Path:
+    """A run of 6 steps without an interruption, with checkpoints at 2, 4 and 6."""
+    from tiny import run, tiny_config
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    output = tmp_path_factory.mktemp("runs") / "trained"
+    run(tiny_config(scenes, encoder_folder, steps=6), output)
+    torch.set_num_threads(threads)
+    return output

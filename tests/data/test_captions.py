@@ -1,0 +1,269 @@
+"""The stream of training examples: everything random about example n depends on the seed and n alone."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmcgan.data.captions import ExampleStream, ImageTransform, Record, load_batches, noise, to_images
+from xmcgan.data.layouts import read_records
+
+RECORDS = 24
+
+
+@pytest.fixture
+def records(scenes) -> list[Record]:
+    return read_records(scenes, "coco", "train2014")
+
+
+def stream_of(records, seed=0, flip=True, size=16) -> ExampleStream:
+    return ExampleStream(records, ImageTransform(size), seed=seed, flip=flip)
+
+
+def first_examples(records, count, *, batch_size=4, workers=0, start=0, **settings):
+    """Pixels, captions and numbers of ``count`` examples as training gets them, in one list."""
+    batches = load_batches(stream_of(records, **settings), start=start, batch_size=batch_size, workers=workers)
+    taken = list(islice(batches, -(-count // batch_size)))
+    rows = [row for batch in taken for row in zip(batch.pixels, batch.captions, batch.numbers, strict=True)]
+    return rows[:count]
+
+
+def assert_same(one, other):
+    assert [row[1:] for row in one] == [row[1:] for row in other]
+    assert all(torch.equal(left[0], right[0]) for left, right in zip(one, other, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------ the stream
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (5, 2)])
+def test_neither_workers_nor_batch_size_change_what_is_seen(records, batch_size, workers):
+    count = 2 * RECORDS + 5
+    reference = first_examples(records, count)
+    assert_same(first_examples(records, count, batch_size=batch_size, workers=workers), reference)
+
+
+@pytest.mark.parametrize(("start", "workers"), [(4, 0), (RECORDS, 0), (RECORDS + 7, 0), (6, 2)])
+def test_a_later_start_goes_on_exactly(records, start, workers):
+    reference = first_examples(records, start + 12)
+    assert_same(first_examples(records, 12, start=start, workers=workers), reference[start:])
+
+
+def test_examples_may_be_asked_for_in_any_order(records):
+    stream, again = stream_of(records), stream_of(records)
+    numbers = [70, 3, 30, 4, 29, 3]
+    forward = {number: again[number] for number in sorted(set(numbers))}
+    for number in numbers:
+        example = stream[number]
+        assert example.caption == forward[number].caption
+        assert torch.equal(example.pixels, forward[number].pixels)
+
+
+def test_numbers_are_consecutive(records):
+    assert [number for _, _, number in first_examples(records, 50, start=3)] == list(range(3, 53))
+
+
+def marked(tmp_path, count=11, captions=3) -> list[Record]:
+    """Records whose every pixel is their number, left half darker by 100; and captions that say it too."""
+    made = []
+    for number in range(count):
+        pixels = np.full((8, 8, 3), 100 + 10 * number, dtype=np.uint8)
+        pixels[:, :4] -= 100
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        made.append(Record(tmp_path / f"{number}.png", tuple(f"{number} {k}" for k in range(captions)), str(number)))
+    return made
+
+
+def record_of(pixels) -> int:
+    return (int(pixels.max()) - 100) // 10
+
+
+def test_every_record_once_an_epoch_in_a_new_order(tmp_path):
+    records = marked(tmp_path)
+    seen = [record_of(row[0]) for row in first_examples(records, 44, size=8)]
+    epochs = [seen[start : start + 11] for start in range(0, 44, 11)]
+    assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_another_seed_another_order_other_captions_and_flips(tmp_path):
+    records = marked(tmp_path)
+    one, other = (first_examples(records, 33, size=8, seed=seed) for seed in (0, 1))
+    assert [record_of(row[0]) for row in one] != [record_of(row[0]) for row in other]
+    assert [row[1].split()[1] for row in one] != [row[1].split()[1] for row in other]
+    assert [mirrored(row[0]) for row in one] != [mirrored(row[0]) for row in other]
+
+
+def test_captions_are_the_images_own_and_all_of_them_are_used(tmp_path):
+    records = marked(tmp_path)
+    examples = first_examples(records, 11 * 20, size=8)
+    assert all(int(caption.split()[0]) == record_of(pixels) for pixels, caption, _ in examples)
+    assert {caption for _, caption, _ in examples} == {caption for record in records for caption in record.captions}
+    shares = Counter(caption.split()[1] for _, caption, _ in examples)
+    assert min(shares.values()) > 50  # of 220, where chance gives 73 each
+
+
+def mirrored(pixels) -> bool:
+    return bool(pixels[0, 0, 0] > pixels[0, 0, -1])
+
+
+def test_half_of_the_pictures_are_mirrored(tmp_path):
+    flips = [mirrored(row[0]) for row in first_examples(marked(tmp_path), 400, size=8)]
+    assert 160 < sum(flips) < 240
+    assert len({tuple(flips[start : start + 11]) for start in range(0, 396, 11)}) > 30  # and not always the same
+
+
+def test_no_picture_is_mirrored_where_left_and_right_matter(tmp_path):
+    records = marked(tmp_path)
+    plain = first_examples(records, 100, size=8, flip=False)
+    assert not any(mirrored(row[0]) for row in plain)
+    # Order and captions are drawn apart from the flips.
+    assert [row[1:] for row in plain] == [row[1:] for row in first_examples(records, 100, size=8)]
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(ValueError, match="no records"):
+        stream_of([])
+
+
+# ------------------------------------------------------------------------------------------------- the noise
+
+
+def test_noise_is_a_function_of_seed_and_number():
+    together = noise(3, [5, 6, 1000], 8)
+    assert together.shape == (3, 8)
+    assert together.dtype == torch.float32
+    assert torch.equal(noise(3, [1000], 8)[0], together[2])
+    assert not torch.equal(noise(4, [5], 8)[0], together[0])
+    assert len({tuple(row.tolist()) for row in together}) == 3
+
+
+def test_noise_is_standard_normal():
+    values = noise(0, range(2000), 8)
+    assert abs(values.mean()) < 0.03
+    assert abs(values.std() - 1) < 0.03
+
+
+# ------------------------------------------------------------------------------------------------- the image
+
+
+def test_images_are_in_minus_one_to_one():
+    assert to_images(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    assert to_images(torch.tensor([127, 128], dtype=torch.uint8)).sum().abs() < 1e-6
+
+
+@pytest.fixture
+def banded(tmp_path) -> Path:
+    """48 x 16: a red, a green and a blue square side by side."""
+    pixels = np.zeros((16, 48, 3), dtype=np.uint8)
+    for band in range(3):
+        pixels[:, 16 * band : 16 * (band + 1), band] = 255
+    Image.fromarray(pixels).save(tmp_path / "banded.png")
+    return tmp_path / "banded.png"
+
+
+def test_squash_keeps_all_of_the_picture(banded):
+    pixels = ImageTransform(12, "squash")(banded)
+    assert pixels.shape == (3, 12, 12)
+    assert pixels.dtype == torch.uint8
+    assert [int(pixels[:, 6, column].argmax()) for column in (1, 5, 10)] == [0, 1, 2]
+
+
+def test_crop_keeps_the_middle_square(banded):
+    pixels = ImageTransform(16, "crop")(banded)
+    green = torch.tensor([0, 255, 0], dtype=torch.uint8)
+    assert torch.equal(pixels, green[:, None, None].expand(3, 16, 16))
+
+
+def test_crop_is_the_middle_of_the_resized_picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    resized = Image.fromarray(pixels).resize((36, 12), Image.Resampling.BICUBIC)
+    middle = torch.from_numpy(np.array(resized)[:, 12:24]).permute(2, 0, 1)
+    assert torch.equal(ImageTransform(12, "crop")(tmp_path / "wide.png"), middle)
+
+
+def test_crop_of_an_upright_picture_keeps_its_middle(banded):
+    Image.open(banded).rotate(90, expand=True).save(banded)
+    pixels = ImageTransform(16, "crop")(banded)
+    assert (pixels[1] == 255).all()
+    assert (pixels[0] == 0).all()
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "same.png")
+    assert torch.equal(ImageTransform(16)(tmp_path / "same.png"), torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_checkerboard_becomes_grey(tmp_path, fit):
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(board).save(tmp_path / "board.png")
+    pixels = ImageTransform(16, fit)(tmp_path / "board.png").float()
+    # The border sees an odd cut of the board; without antialiasing every pixel would be 0 or 255.
+    assert (pixels[:, 1:-1, 1:-1] - 127.5).abs().max() < 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("L", 200, "jpg", (200, 200, 200)),
+        ("1", 1, "png", (255, 255, 255)),
+        ("LA", (90, 128), "png", (90, 90, 90)),
+        ("RGBA", (10, 200, 30, 128), "png", (10, 200, 30)),
+        ("CMYK", (0, 255, 255, 0), "jpg", (255, 0, 0)),
+        ("P", (10, 200, 30), "png", (10, 200, 30)),
+    ],
+)
+def test_files_of_any_mode_become_rgb(tmp_path, mode, colour, suffix, expected):
+    path = tmp_path / f"picture.{suffix}"
+    if mode == "P":
+        Image.new("RGB", (20, 20), colour).quantize(4).save(path)
+    else:
+        Image.new(mode, (20, 20), colour).save(path)
+    with Image.open(path) as written:
+        assert written.mode == mode
+    pixels = ImageTransform(8)(path)
+    assert pixels.shape == (3, 8, 8)
+    assert (pixels.flatten(1).T.float() - torch.tensor(expected)).abs().max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tiff"])
+def test_a_file_cut_short_is_named(tmp_path, suffix):
+    whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(whole)
+    content = whole.read_bytes()
+    for share in (0.0, 0.02, 0.2, 0.5, 0.8):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=rf"cut\.{suffix} cannot be read as an image"):
+            ImageTransform(8)(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff\xe0" + b"\x00" * 50, b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
+    (tmp_path / "words.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"words\.jpg cannot be read as an image"):
+        ImageTransform(8)(tmp_path / "words.jpg")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.jpg cannot be read as an image"):
+        ImageTransform(8)(tmp_path / "gone.jpg")
+
+
+def test_a_damaged_image_is_named_by_a_worker_too(tmp_path):
+    records = marked(tmp_path, count=2)
+    records[1].image.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
+        first_examples(records, 8, workers=1)
+
+
+def test_an_unknown_fit_names_its_field():
+    with pytest.raises(ValueError, match=r"^dataset\.fit is 'stretch'; it can be squash, crop"):
+        ImageTransform(8, "stretch")

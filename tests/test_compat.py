@@ -1,0 +1,123 @@
+"""The authors' weight names and layouts, there and back. That the mapping is the right one: tests/test_parity.py."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from golden_arrays import below, golden
+from xmcgan.compat import load_release, to_release
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.generator import Generator
+
+
+def make_generator(**options) -> Generator:
+    return randomised(Generator(**{"image_size": 64, "width": 4, "text_dim": 6, "noise_dim": 5} | options))
+
+
+def make_discriminator(**options) -> Discriminator:
+    return randomised(Discriminator(**{"image_size": 64, "width": 4, "text_dim": 6} | options))
+
+
+def randomised(network):
+    """Every array of a network's state different from what a fresh one has."""
+    for tensor in network.state_dict().values():
+        tensor.normal_()
+    return network
+
+
+def assert_same_state(one, other) -> None:
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stem", ["condition", "noise"])
+@pytest.mark.parametrize("text_dim", [6, 20])
+@pytest.mark.parametrize("width", [4, 6])
+@pytest.mark.parametrize("image_size", [64, 128, 256])
+def test_generator_round_trip(image_size, width, text_dim, stem):
+    options = {"image_size": image_size, "width": width, "text_dim": text_dim, "stem": stem}
+    network, other = make_generator(**options), make_generator(**options)
+    arrays = to_release(network)
+    assert len(arrays) == len(network.state_dict())  # no two of ours under one name
+    load_release(other, arrays)
+    assert_same_state(other, network)
+
+
+@pytest.mark.parametrize("text_dim", [6, 20])
+@pytest.mark.parametrize("width", [4, 6])
+@pytest.mark.parametrize("image_size", [64, 128, 256])
+def test_discriminator_round_trip(image_size, width, text_dim):
+    options = {"image_size": image_size, "width": width, "text_dim": text_dim}
+    network, other = make_discriminator(**options), make_discriminator(**options)
+    arrays = to_release(network)
+    assert len(arrays) == len(network.state_dict())
+    load_release(other, arrays)
+    assert_same_state(other, network)
+
+
+@pytest.mark.parametrize(
+    ("network", "prefix"),
+    [
+        (Generator(image_size=128, width=4, text_dim=20, noise_dim=12, stem="noise"), "g/"),
+        (Discriminator(image_size=128, width=4, text_dim=20), "d/"),
+    ],
+)
+def test_the_authors_own_arrays_round_trip(network, prefix):
+    theirs = below(golden("xmcgan_128"), prefix)
+    load_release(network, theirs)
+    ours = to_release(network)
+    assert ours.keys() == theirs.keys()
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("make", [make_generator, make_discriminator])
+def test_arrays_that_do_not_fit_are_all_named_at_once_and_nothing_is_loaded(make):
+    network = make()
+    before = copy.deepcopy(network)
+    arrays = to_release(make())
+    names = list(arrays)
+    missing, misshapen = names[0], names[3]
+    del arrays[missing]
+    arrays[misshapen] = np.zeros((*arrays[misshapen].shape, 2), np.float32)
+    arrays["params/Another_0/kernel"] = np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="do not fit this network") as error:
+        load_release(network, arrays)
+    for complaint in (
+        f"{missing} is missing",
+        f"{misshapen} has shape {arrays[misshapen].shape}",
+        "params/Another_0/kernel is not a part of this network",
+    ):
+        assert complaint in str(error.value)
+    assert_same_state(network, before)
+
+
+def test_weights_of_another_width_do_not_fit():
+    with pytest.raises(ValueError, match="this network needs"):
+        load_release(make_generator(), to_release(make_generator(width=6)))
+
+
+def test_the_networks_do_not_take_each_others_weights():
+    with pytest.raises(ValueError, match="is missing"):
+        load_release(make_generator(), to_release(make_discriminator()))
+
+
+def test_the_release_has_no_plain_modulation():
+    with pytest.raises(ValueError, match="plain self-modulation has no counterpart in the release"):
+        to_release(make_generator(modulation="plain"))
+
+
+@pytest.mark.parametrize("head_layers", [1, 2])
+def test_the_release_has_no_contrastive_heads(head_layers):
+    with pytest.raises(ValueError, match=r"_head.* has no counterpart in the release"):
+        to_release(make_discriminator(head_layers=head_layers))
+
+
+def test_loading_copies():
+    network, arrays = make_generator(), to_release(make_generator())
+    load_release(network, arrays)
+    before = copy.deepcopy(network)
+    for array in arrays.values():
+        array[...] = 0
+    assert_same_state(network, before)

@@ -1,0 +1,224 @@
+"""The configuration: recipes, the paper's values, and mistakes that are named by their field."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from xmcgan.config import (
+    RECIPES,
+    Config,
+    DatasetConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    TextConfig,
+    TrainingConfig,
+    differences,
+    flatten,
+    from_dict,
+    suggestion,
+    to_dict,
+)
+
+SECTIONS = {
+    "dataset": DatasetConfig,
+    "text": TextConfig,
+    "generator": GeneratorConfig,
+    "discriminator": DiscriminatorConfig,
+    "losses": LossConfig,
+    "training": TrainingConfig,
+}
+
+
+def changed(**values) -> Config:
+    """coco14-256 with some fields, by dotted name with __ for the dot, set to other values."""
+    nested = to_dict(RECIPES["coco14-256"])
+    for name, value in values.items():
+        section, _, field = name.rpartition("__")
+        (nested[section] if section else nested)[field] = value
+    return from_dict(nested)
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def test_the_recipes_there_are():
+    assert set(RECIPES) == {"coco14-256", "coco14-128", "ln-coco-256", "scenes-64", "scenes-128", "scenes-256"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipes_name_says_its_image_size(name):
+    assert RECIPES[name].image_size == int(name.rpartition("-")[2])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_networks_of_a_recipe_can_be_built(name):
+    import torch
+
+    from xmcgan.checkpoint import build_discriminator, build_generator
+
+    with torch.device("meta"):  # shapes without memory
+        generator = build_generator(RECIPES[name], text_dim=384)
+        discriminator = build_discriminator(RECIPES[name], text_dim=384)
+    assert generator.image_size == discriminator.image_size == RECIPES[name].image_size
+    assert generator.to_rgb.weight.shape[1] in (RECIPES[name].generator.width, 2 * RECIPES[name].generator.width)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name):
+    assert from_dict(json.loads(json.dumps(to_dict(RECIPES[name])))) == RECIPES[name]
+
+
+def test_coco14_256_is_the_papers():
+    config = RECIPES["coco14-256"]
+    assert config.image_size == 256
+    assert config.dataset == DatasetConfig(
+        layout="coco", split="train2014", validation_split="val2014", fit="squash", flip=True
+    )
+    assert config.text.encoder == "google-bert/bert-base-uncased"
+    assert config.text.max_length == 17
+    assert (config.generator.width, config.discriminator.width) == (96, 96)
+    assert (config.generator.stem, config.generator.modulation) == ("condition", "attentional")
+    assert (config.generator.noise_dim, config.generator.rho_0) == (128, 15.0)
+    assert config.discriminator.head_layers == 0
+    losses = config.losses
+    assert (losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder) == (1, 1, 1, 1)
+    assert (losses.temperature, losses.word_temperature, losses.rho_1, losses.rho_2) == (0.1, 1 / 50, 5, 5)
+    assert losses.encoder == "vgg19"
+    training = config.training
+    assert (training.batch_size, training.discriminator_steps) == (256, 2)
+    assert (training.discriminator_lr, training.generator_lr) == (4e-4, 1e-4)
+    assert (training.beta1, training.beta2) == (0.5, 0.999)
+    assert training.ema_decay == 0.999
+    assert not training.ema_warmup
+
+
+def test_localized_narratives_differ_from_coco_in_data_and_words_alone():
+    changes = differences(RECIPES["coco14-256"], RECIPES["ln-coco-256"])
+    assert changes.pop("text.max_length") == (17, 64)
+    assert changes.pop("data") == ("data/coco14", "data/ln-coco")
+    assert set(changes) == {"dataset.layout", "dataset.split", "dataset.validation_split"}
+
+
+def test_scenes_do_not_mirror():
+    assert not any(RECIPES[name].dataset.flip for name in RECIPES if name.startswith("scenes"))
+
+
+def test_scenes_need_nothing_from_outside():
+    for name in ("scenes-64", "scenes-128", "scenes-256"):
+        assert RECIPES[name].text.encoder == "minilm"
+        assert RECIPES[name].losses.image_encoder == 0
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        RECIPES["scenes-64"].training.steps = 5
+    with pytest.raises(AttributeError):
+        RECIPES["scenes-64"].data = "elsewhere"
+
+
+# ----------------------------------------------------------------------------------------- nested plain values
+
+
+def test_sections_may_be_left_out_of_a_dictionary():
+    config = from_dict({"image_size": 64, "training": {"steps": 7}})
+    assert config == Config(image_size=64, training=TrainingConfig(steps=7))
+    assert isinstance(config.training, TrainingConfig)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_sise": 64}, "unknown setting 'image_sise'; did you mean 'image_size'"),
+        ({"training": {"batchsize": 64}}, "unknown setting 'batchsize'; did you mean 'batch_size'"),
+        ({"generator": {"zzz": 1}}, "unknown setting 'zzz'; there is width, noise_dim, stem, modulation, rho_0"),
+        ({"trainer": {"steps": 1}}, "unknown setting 'trainer'; did you mean 'training'"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_nearest_one(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(values)
+
+
+def test_suggestions():
+    assert suggestion("steps", ["steps"]) == "; did you mean 'steps'?"
+    assert suggestion("qqq", ["width", "height"]) == "; there is width, height"
+
+
+def test_flatten_gives_dotted_names():
+    assert flatten({"a": 1, "b": {"c": 2, "d": {"e": None}}}) == {"a": 1, "b.c": 2, "b.d.e": None}
+    assert flatten({}) == {}
+
+
+def test_every_field_has_a_dotted_name():
+    names = set(flatten(to_dict(Config())))
+    assert {"image_size", "data", "training.batch_size", "text.encoder", "losses.encoder_weights"} <= names
+    assert {name.partition(".")[0] for name in names if "." in name} == set(SECTIONS)
+
+
+def test_every_field_is_explained():
+    """`--help` shows what the Args of the docstring say of a field."""
+    for kind in (Config, *SECTIONS.values()):
+        plain = [name for name in kind.__dataclass_fields__ if name not in SECTIONS]
+        assert all(f"\n        {name}: " in kind.__doc__ for name in plain), kind
+
+
+def test_differences_name_fields_with_both_values():
+    one = RECIPES["scenes-64"]
+    other = replace(one, data="x", training=replace(one.training, beta1=0.0))
+    assert differences(one, one) == {}
+    assert differences(one, other) == {"data": ("data/scenes-64", "x"), "training.beta1": (0.5, 0.0)}
+    assert differences(other, one)["data"] == ("x", "data/scenes-64")
+
+
+# ----------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("training.steps", 0),
+        ("training.batch_size", 0),
+        ("training.batch_size", 1),
+        ("training.discriminator_steps", 0),
+        ("training.discriminator_lr", 0.0),
+        ("training.discriminator_lr", float("nan")),
+        ("training.generator_lr", -1e-4),
+        ("training.generator_lr", float("inf")),
+        ("training.beta1", 1.0),
+        ("training.beta1", -0.1),
+        ("training.beta2", 1.5),
+        ("training.ema_decay", 1.0),
+        ("training.ema_decay", -0.5),
+        ("training.seed", -1),
+        ("training.log_every", 0),
+        ("training.sample_every", 0),
+        ("training.checkpoint_every", -5),
+        ("training.keep_checkpoints", -1),
+        ("dataset.workers", -1),
+    ],
+)
+def test_a_value_out_of_range_names_its_field(name, value):
+    with pytest.raises(ValueError, match=rf"^{name.replace('.', '[.]')} is {value}"):
+        changed(**{name.replace(".", "__"): value})
+
+
+def test_a_batch_of_one_is_refused_only_with_a_contrastive_loss():
+    off = dict.fromkeys(("losses__sentence", "losses__word", "losses__image_discriminator", "losses__image_encoder"), 0)
+    assert changed(training__batch_size=1, **off).training.batch_size == 1
+    for name in off:
+        with pytest.raises(ValueError, match=r"training\.batch_size is 1, but a contrastive loss"):
+            changed(training__batch_size=1, **(off | {name: 0.5}))
+
+
+def test_weights_of_an_encoder_that_is_not_used_are_refused():
+    assert changed(losses__encoder_weights="vgg19.pth").losses.encoder_weights == "vgg19.pth"
+    with pytest.raises(ValueError, match=r"losses\.encoder_weights names a file, but losses\.image_encoder is 0"):
+        changed(losses__encoder_weights="vgg19.pth", losses__image_encoder=0.0)
+
+
+def test_the_least_values_are_accepted():
+    least = {"training__steps": 1, "training__batch_size": 2, "training__beta1": 0.0, "training__ema_decay": 0.0}
+    config = changed(**least, training__keep_checkpoints=0, dataset__workers=0)
+    assert config.training.beta1 == 0
