@@ -56,7 +56,7 @@ def test_train_generate_report(config, tmp_path, capsys):
     command = flags(tiny_config(data, Path(config.text.encoder), steps=2), run)
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "10 images of" in said
+    assert "10 records of" in said
     assert "trained 2 steps: samples in" in said
 
     assert main(["generate", "a car", "--model", str(run), "--output", str(out)]) == 0
@@ -191,7 +191,7 @@ def test_files_are_written_all_or_none(tmp_path):
     ("arguments", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
-        (["zzz"], "unknown command 'zzz'; there is train, generate, scenes, demo"),
+        (["zzz"], "unknown command 'zzz'; there is train, generate, data, scenes, demo"),
         (["train", "scenes-46", "--output", "x"], "unknown recipe 'scenes-46'; did you mean 'scenes-64'?"),
         (["train", "scenes-64"], "output"),
         (["train", "scenes-64", "--output"], "expected one argument"),

@@ -44,7 +44,8 @@ def changed(**values) -> Config:
 
 
 def test_the_recipes_there_are():
-    assert set(RECIPES) == {"coco14-256", "coco14-128", "ln-coco-256", "scenes-64", "scenes-128", "scenes-256"}
+    photographs = {"coco14-256", "coco14-128", "ln-coco-256", "ln-openimages-256"}
+    assert set(RECIPES) == photographs | {"scenes-64", "scenes-128", "scenes-256", "scenes-narratives-64"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -222,3 +223,13 @@ def test_the_least_values_are_accepted():
     least = {"training__steps": 1, "training__batch_size": 2, "training__beta1": 0.0, "training__ema_decay": 0.0}
     config = changed(**least, training__keep_checkpoints=0, dataset__workers=0)
     assert config.training.beta1 == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({}, "coco, which has no mouse traces"), ({"layout": "localized-narratives", "fit": "crop"}, "fit squash")],
+)
+def test_mouse_traces_need_a_set_that_has_them_over_the_whole_picture(changes, said):
+    recipe = RECIPES["coco14-256"]
+    with pytest.raises(ValueError, match=said):
+        replace(recipe, dataset=replace(recipe.dataset, **changes), losses=replace(recipe.losses, trace=1.0))

@@ -15,7 +15,7 @@ LEVELS = (
     {"checkpoint", "sample", "compat"},
     {"train", "pipeline"},
     {"report"},
-    {"demo"},
+    {"demo", "cli_data"},
     {"cli"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}

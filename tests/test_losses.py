@@ -20,6 +20,7 @@ from xmcgan.losses import (
     hinge_generator,
     nt_xent,
     region_word_scores,
+    trace_divergence,
 )
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.discriminator import Discriminator
@@ -457,3 +458,47 @@ def test_all_weights_0_leave_the_hinge_which_takes_a_batch_of_one():
     g_terms = objective.generator(real, fake, networks.text[:1])
     torch.testing.assert_close(d_terms.total, hinge_discriminator(real.logits_B, fake.logits_B))
     torch.testing.assert_close(g_terms.total, hinge_generator(fake.logits_B))
+
+
+# Mouse traces (the paper's future work; ours)
+
+
+def test_the_trace_divergence_is_the_plain_one():
+    torch.manual_seed(0)
+    regions, words = torch.randn(3, 16, 6, dtype=torch.float64), torch.randn(3, 5, 6, dtype=torch.float64)
+    traces = torch.rand(3, 5, 16, dtype=torch.float64)
+    traces = traces / traces.sum(-1, keepdim=True)
+    traces[0, 1] = 0  # a word nobody pointed at
+    traces[2, :, :4] = 0
+    traces[2] = traces[2] / traces[2].sum(-1, keepdim=True)
+    plain, count = 0.0, 0
+    for image in range(3):
+        for word in range(5):
+            if traces[image, word].sum() == 0:
+                continue
+            cosines = torch.stack([F.cosine_similarity(words[image, word], region, dim=0) for region in regions[image]])
+            alpha = (5 * cosines).softmax(0)
+            pairs = zip(traces[image, word].tolist(), alpha.tolist(), strict=True)
+            plain += sum(p * math.log(p / q) for p, q in pairs if p > 0)
+            count += 1
+    found = trace_divergence(regions, words, traces, rho_1=5.0)
+    assert found.item() == pytest.approx(plain / count, rel=1e-12)
+
+
+def test_the_trace_divergence_is_least_where_the_trace_is_the_attention():
+    regions = torch.randn(2, 16, 6, dtype=torch.float64, requires_grad=True)
+    words = torch.randn(2, 5, 6, dtype=torch.float64)
+    cosines = F.normalize(words, dim=-1) @ F.normalize(regions, dim=-1).mT
+    loss = trace_divergence(regions, words, (5 * cosines).softmax(-1).detach())
+    (gradient,) = torch.autograd.grad(loss, regions)
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert gradient.abs().max().item() == pytest.approx(0, abs=1e-12)
+
+
+def test_without_a_trace_the_divergence_is_zero_and_so_is_its_gradient():
+    regions = torch.randn(2, 16, 6, requires_grad=True)
+    loss = trace_divergence(regions, torch.randn(2, 5, 6), torch.zeros(2, 5, 16))
+    loss.backward()
+    assert loss.item() == 0
+    assert regions.grad is not None
+    assert not regions.grad.any()

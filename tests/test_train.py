@@ -532,6 +532,8 @@ def test_every_other_setting_is_refused(output, config):
         part[field] = f"{part[field]}-x" if isinstance(part[field], str) else 0.25
         if name in ("losses.encoder", "losses.encoder_weights"):
             values["losses"]["image_encoder"] = 1.0  # they go together
+        if name == "losses.trace":
+            values["dataset"]["layout"] = "localized-narratives"
         try:
             other = from_dict(values)
         except ValueError:

@@ -118,7 +118,8 @@ def logged(output: Path) -> list[dict[str, float]]:
     """The lines of a run's log, without what depends on the clock."""
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return [
-        {name: value for name, value in line.items() if name not in ("time", "images_per_second")} for line in lines
+        {name: value for name, value in line.items() if name not in ("time", "images_per_second", "data_wait")}
+        for line in lines
     ]
 
 

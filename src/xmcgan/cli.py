@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from xmcgan import __version__
+from xmcgan.cli_data import data_command
 from xmcgan.config import RECIPES, Config, flatten, from_dict, suggestion, to_dict
 
 # torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
@@ -48,9 +49,10 @@ def train_command(arguments: list[str]) -> int:
 
         print(f"{data} is not there yet: writing the Scenes", flush=True)
         write_scenes(data, size=RECIPES[recipe].image_size)
-    records = read_records(data, config.dataset.layout, config.dataset.split)
-    shown = read_records(data, config.dataset.layout, config.dataset.validation_split)[:16]
-    print(f"{len(records):,} images of {data / config.dataset.split}", flush=True)
+    layout, traces = config.dataset.layout, config.losses.trace > 0
+    records = read_records(config.data, layout, config.dataset.split, annotations=traces)
+    shown = read_records(config.data, layout, config.dataset.validation_split)[:16]
+    print(f"{len(records):,} records of {config.dataset.split} in {config.data}", flush=True)
     try:
         step = train(config, output, records=records, sample_captions=[record.captions[0] for record in shown])
     except TrainingDiverged as error:
@@ -177,6 +179,7 @@ def demo_command(arguments: list[str]) -> int:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a recipe, or go on with it"),
     "generate": (generate_command, "draw pictures of captions"),
+    "data": (data_command, "prepare, count, look at and export data sets"),
     "scenes": (scenes_command, "write the embedded data set"),
     "demo": (demo_command, "all of it in a few minutes: data, training, pictures, one page"),
 }

@@ -16,7 +16,8 @@ class DatasetConfig:
     """What is read of the data folder, and how an image becomes a square.
 
     Args:
-        layout: ``coco`` (captions) or ``localized-narratives``, each as its owners publish it.
+        layout: ``coco`` (captions) or ``localized-narratives``, each as its owners publish it; ``folder``, ``table``
+            or ``webdataset`` for one's own (docs/data.md). A prepared folder keeps the layout of its source.
         split: folder of the images trained on.
         validation_split: folder whose captions the sample grid shows.
         fit: ``squash`` images to a square (paper) or ``crop`` their middle.
@@ -24,7 +25,7 @@ class DatasetConfig:
         workers: processes that read images; 0 reads in the training process.
     """
 
-    layout: Literal["coco", "localized-narratives"] = "coco"
+    layout: Literal["coco", "localized-narratives", "folder", "table", "webdataset"] = "coco"
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"
@@ -95,6 +96,7 @@ class LossConfig:
         word: region-word.
         image_discriminator: image-image with the discriminator's features.
         image_encoder: image-image with a frozen encoder's features.
+        trace: mouse traces of narratives, on the discriminator's word-region attention (ours, not the paper's).
         encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (release).
         encoder_weights: local file of torchvision's weights; without one torchvision downloads them.
         temperature: tau of the sentence and image scores.
@@ -107,6 +109,7 @@ class LossConfig:
     word: float = 1.0
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
+    trace: float = 0.0
     encoder: Literal["vgg19", "resnet50"] = "vgg19"
     encoder_weights: str | None = None
     temperature: float = 0.1
@@ -208,6 +211,14 @@ class Config:
             losses.encoder == "vgg19" or losses.image_encoder > 0,
             f"losses.encoder is {losses.encoder}, but losses.image_encoder is 0: the encoder would not be used",
         )
+        check(
+            losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
+            f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
+        )
+        check(
+            losses.trace == 0 or self.dataset.fit == "squash",
+            f"losses.trace is {losses.trace}, which needs dataset.fit squash: a trace is of the whole picture",
+        )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 
 
@@ -294,7 +305,18 @@ RECIPES: dict[str, Config] = {
         dataset=DatasetConfig(layout="localized-narratives", split="train2017", validation_split="val2017"),
         text=TextConfig(max_length=64),
     ),
+    "ln-openimages-256": replace(
+        COCO14_256,
+        data="data/ln-openimages",
+        dataset=DatasetConfig(layout="localized-narratives", split="train", validation_split="validation"),
+        text=TextConfig(max_length=64),
+    ),
     "scenes-64": SCENES_64,
     "scenes-128": replace(SCENES_64, image_size=128, data="data/scenes-128"),
+    "scenes-narratives-64": replace(
+        SCENES_64,
+        dataset=replace(SCENES_64.dataset, layout="localized-narratives"),
+        text=replace(SCENES_64.text, max_length=64),
+    ),
     "scenes-256": replace(SCENES_64, image_size=256, data="data/scenes-256"),
 }

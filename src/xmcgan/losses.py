@@ -24,6 +24,7 @@ class LossWeights:
     word: float = 1.0
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
+    trace: float = 0.0
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -111,6 +112,26 @@ def region_word_scores(
         word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
         word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
+
+
+def trace_divergence(regions_BRD: Tensor, words_BTD: Tensor, traces_BTR: Tensor, *, rho_1: float = 5.0) -> Tensor:
+    """KL(trace || alpha) between where a word was pointed at and where it looks, mean over the words with a trace.
+
+    alpha_ij = softmax_j(rho_1 cos(w_i, r_j)) is the word-region attention of the region-word loss, of each caption in
+    its own image. Mouse traces of Localized Narratives are the paper's future work; this use of them is ours.
+
+    Args:
+        traces_BTR: distributions over the regions; a row of zeros is a word without a trace.
+
+    Returns:
+        the mean in nats; 0 where no word has a trace.
+    """
+    with torch.autocast(regions_BRD.device.type, enabled=False):
+        similarity_BTR = unit_rows(words_BTD) @ unit_rows(regions_BRD).mT
+        log_alpha_BTR = F.log_softmax(rho_1 * similarity_BTR, dim=-1)
+        traces_BTR = traces_BTR.to(log_alpha_BTR.dtype)
+        divergence_BT = (torch.xlogy(traces_BTR, traces_BTR) - traces_BTR * log_alpha_BTR).sum(-1)
+        return divergence_BT.sum() / (traces_BTR.sum(-1) > 0).sum().clamp_min(1)
 
 
 KEPT_ELEMENTS = 2**22
@@ -217,10 +238,23 @@ class Objective:
     rho_1: float = 5.0
     rho_2: float = 5.0
 
-    def discriminator(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, text: TextEmbedding) -> Terms:
-        """L_D + lambda_1 L_sent(real) + lambda_2 L_word(real): the contrastive heads learn from real images only."""
+    def discriminator(
+        self,
+        real: DiscriminatorOutput,
+        fake: DiscriminatorOutput,
+        text: TextEmbedding,
+        traces_BTR: Tensor | None = None,
+    ) -> Terms:
+        """L_D + lambda_1 L_sent(real) + lambda_2 L_word(real): the contrastive heads learn from real images only.
+
+        With a trace weight the words of real images are also taught to look where they were pointed at.
+        """
         hinge = hinge_discriminator(float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B))
-        return terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
+        learnt = terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
+        if self.weights.trace and traces_BTR is not None:
+            divergence = trace_divergence(real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1)
+            learnt.losses["real_trace"], learnt.weights["real_trace"] = divergence, self.weights.trace
+        return learnt
 
     def generator(
         self,

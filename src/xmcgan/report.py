@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xmcgan.data.captions import Record
+from xmcgan.data.captions import open_image
+from xmcgan.data.records import Record
 from xmcgan.pipeline import Pictures, Pipeline, attention_overlay
 
 PICTURE = 128
@@ -121,7 +122,7 @@ def write_report(
         samples_table(alone, [None] * len(typed), images_a_caption),
         "<h2>Held-out captions, beside the real picture</h2>",
         paragraph("The picture with a grey edge is real; the others are drawn from its caption with seeds 0, 1, ..."),
-        samples_table(beside, [record.image for record in held_out], images_a_caption),
+        samples_table(beside, held_out, images_a_caption),
         attention_section(alone, images_a_caption),
         "<h2>Training</h2>",
         f'<img class="wide" alt="training curves" src="{data_url(plot_curves(read_log(run / "log.jsonl")))}">',
@@ -159,15 +160,14 @@ def paragraph(text: str, *, soft: bool = False) -> str:
     return f"<p{' class=soft' if soft else ''}>{html.escape(text)}</p>"
 
 
-def samples_table(pictures: Pictures, real: Sequence[Path | None], images_a_caption: int) -> str:
+def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_caption: int) -> str:
     """A row a caption: the real picture where there is one, and the drawn ones."""
     rows = []
-    for number, path in enumerate(real):
+    for number, record in enumerate(real):
         first = number * images_a_caption
         cells = [f'<td class="caption">{html.escape(pictures.captions[first])}</td>']
-        if path is not None:
-            with Image.open(path) as image:
-                cells.append(f'<td class="real">{picture(image.convert("RGB"), "real picture")}</td>')
+        if record is not None:
+            cells.append(f'<td class="real">{picture(open_image(record), "real picture")}</td>')
         for position in range(first, first + images_a_caption):
             cells.append(f"<td>{picture(pictures.images[position], f'seed {pictures.seeds[position]}')}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")

@@ -3,10 +3,11 @@
 import importlib.resources
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,24 @@ class TextEncoder:
         """The words the encoder sees of a caption, as its tokenizer spells them: T real words."""
         ids = self.tokenizer(caption, truncation=True, max_length=self.max_length)["input_ids"]
         return self.tokenizer.convert_ids_to_tokens(ids)
+
+    def spans(self, captions: Sequence[str]) -> np.ndarray:
+        """The characters of each word in its caption: (B, T, 2) int, [first, one past last); [0, 0) for none.
+
+        Raises:
+            ValueError: if the tokenizer does not tell (those of transformers that are not "fast").
+        """
+        if not self.tokenizer.is_fast:
+            raise ValueError(f"the tokenizer of {self.name} does not say which letters a word piece stands for")
+        tokens = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_length,
+            return_offsets_mapping=True,
+            return_tensors="np",
+        )
+        return tokens["offset_mapping"]
 
     def __call__(self, captions: Sequence[str]) -> TextEmbedding:
         """Embeds B captions: words_BTD (float32, zero where padded), mask_BT, sentence_BD; T is ``max_length``.
@@ -122,6 +141,12 @@ class EmbeddingCache:
         while self.size > self.limit:
             _, dropped = self.rows.popitem(last=False)
             self.size -= dropped.nbytes
+
+
+def count_tokens(name: str) -> Callable[[list[str]], list[int]]:
+    """A function from captions to how many word pieces each has, special tokens counted, nothing cut off."""
+    tokenizer, _ = load_pretrained(name)
+    return lambda captions: [len(ids) for ids in tokenizer(captions, truncation=False, verbose=False)["input_ids"]]
 
 
 def load_pretrained(name: str):

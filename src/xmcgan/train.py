@@ -33,7 +33,9 @@ from xmcgan.checkpoint import (
     save_checkpoint,
 )
 from xmcgan.config import Config, differences, from_dict, to_dict
-from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, Record, load_batches, noise, to_images
+from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, load_batches, noise, to_images
+from xmcgan.data.records import Record
+from xmcgan.data.traces import word_targets
 from xmcgan.device import keep_freed_memory, resolve_device
 from xmcgan.ema import EMA
 from xmcgan.image_encoder import frozen_image_encoder
@@ -91,7 +93,7 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
         with training.layers_in_precision():
             fake = draw_without_trace(generator, batch)
             judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
-        terms = objective.discriminator(*judged, batch.text)
+        terms = objective.discriminator(*judged, batch.text, batch.traces_BTR)
         terms.total.backward(inputs=discriminator_weights)
         update(training.discriminator_optimizer)
 
@@ -100,7 +102,7 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
         fake = generator(batch.noise_BZ, batch.text)
         judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
         encoded = encode_images(training.image_encoder, batch.images_B3HW, fake.images_B3HW)
-    discriminator_terms = objective.discriminator(*judged, batch.text)
+    discriminator_terms = objective.discriminator(*judged, batch.text, batch.traces_BTR)
     generator_terms = objective.generator(*judged, batch.text, encoded)
     discriminator_terms.total.backward(inputs=discriminator_weights, retain_graph=True)
     generator_terms.total.backward(inputs=generator_weights)
@@ -184,7 +186,9 @@ def train(config: Config, output: Path, *, records: Sequence[Record], sample_cap
     with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
         last = step >= settings.steps
         while not last:
-            report = train_step(training, [next(batches) for _ in range(settings.discriminator_steps)])
+            with log.waiting():
+                fresh = [next(batches) for _ in range(settings.discriminator_steps)]
+            report = train_step(training, fresh)
             step += 1
             losses = finite(report, step)
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
@@ -221,7 +225,7 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
         generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas),
         discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas),
         objective=Objective(
-            LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder),
+            LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder, losses.trace),
             temperature=losses.temperature,
             word_temperature=losses.word_temperature,
             rho_1=losses.rho_1,
@@ -237,8 +241,13 @@ def embedded_batches(
 ) -> AbstractGenerator[Batch]:
     """The run's batches from number ``start`` on, as a step takes them."""
     settings, dataset = config.training, config.dataset
+    traces = config.losses.trace > 0
     stream = ExampleStream(
-        records, ImageTransform(config.image_size, dataset.fit), seed=settings.seed, flip=dataset.flip
+        records,
+        ImageTransform(config.image_size, dataset.fit),
+        seed=settings.seed,
+        flip=dataset.flip,
+        traces=traces,
     )
     loaded: Iterator[ExampleBatch] = load_batches(
         stream,
@@ -252,6 +261,7 @@ def embedded_batches(
             to_images(batch.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
             encoder(batch.captions),
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
+            torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
         )
 
 
@@ -321,7 +331,7 @@ def remember_run(output: Path, config: Config, records: Sequence[Record]) -> Non
         ValueError: naming the settings that differ, or if the data are others.
     """
     path = output / "config.json"
-    lines = (line for record in records for line in (record.id, record.image.name, *record.captions))
+    lines = (line for record in records for line in (record.id, *record.captions))
     data = {"records": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
     if not path.exists():
         if output.exists() and any(output.iterdir()):
@@ -365,7 +375,14 @@ class Log:
         forget_after(self.path, step)
         self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
         self.sums: dict[str, float] = {}
-        self.count, self.images, self.since = 0, 0, time.perf_counter()
+        self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> AbstractGenerator[None]:
+        """Counts the time inside as time spent waiting for data (reading, decoding, embedding captions)."""
+        began = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - began
 
     def add(self, losses: dict[str, float], *, images: int) -> None:
         """Takes in one step."""
@@ -378,12 +395,16 @@ class Log:
         seconds = time.perf_counter() - self.since
         means = {name: total / self.count for name, total in self.sums.items()}
         means["images_per_second"] = self.images / seconds
+        means["data_wait"] = self.waited / seconds
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
         for name, value in means.items():
             self.board.add_scalar(name, value, step)
-        self.sums, self.count, self.images, self.since = {}, 0, 0, time.perf_counter()
-        return f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s"
+        self.sums, self.count, self.images, self.waited, self.since = {}, 0, 0, 0.0, time.perf_counter()
+        return (
+            f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
+            f"{means['data_wait']:.0%} waiting for data"
+        )
 
     def close(self) -> None:
         """Writes what TensorBoard holds back."""

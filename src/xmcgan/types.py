@@ -48,6 +48,7 @@ class Batch(NamedTuple):
     images_B3HW: Tensor  # in [-1, 1]
     text: TextEmbedding
     noise_BZ: Tensor
+    traces_BTR: Tensor | None = None  # where each word was pointed at: distributions over regions, or rows of zeros
 
 
 class GeneratorOutput(NamedTuple):

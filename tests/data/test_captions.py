@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.data.captions import ExampleStream, ImageTransform, Record, load_batches, noise, to_images
+from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches, noise, to_images
 from xmcgan.data.layouts import read_records
+from xmcgan.data.records import Record, Slice
 
 RECORDS = 24
 
@@ -166,15 +167,36 @@ def banded(tmp_path) -> Path:
     return tmp_path / "banded.png"
 
 
+def pictured(image: Path | Slice | bytes) -> Record:
+    """A record of that image."""
+    return Record(image, ("a picture",), "7")
+
+
+def test_an_image_can_be_a_file_a_part_of_one_or_its_content(banded):
+    content = banded.read_bytes()
+    archive = banded.with_name("archive")
+    archive.write_bytes(b"before" + content + b"after")
+    whole = ImageTransform(12)(pictured(banded))
+    assert torch.equal(ImageTransform(12)(pictured(content)), whole)
+    assert torch.equal(ImageTransform(12)(pictured(Slice(archive, 6, len(content)))), whole)
+
+
+def test_a_damaged_part_or_content_is_named(banded):
+    with pytest.raises(ValueError, match="the image of record 7 cannot be read as an image"):
+        ImageTransform(12)(pictured(b"no image"))
+    with pytest.raises(ValueError, match=r"banded\.png, bytes 4 to 24, cannot be read as an image"):
+        ImageTransform(12)(pictured(Slice(banded, 4, 20)))
+
+
 def test_squash_keeps_all_of_the_picture(banded):
-    pixels = ImageTransform(12, "squash")(banded)
+    pixels = ImageTransform(12, "squash")(pictured(banded))
     assert pixels.shape == (3, 12, 12)
     assert pixels.dtype == torch.uint8
     assert [int(pixels[:, 6, column].argmax()) for column in (1, 5, 10)] == [0, 1, 2]
 
 
 def test_crop_keeps_the_middle_square(banded):
-    pixels = ImageTransform(16, "crop")(banded)
+    pixels = ImageTransform(16, "crop")(pictured(banded))
     green = torch.tensor([0, 255, 0], dtype=torch.uint8)
     assert torch.equal(pixels, green[:, None, None].expand(3, 16, 16))
 
@@ -184,12 +206,12 @@ def test_crop_is_the_middle_of_the_resized_picture(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     resized = Image.fromarray(pixels).resize((36, 12), Image.Resampling.BICUBIC)
     middle = torch.from_numpy(np.array(resized)[:, 12:24]).permute(2, 0, 1)
-    assert torch.equal(ImageTransform(12, "crop")(tmp_path / "wide.png"), middle)
+    assert torch.equal(ImageTransform(12, "crop")(pictured(tmp_path / "wide.png")), middle)
 
 
 def test_crop_of_an_upright_picture_keeps_its_middle(banded):
     Image.open(banded).rotate(90, expand=True).save(banded)
-    pixels = ImageTransform(16, "crop")(banded)
+    pixels = ImageTransform(16, "crop")(pictured(banded))
     assert (pixels[1] == 255).all()
     assert (pixels[0] == 0).all()
 
@@ -197,14 +219,14 @@ def test_crop_of_an_upright_picture_keeps_its_middle(banded):
 def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "same.png")
-    assert torch.equal(ImageTransform(16)(tmp_path / "same.png"), torch.from_numpy(pixels).permute(2, 0, 1))
+    assert torch.equal(ImageTransform(16)(pictured(tmp_path / "same.png")), torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop"])
 def test_a_checkerboard_becomes_grey(tmp_path, fit):
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     Image.fromarray(board).save(tmp_path / "board.png")
-    pixels = ImageTransform(16, fit)(tmp_path / "board.png").float()
+    pixels = ImageTransform(16, fit)(pictured(tmp_path / "board.png")).float()
     # The border sees an odd cut of the board; without antialiasing every pixel would be 0 or 255.
     assert (pixels[:, 1:-1, 1:-1] - 127.5).abs().max() < 3
 
@@ -228,7 +250,7 @@ def test_files_of_any_mode_become_rgb(tmp_path, mode, colour, suffix, expected):
         Image.new(mode, (20, 20), colour).save(path)
     with Image.open(path) as written:
         assert written.mode == mode
-    pixels = ImageTransform(8)(path)
+    pixels = ImageTransform(8)(pictured(path))
     assert pixels.shape == (3, 8, 8)
     assert (pixels.flatten(1).T.float() - torch.tensor(expected)).abs().max() <= 3
 
@@ -242,19 +264,19 @@ def test_a_file_cut_short_is_named(tmp_path, suffix):
     for share in (0.0, 0.02, 0.2, 0.5, 0.8):
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(ValueError, match=rf"cut\.{suffix} cannot be read as an image"):
-            ImageTransform(8)(path)
+            ImageTransform(8)(pictured(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff\xe0" + b"\x00" * 50, b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "words.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"words\.jpg cannot be read as an image"):
-        ImageTransform(8)(tmp_path / "words.jpg")
+        ImageTransform(8)(pictured(tmp_path / "words.jpg"))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.jpg cannot be read as an image"):
-        ImageTransform(8)(tmp_path / "gone.jpg")
+        ImageTransform(8)(pictured(tmp_path / "gone.jpg"))
 
 
 def test_a_damaged_image_is_named_by_a_worker_too(tmp_path):

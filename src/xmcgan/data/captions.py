@@ -5,6 +5,7 @@ noise) is a function of the run's seed and of n alone. So a run goes on after an
 and neither the number of workers nor the size of a batch changes what is seen.
 """
 
+import io
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,23 +18,18 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from xmcgan.data.records import Record, Slice
+from xmcgan.data.traces import TraceMaps, trace_maps
+
 Fit = Literal["squash", "crop"]
 
 # Separate streams of random numbers for the uses of one example, so that a new use leaves the others as they were.
 ORDER, CAPTION, FLIP, NOISE = range(4)
 
 
-class Record(NamedTuple):
-    """An image on disk and what was said of it."""
-
-    image: Path
-    captions: tuple[str, ...]
-    id: str
-
-
 @dataclass(frozen=True)
 class ImageTransform:
-    """An image file to a square of pixels.
+    """An image to a square of pixels.
 
     Args:
         size: side in pixels.
@@ -47,39 +43,70 @@ class ImageTransform:
         if self.fit not in get_args(Fit):
             raise ValueError(f"dataset.fit is {self.fit!r}; it can be {', '.join(get_args(Fit))}")
 
-    def __call__(self, path: Path) -> Tensor:
-        """Pixels of an image as uint8 (3, size, size), resized with antialiasing.
+    def __call__(self, record: Record) -> Tensor:
+        """Pixels of a record's image as uint8 (3, size, size), resized with antialiasing.
 
         Raises:
             ValueError: naming the file, if it is not an image that can be read whole.
         """
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        return torch.from_numpy(np.array(self.square(open_image(record)))).permute(2, 0, 1)
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """The image at size x size pixels; one that has that size is returned as it is."""
         side, (width, height) = min(image.size), image.size
         left, top = (width - side) // 2, (height - side) // 2
         box = (left, top, left + side, top + side) if self.fit == "crop" else (0, 0, width, height)
         if (width, height) != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return image
+
+
+def open_image(record: Record) -> Image.Image:
+    """A record's image, decoded whole, in RGB.
+
+    Raises:
+        ValueError: naming the file, if it is not an image that can be read whole.
+    """
+    source = record.image
+    name = f"the image of record {record.id}" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Slice):
+        name = f"{source.file}, bytes {source.offset} to {source.offset + source.length},"
+    try:
+        with Image.open(io.BytesIO(image_bytes(record)) if not isinstance(source, Path) else source) as file:
+            return file.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+
+
+def image_bytes(record: Record) -> bytes:
+    """The encoded content of a record's image."""
+    match record.image:
+        case bytes(content):
+            return content
+        case Slice(file, offset, length):
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                return stream.read(length)
+        case path:
+            return path.read_bytes()
 
 
 class Example(NamedTuple):
-    """One example of the stream: uint8 pixels (3, H, W), a caption, and its number n."""
+    """One example: uint8 pixels (3, H, W), a caption, its number n, and where its words were pointed at."""
 
     pixels: Tensor
     caption: str
     number: int
+    traces: TraceMaps | None = None
 
 
 class ExampleBatch(NamedTuple):
-    """B examples: uint8 pixels (B, 3, H, W), captions, and their numbers."""
+    """B examples: uint8 pixels (B, 3, H, W), captions, their numbers and traces."""
 
     pixels: Tensor
     captions: list[str]
     numbers: list[int]
+    traces: list[TraceMaps | None]
 
 
 class ExampleStream(Dataset):
@@ -90,12 +117,17 @@ class ExampleStream(Dataset):
         transform: how an image becomes pixels.
         seed: of the run.
         flip: mirrors every second image. Off where captions tell left from right.
+        traces: also says where each utterance points, in records that have a mouse trace.
     """
 
-    def __init__(self, records: Sequence[Record], transform: ImageTransform, *, seed: int, flip: bool):
+    def __init__(
+        self, records: Sequence[Record], transform: ImageTransform, *, seed: int, flip: bool, traces: bool = False
+    ):
         if not records:
             raise ValueError("the data set has no records")
-        self.records, self.transform, self.seed, self.flip = records, transform, seed, flip
+        if traces and transform.fit != "squash":
+            raise ValueError("losses.trace needs dataset.fit squash: a trace is of the whole picture")
+        self.records, self.transform, self.seed, self.flip, self.traces = records, transform, seed, flip, traces
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def __getitem__(self, index: int) -> Example:
@@ -105,10 +137,15 @@ class ExampleStream(Dataset):
             self._epoch, self._order = epoch, random(self.seed, ORDER, epoch).permutation(len(self.records))
         record = self.records[self._order[position]]
         caption = record.captions[random(self.seed, CAPTION, number).integers(len(record.captions))]
-        pixels = self.transform(record.image)
-        if self.flip and random(self.seed, FLIP, number).integers(2):
-            pixels = pixels.flip(2)
-        return Example(pixels, caption, number)
+        pixels = self.transform(record)
+        flip = self.flip and bool(random(self.seed, FLIP, number).integers(2))
+        traced = self.traces and record.narrative is not None
+        return Example(
+            pixels.flip(2) if flip else pixels,
+            caption,
+            number,
+            trace_maps(caption, record.narrative, flip=flip) if traced else None,
+        )
 
 
 def random(seed: int, use: int, number: int) -> np.random.Generator:
@@ -171,6 +208,7 @@ def collate(examples: list[Example]) -> ExampleBatch:
         torch.stack([example.pixels for example in examples]),
         [example.caption for example in examples],
         [example.number for example in examples],
+        [example.traces for example in examples],
     )
 
 

@@ -1,64 +1,102 @@
-"""COCO captions, in the layout its owners publish: ``train2014/``, ``annotations/captions_train2014.json``."""
+"""COCO, in the layout its owners publish: ``train2014/``, ``annotations/captions_train2014.json``."""
 
-import json
 from collections import defaultdict
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xmcgan.data.captions import Record
+from xmcgan.data.annotations import array, box, field, number, parse_json, shown, text, whole_number, words
+from xmcgan.data.files import Files
+from xmcgan.data.records import Box, Problem, Record
 
 
-def read_coco_captions(root: Path, split: str) -> list[Record]:
-    """The captioned images of one split, in order of image id.
+def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+    """The captioned images of one split, in order of image id, after what is wrong in the files.
 
     Args:
         root: the folder that holds ``annotations/`` and the folders of images.
         split: such as ``train2014`` or ``val2014``: the name of the folder of images, and of the captions file.
+        annotations: also the boxes of ``annotations/instances_{split}.json``; none where there is no such file.
 
     Raises:
-        FileNotFoundError: if a folder, the captions file or images it names are missing.
-        ValueError: if the captions file is not COCO's; the message names the file and the entry.
+        FileNotFoundError: if the captions file or the folder of images is missing.
+        ValueError: if a file is not COCO's, or no image has a caption.
     """
-    captions_file = root / "annotations" / f"captions_{split}.json"
-    folder = root / split
-    if not captions_file.is_file() or not folder.is_dir():
-        missing = captions_file if not captions_file.is_file() else folder
+    file, folder = root / "annotations" / f"captions_{split}.json", root / split
+    if not file.is_file() or not folder.is_dir():
         raise FileNotFoundError(
-            f"{missing} is missing. The official layout of COCO is {root / split}/*.jpg and {captions_file}"
-            f"{available_splits(root)}"
+            f"{folder if file.is_file() else file} is missing. The official layout of COCO is {folder}/*.jpg and "
+            f"{file}{available_splits(root)}"
         )
-    content = read_json(captions_file)
-    if not isinstance(content, dict):
-        raise ValueError(f"{captions_file} is not a COCO captions file: its top level is no object")
-    captions = defaultdict(list)
-    for position, annotation in enumerate(entries(content, "annotations", captions_file)):
-        image_id, caption = (
-            field(annotation, key, "annotations", position, captions_file) for key in ("image_id", "caption")
-        )
-        if not isinstance(caption, str) or not caption.strip():
-            raise ValueError(f"{captions_file}: annotations[{position}].caption is {caption!r}; it should be words")
-        check_id(image_id, "image_id", "annotations", position, captions_file)
-        captions[image_id].append(" ".join(caption.split()))
+    content = read_lists(file, "images", "annotations")
+    images: dict[int, tuple[int, str]] = {}  # by id: where it stands, and its file's name
+    for position, image in enumerate(content["images"]):
+        try:
+            image_id, name = field(image, "id", whole_number), field(image, "file_name", text)
+            if image_id in images:
+                raise ValueError(f"id is {image_id}, as that of images[{images[image_id][0]}]")
+            images[image_id] = position, name
+        except ValueError as error:
+            yield Problem(f"{file}, images[{position}]", str(error))
 
-    present = {entry.name for entry in folder.iterdir()}
-    records, absent = {}, []
-    for position, image in enumerate(entries(content, "images", captions_file)):
-        image_id, name = (field(image, key, "images", position, captions_file) for key in ("id", "file_name"))
-        check_id(image_id, "id", "images", position, captions_file)
-        if image_id not in captions:
+    captions = defaultdict(list)
+    for position, annotation in enumerate(content["annotations"]):
+        try:
+            image_id, caption = field(annotation, "image_id", whole_number), field(annotation, "caption", words)
+            if image_id not in images:
+                raise ValueError(f"image_id is {image_id}, which none of the images has")
+            captions[image_id].append(caption)
+        except ValueError as error:
+            yield Problem(f"{file}, annotations[{position}]", str(error))
+
+    boxes = (yield from read_instances(root, split)) if annotations else {}
+    files, empty = Files(folder, root), True
+    for image_id in sorted(captions):
+        position, name = images[image_id]
+        try:
+            path = files.find(name)
+        except ValueError as error:
+            yield Problem(f"{file}, images[{position}]", f"file_name {error}")
             continue
-        if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
-            raise ValueError(
-                f"{captions_file}: images[{position}].file_name is {name!r}; it should be a bare file name"
-            )
-        if name not in present:
-            absent.append(name)
-        records[image_id] = Record(folder / name, tuple(captions[image_id]), str(image_id))
-    if absent:
-        raise FileNotFoundError(f"{len(absent)} of {len(records)} images are not in {folder}; the first is {absent[0]}")
-    if not records:
-        raise ValueError(f"{captions_file} has no image with a caption")
-    return [records[image_id] for image_id in sorted(records)]
+        empty = False
+        yield Record(path, tuple(captions[image_id]), str(image_id), tuple(boxes.get(str(image_id), ())))
+    if empty:
+        raise ValueError(f"{file} has no image with a caption")
+
+
+def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:
+    """The boxes of a split by its records' ids, those of crowds among them; none if there is no file of instances."""
+    file, boxes = root / "annotations" / f"instances_{split}.json", defaultdict(list)
+    if not file.is_file():
+        return boxes
+    content = read_lists(file, "images", "annotations", "categories")
+    sizes: dict[int, tuple[int, int]] = {}
+    for position, image in enumerate(content["images"]):
+        try:
+            sizes[field(image, "id", whole_number)] = field(image, "width", pixels), field(image, "height", pixels)
+        except ValueError as error:
+            yield Problem(f"{file}, images[{position}]", str(error))
+    names: dict[int, str] = {}
+    for position, category in enumerate(content["categories"]):
+        try:
+            names[field(category, "id", whole_number)] = field(category, "name", words)
+        except ValueError as error:
+            yield Problem(f"{file}, categories[{position}]", str(error))
+
+    for position, annotation in enumerate(content["annotations"]):
+        try:
+            image_id = field(annotation, "image_id", whole_number)
+            category = field(annotation, "category_id", whole_number)
+            if image_id not in sizes:
+                raise ValueError(f"image_id is {image_id}, which none of the images has")
+            if category not in names:
+                raise ValueError(f"category_id is {category}, which none of the categories has")
+            relative = partial(relative_box, category=names[category], size=sizes[image_id])
+            boxes[str(image_id)].append(field(annotation, "bbox", relative))
+        except ValueError as error:
+            yield Problem(f"{file}, annotations[{position}]", str(error))
+    return boxes
 
 
 def available_splits(root: Path) -> str:
@@ -67,29 +105,33 @@ def available_splits(root: Path) -> str:
     return f"; there is {', '.join(found)}" if found else ""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or a ValueError that says where it is broken."""
+def read_lists(file: Path, *keys: str) -> dict[str, list[Any]]:
+    """A file of COCO's, whose top level has these lists."""
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        content = parse_json(file.read_bytes(), without_mask)
+        if not isinstance(content, dict):
+            raise ValueError("is no file of COCO's: its top level is no object")
+        return {key: field(content, key, array) for key in keys}
+    except ValueError as error:
+        raise ValueError(f"{file} {error}") from error
 
 
-def entries(content: dict[str, Any], key: str, path: Path) -> list[Any]:
-    """A list of a COCO file."""
-    if not isinstance(content.get(key), list):
-        raise ValueError(f"{path} is not a COCO captions file: it has no list {key!r}")
-    return content[key]
+def without_mask(entry: dict[str, Any]) -> dict[str, Any]:
+    """An object of a JSON file without the outline nobody asked for: by far the most of COCO's instances."""
+    entry.pop("segmentation", None)
+    return entry
 
 
-def check_id(value: Any, key: str, where: str, position: int, path: Path) -> None:
-    """Refuses what is no image id: another type would find no partner, and its captions would be lost in silence."""
-    if not isinstance(value, int):
-        raise ValueError(f"{path}: {where}[{position}].{key} is {value!r}; it should be a whole number")
+def pixels(value: Any) -> int:
+    """The width or height of a picture."""
+    if whole_number(value) < 1:
+        raise ValueError(f"is {value}; it should be at least 1 pixel")
+    return value
 
 
-def field(entry: Any, key: str, where: str, position: int, path: Path) -> Any:
-    """A field of an entry of a COCO file."""
-    if not isinstance(entry, dict) or key not in entry:
-        raise ValueError(f"{path}: {where}[{position}] has no {key!r}")
-    return entry[key]
+def relative_box(value: Any, *, category: str, size: tuple[int, int]) -> Box:
+    """A box from what COCO writes, left, top, width and height in pixels of a picture of this size."""
+    if len(array(value)) != 4:
+        raise ValueError(f"is {shown(value)}; it should be left, top, width and height")
+    (width, height), (x, y, w, h) = size, map(number, value)
+    return box(category, x / width, y / height, w / width, h / height)

@@ -1,15 +1,50 @@
 """Data folders by the name of their layout."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from xmcgan.data.captions import Record
-from xmcgan.data.coco import read_coco_captions
+from xmcgan.data.coco import read_coco
+from xmcgan.data.folder import read_folder
 from xmcgan.data.localized_narratives import read_localized_narratives
+from xmcgan.data.records import Problem, Record, strict, without_duplicates
+from xmcgan.data.shards import is_prepared, open_shards
+from xmcgan.data.table import read_table
+from xmcgan.data.webdataset import read_webdataset
 
-READERS = {"coco": read_coco_captions, "localized-narratives": read_localized_narratives}
-"""How each layout is read: (root, split) -> records."""
+Reader = Callable[..., Iterator[Record | Problem]]
+
+READERS: dict[str, Reader] = {
+    "coco": read_coco,
+    "localized-narratives": read_localized_narratives,
+    "folder": read_folder,
+    "table": read_table,
+    "webdataset": read_webdataset,
+}
+"""How each layout is read: (root, split, annotations=) -> records and problems."""
 
 
-def read_records(root: Path, layout: str, split: str) -> list[Record]:
-    """The captioned images of one split of a data folder, in its layout."""
-    return READERS[layout](root, split)
+def read_entries(root: Path, layout: str, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+    """The entries of one split of a data folder in its layout; an id that stands twice is a problem.
+
+    Args:
+        annotations: also boxes and mouse traces, where the layout has them.
+    """
+    return without_duplicates(READERS[layout](root, split, annotations=annotations))
+
+
+def read_records(
+    root: str | Path, layout: str, split: str, *, annotations: bool = False, cache: Path | None = None
+) -> Sequence[Record]:
+    """The captioned images of one split of a data folder, to be trained on: all of them are good.
+
+    Args:
+        root: a folder in its layout; or one that ``xmcgan data prepare`` made of it, which can also be a URL.
+        annotations: also boxes and mouse traces, where the layout has them (a prepared folder always gives them).
+        cache: folder for the shards of a URL.
+
+    Raises:
+        ValueError: naming what is wrong with the first bad record.
+    """
+    if is_prepared(root):
+        return open_shards(root, split, layout=layout, cache=cache)
+    return list(strict(read_entries(Path(root), layout, split, annotations=annotations)))

@@ -1,7 +1,8 @@
 """Scenes: the embedded data set of little flat-drawn pictures, with captions and narratives."""
 
+from xmcgan.data.records import Narrative
 from xmcgan.data.scenes.draw import Drawing, Shape, contact_sheet, draw_scene, render_scene
-from xmcgan.data.scenes.language import Narrative, describe, narrate
+from xmcgan.data.scenes.language import describe, narrate
 from xmcgan.data.scenes.scene import (
     BACKGROUNDS,
     COLOURS,

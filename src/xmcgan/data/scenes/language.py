@@ -8,6 +8,7 @@ import random
 import re
 from dataclasses import dataclass
 
+from xmcgan.data.records import Narrative, TracePoint, Utterance
 from xmcgan.data.scenes.scene import Scene, SceneObject
 
 # Of each kind: (one of it, several of it); {c} is where its colour goes.
@@ -422,36 +423,6 @@ def _finish(text: str, rng: random.Random) -> str:
 
 
 # ----------------------------------------------------------------------------------------------- narratives
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One or a few words, and when they were said, in seconds."""
-
-    words: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
-class TracePoint:
-    """Where the mouse was: x and y relative to the picture (at times a little outside it), t in seconds."""
-
-    x: float
-    y: float
-    t: float
-
-
-@dataclass(frozen=True)
-class Narrative:
-    """A spoken description: its text, its timed utterances, and the mouse's strokes on the same clock.
-
-    The utterances' words joined with single blanks are the caption.
-    """
-
-    caption: str
-    utterances: tuple[Utterance, ...]
-    strokes: tuple[tuple[TracePoint, ...], ...]
 
 
 # What the mouse goes over while something is said: things, or the upper or lower part of the picture, or nothing.

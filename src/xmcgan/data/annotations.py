@@ -1,0 +1,156 @@
+"""What annotation files say, checked value by value.
+
+Each function returns what can be relied upon, or raises a ValueError whose message goes on from the place it is about:
+``field(entry, "caption", words)`` says "caption is 5; it should be a text".
+"""
+
+import json
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+from xmcgan.data.records import Box, Narrative, Problem, TracePoint, Utterance, one_line
+
+Value = TypeVar("Value")
+
+
+def parse_json(content: bytes | str, object_hook: Callable[[dict], Any] | None = None) -> Any:
+    """The value of a JSON text."""
+    try:
+        return json.loads(content, object_hook=object_hook)
+    except (ValueError, RecursionError) as error:  # also text that is no UTF-8, and brackets nested without end
+        raise ValueError(f"is not JSON: {error}") from error
+
+
+def field(entry: Any, key: str, check: Callable[[Any], Value]) -> Value:
+    """The checked value of a key of a JSON object."""
+    if not isinstance(entry, dict) or key not in entry:
+        raise ValueError(f"has no {key!r}")
+    try:
+        return check(entry[key])
+    except ValueError as error:
+        raise ValueError(f"{key} {error}") from error
+
+
+def elements(entry: Any, key: str, check: Callable[[Any], Value]) -> tuple[Value, ...]:
+    """The checked values of a list of a JSON object."""
+    checked = []
+    for position, value in enumerate(field(entry, key, array)):
+        try:
+            checked.append(check(value))
+        except ValueError as error:
+            raise ValueError(f"{key}[{position}] {error}") from error
+    return tuple(checked)
+
+
+def good_ones(
+    where: str, name: str, values: list[Any], check: Callable[[Any], Value]
+) -> Generator[Problem, None, tuple[Value, ...]]:
+    """The checked values of a list; a bad one is a problem of its own."""
+    good = []
+    for position, value in enumerate(values):
+        try:
+            good.append(check(value))
+        except ValueError as error:
+            yield Problem(where, f"{name}[{position}] {error}")
+    return tuple(good)
+
+
+def array(value: Any) -> list[Any]:
+    """A JSON list."""
+    if not isinstance(value, list):
+        raise ValueError(f"is {shown(value)}; it should be a list")
+    return value
+
+
+def text(value: Any) -> str:
+    """A text that can be written again: bytes that were no UTF-8, and halves of surrogate pairs, cannot."""
+    if not isinstance(value, str):
+        raise ValueError(f"is {shown(value)}; it should be a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"is {shown(value)}, which is no UTF-8") from None
+    return value
+
+
+def words(value: Any) -> str:
+    """A caption, with single blanks between its words."""
+    caption = one_line(text(value))
+    if not caption:
+        raise ValueError(f"is {shown(value)}; it should be words")
+    return caption
+
+
+def lines(content: bytes) -> tuple[str, ...]:
+    """The captions of a text file, one a line; lines without words are passed over."""
+    try:
+        captions = tuple(filter(None, map(one_line, content.decode("utf-8-sig").split("\n"))))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no UTF-8: {error}") from error
+    if not captions:
+        raise ValueError("has no words")
+    return captions
+
+
+def whole_number(value: Any) -> int:
+    """An integer; JSON's true and false are none, though Python's are."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"is {shown(value)}; it should be a whole number")
+    return value
+
+
+def number(value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+        return float(value)
+    raise ValueError(f"is {shown(value)}; it should be a finite number")
+
+
+def box(category: str, left: float, top: float, width: float, height: float) -> Box:
+    """A box in parts of the picture's width and height, cut at its border. COCO has boxes of no area: they are kept."""
+    right, bottom = left + width, top + height
+    if width < 0 or height < 0:
+        raise ValueError(f"is no box: its width and height are {width:g} and {height:g} of the picture's")
+    if left > 1 or top > 1 or right < 0 or bottom < 0:
+        raise ValueError(f"lies outside the picture: from {left:g}, {top:g} to {right:g}, {bottom:g} of its size")
+    if min(left, top) >= 0 and max(right, bottom) <= 1:
+        return Box(category, left, top, width, height)
+    left, top, right, bottom = (min(max(corner, 0.0), 1.0) for corner in (left, top, right, bottom))
+    return Box(category, left, top, right - left, bottom - top)
+
+
+def utterance(said: Any, start: Any, end: Any) -> Utterance:
+    """Timed words."""
+    spoken = Utterance(words(said), number(start), number(end))
+    if spoken.end < spoken.start:
+        raise ValueError(f"ends at {spoken.end:g}, before its start at {spoken.start:g}")
+    return spoken
+
+
+def stroke(points: Any) -> tuple[TracePoint, ...]:
+    """A stroke of the mouse from its points x, y, t."""
+    try:
+        return tuple(TracePoint(number(x), number(y), number(t)) for x, y, t in points)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"is no list of points x, y, t: {error}") from error
+
+
+def narrative(
+    caption: str, utterances: tuple[Utterance, ...], strokes: tuple[tuple[TracePoint, ...], ...]
+) -> Narrative:
+    """A spoken description, whose utterances have to say its caption, up to blanks. Empty strokes are left out."""
+    said = " ".join(each.words for each in utterances)
+    if said.replace(" ", "") != caption.replace(" ", ""):
+        raise ValueError(f"says {shown(said)}; its caption is {shown(caption)}")
+    return Narrative(said, utterances, tuple(filter(None, strokes)))
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: what a file holds can be of any length."""
+    content = repr(value)
+    return content if len(content) <= 80 else f"{content[:77]}..."
+
+
+def printable(place: object) -> str:
+    """A path or name as a message names it; a file's name need not be UTF-8."""
+    return str(place).encode(errors="backslashreplace").decode()

@@ -1,0 +1,392 @@
+"""What a data set consists of, as the paper's Table 1 has it: counted over a stream of records; no torch, no pixels."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from xmcgan.data.records import Narrative, Problem, Record, Slice
+
+CHUNK = 1024
+"""Captions given to the tokenizer at once; fast tokenizers are several times faster on many."""
+
+COLOURS = ("#3b5bdb", "#e8590c", "#0c8599", "#9c36b5")
+"""Of the splits, in the plots."""
+
+TOP = 20
+"""Categories in the plots."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each whole number was seen, in ascending order: as much memory as there are different numbers."""
+
+    counts: Mapping[int, int]
+
+    @property
+    def total(self) -> int:
+        """How many numbers were seen."""
+        return sum(self.counts.values())
+
+    @property
+    def mean(self) -> float:
+        """NaN of none."""
+        return sum(value * count for value, count in self.counts.items()) / self.total if self.total else float("nan")
+
+    def percentile(self, percent: float) -> int:
+        """The smallest number seen that at least so many of a hundred do not exceed; there has to be one."""
+        values, counts = (np.array(list(each), dtype=np.int64) for each in (self.counts.keys(), self.counts.values()))
+        return int(values[np.searchsorted(counts.cumsum() * 100, percent * self.total)])
+
+    def share_above(self, limit: int) -> float:
+        """The part of the numbers that is greater than the limit; NaN of none."""
+        above = sum(count for value, count in self.counts.items() if value > limit)
+        return above / self.total if self.total else float("nan")
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """One split, counted.
+
+    Args:
+        images: different ones. Records of the same file, the same part of a file or the same bytes share an image, as
+            an image of Localized Narratives that several people told of.
+        records: entries that could be used; Localized Narratives have one a narrative.
+        captions: of all records.
+        problems: entries that could not be used; nothing else counts them.
+        captions_an_image: over images.
+        words: blank-separated words a caption.
+        tokens: word pieces a caption before anything is cut, [CLS] and [SEP] counted; None without a tokenizer.
+        max_length: tokens kept of a caption; None without a tokenizer.
+        objects: boxes an image, over the images that have any: a record does not say whether an image without boxes is
+            empty or was not annotated. None where there are no boxes at all.
+        categories: boxes of each category, the most frequent first. An image's boxes count once.
+        narratives: records with a narrative.
+        seconds: of all narratives, each from the start of its clock to its last word or trace point.
+        trace_points: of all narratives.
+    """
+
+    images: int
+    records: int
+    captions: int
+    problems: int
+    captions_an_image: Histogram
+    words: Histogram
+    tokens: Histogram | None
+    max_length: int | None
+    objects: Histogram | None
+    categories: Mapping[str, int]
+    narratives: int
+    seconds: float
+    trace_points: int
+
+    @property
+    def truncated(self) -> float | None:
+        """The part of the captions that loses its end at ``max_length``; None without a tokenizer."""
+        return None if self.tokens is None or self.max_length is None else self.tokens.share_above(self.max_length)
+
+
+def count(
+    entries: Iterable[Record | Problem], *, tokens: Callable[[list[str]], list[int]] | None, max_length: int
+) -> SplitStatistics:
+    """Counts the entries of a split, one after the other.
+
+    Of each entry only counts are kept, and eight bytes that tell its image from the others.
+
+    Args:
+        entries: in any order.
+        tokens: captions -> the number of tokens of each, nothing cut, [CLS] and [SEP] counted; None leaves that out.
+        max_length: tokens that the text encoder keeps.
+
+    Raises:
+        ValueError: if ``tokens`` does not give one number a caption.
+    """
+    records = problems = narratives = trace_points = 0
+    seconds = 0.0
+    captions_of: Counter[bytes] = Counter()
+    words: Counter[int] = Counter()
+    pieces: Counter[int] = Counter()
+    objects: Counter[int] = Counter()
+    categories: Counter[str] = Counter()
+    waiting: list[str] = []  # for the tokenizer
+
+    def tokenize() -> None:
+        if tokens is not None and waiting:
+            lengths = tokens(waiting)
+            if len(lengths) != len(waiting):
+                raise ValueError(
+                    f"tokens gave {len(lengths)} numbers for {len(waiting)} captions; it should be as many"
+                )
+            pieces.update(lengths)
+        waiting.clear()
+
+    for entry in entries:
+        if isinstance(entry, Problem):
+            problems += 1
+            continue
+        records += 1
+        image = identity(entry.image)
+        if entry.boxes and image not in captions_of:
+            objects[len(entry.boxes)] += 1
+            categories.update(box.category for box in entry.boxes)
+        captions_of[image] += len(entry.captions)
+        words.update(len(caption.split()) for caption in entry.captions)
+        waiting += entry.captions
+        if len(waiting) >= CHUNK:
+            tokenize()
+        if entry.narrative is not None:
+            narratives += 1
+            seconds += duration(entry.narrative)
+            trace_points += sum(map(len, entry.narrative.strokes))
+    tokenize()
+    return SplitStatistics(
+        images=len(captions_of),
+        records=records,
+        captions=words.total(),
+        problems=problems,
+        captions_an_image=histogram(Counter(captions_of.values())),
+        words=histogram(words),
+        tokens=None if tokens is None else histogram(pieces),
+        max_length=None if tokens is None else max_length,
+        objects=histogram(objects) if objects else None,
+        categories=dict(sorted(categories.items(), key=lambda item: (-item[1], item[0]))),
+        narratives=narratives,
+        seconds=seconds,
+        trace_points=trace_points,
+    )
+
+
+def identity(image: Path | Slice | bytes) -> bytes:
+    """Eight bytes that are another image's with a chance of one in 10^8 in a set of half a million."""
+    match image:
+        case bytes(content):
+            name = content
+        case Slice(file, offset):
+            name = f"{offset} {file}".encode(errors="surrogateescape")
+        case path:
+            name = str(path).encode(errors="surrogateescape")
+    return blake2b(name, digest_size=8).digest()
+
+
+def duration(narrative: Narrative) -> float:
+    """Seconds from the start of a narrative's clock to its last word or trace point."""
+    said = [utterance.end for utterance in narrative.utterances]
+    return max([0.0, *said, *(point.t for stroke in narrative.strokes for point in stroke)])
+
+
+def histogram(counts: Counter[int]) -> Histogram:
+    """A finished count."""
+    return Histogram(dict(sorted(counts.items())))
+
+
+# ------------------------------------------------------------------------------------------------------- as text
+
+
+def table(stats: Mapping[str, SplitStatistics], *, markdown: bool = False) -> str:
+    """Table 1: a column a split, a row a quantity; rows that no split knows are left out.
+
+    Args:
+        stats: by split.
+        markdown: a table of Markdown instead of aligned text.
+    """
+    lines = [["", *stats]]
+    for row in zip(*(quantities(split) for split in stats.values()), strict=True):
+        if any(cell is not None for _, cell in row):
+            lines.append([row[0][0], *("-" if cell is None else cell for _, cell in row)])
+    if markdown:
+        lines = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        for line in lines
+    ]
+    if markdown:
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        return "\n".join(f"| {' | '.join(line)} |" for line in [aligned[0], rule, *aligned[1:]])
+    rule = "─" * (sum(widths) + 3 * (len(widths) - 1))
+    return "\n".join(["   ".join(aligned[0]), rule, *("   ".join(line) for line in aligned[1:])])
+
+
+def quantities(split: SplitStatistics) -> list[tuple[str, str | None]]:
+    """The rows of the table: always the same, with None for what a split does not have."""
+    words = split.words if split.words.total else None
+    tokens = split.tokens if split.tokens and split.tokens.total else None
+    objects = split.objects
+    told = split.narratives or None
+    return [
+        ("images", f"{split.images:,}"),
+        ("captions", f"{split.captions:,}"),
+        ("captions an image", f"{split.captions_an_image.mean:.2f}" if split.images else None),
+        ("words a caption", f"{words.mean:.1f}" if words else None),
+        ("words, 95th percentile", str(words.percentile(95)) if words else None),
+        ("tokens a caption", f"{tokens.mean:.1f}" if tokens else None),
+        ("tokens, 95th percentile", str(tokens.percentile(95)) if tokens else None),
+        ("tokens kept", str(split.max_length) if tokens else None),
+        ("captions cut", f"{split.truncated:.1%}" if tokens else None),
+        ("images with boxes", f"{objects.total:,}" if objects else None),
+        ("objects an image with boxes", f"{objects.mean:.1f}" if objects else None),
+        ("categories", f"{len(split.categories)}" if split.categories else None),
+        ("narratives", f"{told:,}" if told else None),
+        ("seconds a narrative", f"{split.seconds / told:.1f}" if told else None),
+        ("trace points a narrative", f"{split.trace_points / told:.0f}" if told else None),
+        ("problems", f"{split.problems:,}" if split.problems else None),
+    ]
+
+
+def to_json(stats: Mapping[str, SplitStatistics]) -> str:
+    """Everything counted, by split: the table's quantities, and the histograms as lists of [value, how often]."""
+    return json.dumps({name: plain(split) for name, split in stats.items()}, indent=2) + "\n"
+
+
+def plain(split: SplitStatistics) -> dict[str, Any]:
+    """A split's statistics as JSON has them; null for what the split does not have."""
+    return {
+        "images": split.images,
+        "records": split.records,
+        "captions": split.captions,
+        "problems": split.problems,
+        "captions_an_image": summary(split.captions_an_image),
+        "words": summary(split.words),
+        "tokens": summary(split.tokens),
+        "max_length": split.max_length,
+        "truncated": split.truncated if split.captions else None,
+        "objects": summary(split.objects),
+        "categories": dict(split.categories),
+        "narratives": split.narratives,
+        "seconds": round(split.seconds, 3),
+        "trace_points": split.trace_points,
+    }
+
+
+def summary(numbers: Histogram | None) -> dict[str, Any] | None:
+    """A histogram with what it says; None of none."""
+    if numbers is None or not numbers.total:
+        return None
+    return {
+        "mean": numbers.mean,
+        "percentile_95": numbers.percentile(95),
+        "histogram": [[value, count] for value, count in numbers.counts.items()],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- as a figure
+
+
+def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
+    """Words and tokens a caption, objects an image, and the most frequent categories; what no split has is left out.
+
+    Args:
+        stats: by split; each is a share of its own captions or images, so that splits of any size can be compared.
+    """
+    panels = [show_words]
+    if any(split.tokens is not None for split in stats.values()):
+        panels.append(show_tokens)
+    if any(split.objects is not None for split in stats.values()):
+        panels += [show_objects, show_categories]
+    columns, heights = (2, (2.8, 3.8)) if len(panels) > 2 else (len(panels), (3.3,))
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(5.2 * columns, sum(heights)), dpi=110, layout=layout)
+    axes = np.ravel(figure.subplots(len(heights), columns, height_ratios=heights))
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, panel in zip(axes, panels, strict=False):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x" if panel is show_categories else "y", alpha=0.25)
+        axis.set_axisbelow(True)
+        panel(axis, stats)
+    if len(stats) > 1:
+        legend = figure.axes[0].legend(frameon=False, fontsize=9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure
+
+
+def show_words(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
+    """Words a caption."""
+    shares(axis, {name: split.words for name, split in stats.items()})
+    axis.set(title="Words a caption", ylabel="share of captions")
+
+
+def show_tokens(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
+    """Tokens a caption, and where the text encoder stops reading."""
+    shares(axis, {name: split.tokens for name, split in stats.items()})
+    axis.margins(y=0.2)  # room for the words above the bars
+    for limit in sorted({split.max_length for split in stats.values() if split.max_length is not None}):
+        cut = [f"{split.truncated:.1%}" for split in stats.values() if split.max_length == limit and split.captions]
+        axis.axvline(limit + 0.5, color="#1d2330", linewidth=1, linestyle=(0, (4, 3)))
+        on_the_left = limit > sum(axis.get_xlim()) / 2
+        axis.annotate(
+            f"{limit} kept: cuts {', '.join(cut)}",
+            (limit + 0.5, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5 if on_the_left else 5, -2),
+            textcoords="offset points",
+            ha="right" if on_the_left else "left",
+            va="top",
+            fontsize=9,
+        )
+    axis.set(title="Tokens a caption, [CLS] and [SEP] counted", ylabel="share of captions")
+
+
+def show_objects(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
+    """Boxes an image."""
+    shares(axis, {name: split.objects for name, split in stats.items()})
+    axis.set(title="Objects an image", ylabel="share of images with boxes")
+
+
+def show_categories(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
+    """The categories with the most boxes in all splits together, as shares of each split's boxes."""
+    together: Counter[str] = Counter()
+    for split in stats.values():
+        together.update(split.categories)
+    names = [name for name, _ in together.most_common(TOP)]
+    thick = 0.8 / len(stats)
+    for number, split in enumerate(stats.values()):
+        total = max(1, sum(split.categories.values()))
+        places = np.arange(len(names)) + (number - (len(stats) - 1) / 2) * thick
+        axis.barh(places, [split.categories.get(name, 0) / total for name in names], thick, color=colour(number))
+    axis.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axis.invert_yaxis()
+    axis.margins(y=0.01)
+    in_percent(axis.xaxis)
+    more = len(together) - len(names)
+    axis.set(title=f"Categories, the first {len(names)} of {len(together)}" if more else "Categories")
+    axis.set_xlabel("share of boxes")
+
+
+def shares(axis: Axes, histograms: Mapping[str, Histogram | None]) -> None:
+    """Histograms over each other, each a share of its own total; the last thousandth of the tail is left out."""
+    drawn = {name: each for name, each in histograms.items() if each is not None and each.total}
+    if drawn:
+        low = min(each.percentile(0) for each in drawn.values())
+        high = max(each.percentile(99.9) for each in drawn.values())
+        wide = 1 + (high - low) // 60  # of a bar: long captions would be a comb otherwise
+        edges = np.arange(low, high + wide + 1, wide) - 0.5
+        for number, (name, each) in enumerate(histograms.items()):
+            if name in drawn and each is not None:
+                bars, _ = np.histogram(list(each.counts), edges, weights=list(each.counts.values()))
+                axis.stairs(bars / each.total, edges, fill=True, color=colour(number), alpha=0.3 / len(drawn))
+                axis.stairs(bars / each.total, edges, color=colour(number), linewidth=1.4, label=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    in_percent(axis.yaxis)
+
+
+def in_percent(axis: Axis) -> None:
+    """Shares as percentages, at round ones."""
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(lambda share, _place: f"{100 * share:.4g}%")
+
+
+def colour(number: int) -> str:
+    """Of the n-th split."""
+    return COLOURS[number % len(COLOURS)]

@@ -1,0 +1,76 @@
+"""Mouse traces: where each word was pointed at."""
+
+import numpy as np
+import pytest
+
+from xmcgan.data.records import Narrative, TracePoint, Utterance
+from xmcgan.data.traces import region_map, trace_maps, word_targets
+
+NARRATIVE = Narrative(
+    "a red car under the sky",
+    (Utterance("a red car", 0.0, 1.0), Utterance("under", 2.0, 2.5), Utterance("the sky", 4.0, 5.0)),
+    ((TracePoint(0.03, 0.97, 0.5),), (TracePoint(0.97, 0.03, 4.5),)),
+)
+REGIONS = 256
+
+
+def peak(region_R: np.ndarray) -> tuple[int, int]:
+    """Row and column of the largest share."""
+    return divmod(int(region_R.argmax()), 16)
+
+
+def test_an_utterance_points_where_the_mouse_was_meanwhile():
+    spans, maps = trace_maps(NARRATIVE.caption, NARRATIVE)
+    assert spans.tolist() == [[0, 9], [16, 23]]  # nothing was pointed at while "under" was said
+    assert [peak(each) for each in maps] == [(15, 0), (0, 15)]
+    assert maps.sum(1) == pytest.approx([1, 1], abs=1e-6)
+
+
+def test_a_mirrored_picture_has_mirrored_traces():
+    maps, mirrored = trace_maps(NARRATIVE.caption, NARRATIVE)[1], trace_maps(NARRATIVE.caption, NARRATIVE, flip=True)[1]
+    grid = maps.reshape(-1, 16, 16)
+    assert mirrored.reshape(-1, 16, 16) == pytest.approx(grid[:, :, ::-1], abs=1e-6)
+
+
+def test_points_outside_count_at_the_edge_and_circles_are_filled_evenly():
+    assert peak(region_map([TracePoint(-0.2, 1.3, 0)], flip=False)) == (15, 0)
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    circle = [TracePoint(0.5 + 0.2 * np.cos(a), 0.5 + 0.2 * np.sin(a), 0) for a in angles]
+    grid = region_map(circle, flip=False).reshape(16, 16)
+    assert grid == pytest.approx(grid[::-1, ::-1], abs=1e-6)
+    assert grid[3:13, 3:13].sum() > 0.9
+
+
+def test_repeated_words_are_found_in_order_and_others_left_out():
+    narrative = Narrative(
+        "a car and a car",
+        (Utterance("a  car", 0, 1), Utterance("a boat", 1, 2), Utterance("a car", 3, 4)),
+        ((TracePoint(0.1, 0.1, 0.5), TracePoint(0.5, 0.5, 1.5), TracePoint(0.9, 0.9, 3.5)),),
+    )
+    spans, maps = trace_maps(narrative.caption, narrative)
+    assert spans.tolist() == [[0, 5], [10, 15]]
+    assert peak(maps[0])[0] < 4 < 12 < peak(maps[1])[0]
+
+
+@pytest.mark.parametrize("strokes", [(), ((),)])
+def test_a_narrative_without_a_trace_has_no_maps(strokes):
+    spans, maps = trace_maps(NARRATIVE.caption, NARRATIVE._replace(strokes=strokes))
+    assert spans.shape == (0, 2)
+    assert maps.shape == (0, REGIONS)
+
+
+def test_word_pieces_take_the_map_of_their_utterance():
+    maps = trace_maps(NARRATIVE.caption, NARRATIVE)
+    #           [CLS]   a       red     car     under    the       sky      [SEP]
+    spans = [[0, 0], [0, 1], [2, 5], [6, 9], [10, 15], [16, 19], [20, 23], [0, 0]]
+    targets = word_targets([maps, None], np.array([spans, spans]))
+    assert targets.shape == (2, 8, REGIONS)
+    assert targets[0].sum(1) == pytest.approx([0, 1, 1, 1, 0, 1, 1, 0], abs=1e-6)
+    assert [peak(targets[0, word]) for word in (3, 6)] == [(15, 0), (0, 15)]
+    assert not targets[1].any()
+
+
+def test_a_piece_over_two_utterances_takes_its_share_of_both():
+    maps = trace_maps(NARRATIVE.caption, NARRATIVE)
+    targets = word_targets([maps], np.array([[[6, 19]]]))[0, 0]
+    assert targets == pytest.approx((maps.maps_UR[0] + maps.maps_UR[1]) / 2, abs=1e-6)
