@@ -74,7 +74,8 @@ def tiny_config(scenes: Path, encoder: Path, **training: object) -> Config:
 
 def run(config: Config, output: Path) -> int:
     """Trains as the command line does, on four captions' grids."""
-    records = read_records(Path(config.data), config.dataset.layout, config.dataset.split)
+    traces = config.losses.trace > 0
+    records = read_records(Path(config.data), config.dataset.layout, config.dataset.split, annotations=traces)
     shown = read_records(Path(config.data), config.dataset.layout, config.dataset.validation_split)[:4]
     return train(config, output, records=records, sample_captions=[record.captions[0] for record in shown])
 

@@ -414,16 +414,16 @@ def die_at(step: int, photographs: list[Record], output: Path) -> None:
     steps = 0
 
     def deadly(real: Callable) -> Callable:
-        def call(*arguments):
+        def call(*arguments, **settings):
             nonlocal steps
             steps += 1
             if steps == step:
                 os._exit(9)
-            return real(*arguments)
+            return real(*arguments, **settings)
 
         return call
 
-    os.fsync, Path.replace, Path.unlink = map(deadly, (os.fsync, Path.replace, lambda path, **_: os.unlink(path)))  # ty: ignore[invalid-assignment] # noqa: PTH108
+    os.fsync, Path.replace, Path.unlink = map(deadly, (os.fsync, Path.replace, Path.unlink))  # ty: ignore[invalid-assignment]
     prepared(photographs, output)
 
 

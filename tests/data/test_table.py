@@ -186,6 +186,15 @@ def test_parquet_texts_may_be_large_or_of_a_dictionary(tmp_path):
     assert str(problem) == f"{tmp_path}/train.parquet, row 2: caption[0] is None; it should be a text"
 
 
+def test_a_parquet_text_that_is_no_utf_8_is_a_bad_row(tmp_path):
+    write_table(tmp_path, ".parquet", [])
+    captions = pa.array([b"A cat.", b"A caf\xe9", b"A cat, awake."]).view(pa.string())
+    parquet.write_table(pa.table({"path": ["a.png"] * 3, "text": captions}), tmp_path / "train.parquet")
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.captions == ("A cat.", "A cat, awake.")
+    assert str(problem).startswith(f"{tmp_path}/train.parquet, row 2: is no UTF-8")
+
+
 def test_what_makes_the_set_unreadable_is_raised(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"/train\{\.csv,\.tsv,\.jsonl,\.parquet\} is missing"):
         sorted_out(tmp_path)

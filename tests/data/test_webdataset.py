@@ -274,18 +274,27 @@ def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path):
     assert str(problem) == f"{file}: is damaged or cut short at byte 8192; the rest of it is not read"
 
 
-def test_a_size_below_zero_has_an_end(tmp_path):
+@pytest.mark.parametrize(
+    ("size", "at"),
+    [
+        (-2048, 4096),  # what follows the member would be the sample before it
+        (2**62, 4096),
+        (2**62, 5120),  # of a text, which is read at once
+    ],
+)
+def test_a_size_that_cannot_be_is_damage(tmp_path, size, at):
     file = write(tmp_path, numbered(4))
     content = bytearray(file.read_bytes())
-    header = content[4096:4608]
-    header[124:136] = b"\xff" * 10 + b"\xf8\x00"  # -2048 in base 256: what follows the member is the sample before
+    header = content[at : at + 512]
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + size.to_bytes(11, "big", signed=True)  # in base 256
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    content[4096:4608] = header
+    content[at : at + 512] = header
     file.write_bytes(content)
     (record,), (problem,) = sorted_out(tmp_path)
-    assert record.id == "0"
-    assert str(problem) == f"{file}: is damaged or cut short at its member 2.png; the rest of it is not read"
+    member = {4096: "2.png", 5120: "2.txt"}[at]
+    assert str(problem) == f"{file}: is damaged or cut short at its member {member}; the rest of it is not read"
+    assert record.id == "0" if at == 4096 else "1"
 
 
 def test_another_shard_is_read_behind_a_damaged_one(tmp_path):

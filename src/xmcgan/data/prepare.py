@@ -91,8 +91,8 @@ def prepare(
     An image becomes a JPEG of size x size pixels without chroma subsampling. One that already is an RGB JPEG of that
     size is kept byte for byte.
 
-    Several workers are started with multiprocessing's "spawn"; a script that calls this needs the usual
-    ``if __name__ == "__main__":``.
+    Several workers are started with multiprocessing's "forkserver", or "spawn" where there is none; a script that calls
+    this needs the usual ``if __name__ == "__main__":``.
 
     Args:
         source: the data set, for its name alone; it is read by ``entries``.
@@ -431,8 +431,13 @@ def _workers(count: int) -> Generator[Executor | None, None, None]:
     if count == 1:
         yield None
         return
+    # Importing torch takes a worker seconds and 300 MB; where a server can fork them, it is done once.
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload([__name__])
     # An executor, unlike a multiprocessing.Pool, ends with an error where its processes cannot start.
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_be_a_worker)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_be_a_worker)
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -455,7 +460,7 @@ class _Squares:
     """Entries to entries with their JPEG, in their order, so many at a time that every worker has something to do."""
 
     def __init__(self, pool: Executor | None, workers: int, transform: ImageTransform, quality: int):
-        self._pool, self._waiting = pool, workers * _CHUNKS_WAITING
+        self._pool, self._waiting = pool, workers * _CHUNKS_WAITING if pool else 0
         self._transform, self._quality = transform, quality
 
     def __call__(self, entries: Iterable[_Numbered]) -> Iterator[_Answered]:

@@ -1,0 +1,146 @@
+"""Training images a second on one core, from prepared shards and from the folder of original JPEGs; and memory.
+
+    python benchmarks/loading.py [--source DIR] [--images 300] [--repetitions 7] [--memory-gb 4]
+
+Both are read by `ExampleStream` in this process, with one thread, everything in the page cache. Repetitions take turns,
+so that what else the machine does falls on both; medians are printed, of wall time and of this process's own. Without
+--source (a folder of photographs) the originals are Scenes of 640 x 480 pixels, which are easier to decode.
+
+With --memory-gb the shards are copied until they have that size, and a DataLoader worker reads images all over them:
+printed is the most memory it ever had to itself (USS). The last line is all of it as JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
+from xmcgan.data.prepare import prepare
+from xmcgan.data.records import Record
+from xmcgan.data.scenes import World, render_scene, sample_scene
+from xmcgan.data.shards import MANIFEST, open_shards
+
+BATCH = 16
+
+
+def draw_originals(folder: Path, count: int) -> None:
+    """Scenes as JPEGs of 640 x 480 pixels, at the quality of COCO's."""
+    for number in range(count):
+        scene = sample_scene(0, "train", number, World())
+        render_scene(scene, 640).picture.resize((640, 480)).save(folder / f"{number:06d}.jpg", quality=95)
+
+
+def photographs(folder: Path, count: int) -> list[Record]:
+    """The first images of a folder, as records."""
+    files = sorted(folder.glob("*.jpg"))[:count]
+    return [Record(file, ("a picture of something",), file.stem) for file in files]
+
+
+def prepare_records(records: Sequence[Record], output: Path, size: int) -> None:
+    def entries(_split: str) -> Iterator[Record]:
+        yield from records
+
+    prepare(Path("originals"), output, name="originals", layout="table", splits=["all"], entries=entries, size=size)
+
+
+def read(records: Sequence[Record], count: int, size: int) -> tuple[float, float]:
+    """Seconds it takes to read so many examples: by the clock, and of this process."""
+    stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
+    wall, own = time.perf_counter(), time.process_time()
+    for _ in islice(load_batches(stream, start=0, batch_size=BATCH, workers=0), count // BATCH):
+        pass
+    return time.perf_counter() - wall, time.process_time() - own
+
+
+def compare_speed(raw: Sequence[Record], prepared: Sequence[Record], size: int, repetitions: int) -> dict[str, float]:
+    """Medians of images a second, and how many times as many the shards give."""
+    count = len(raw) // BATCH * BATCH
+    taken = {"folder": [], "shards": []}
+    for repetition in range(repetitions + 1):
+        for name, records in (("folder", raw), ("shards", prepared)):
+            seconds = read(records, count, size)
+            if repetition:  # the first fills the page cache
+                taken[name].append(seconds)
+    speed = {}
+    for kind, each in (("wall", 0), ("cpu", 1)):
+        folder, shards = (count / statistics.median(pair[each] for pair in taken[name]) for name in taken)
+        speed |= {f"folder_{kind}": folder, f"shards_{kind}": shards, f"ratio_{kind}": shards / folder}
+    return speed
+
+
+def enlarge(prepared: Path, gigabytes: float) -> int:
+    """Copies the shards until they have so many gigabytes, and returns the number of records."""
+    manifest = json.loads((prepared / MANIFEST).read_text())
+    split = manifest["splits"]["all"]
+    originals = list(split["shards"])
+    while sum(shard["bytes"] for shard in split["shards"]) < gigabytes * 1e9:
+        for shard in originals:
+            name = f"{len(split['shards']):05d}.arrow"
+            shutil.copyfile(prepared / "all" / shard["file"], prepared / "all" / name)
+            split["shards"].append({**shard, "file": name})
+    split["records"] = sum(shard["records"] for shard in split["shards"])
+    (prepared / MANIFEST).write_text(json.dumps(manifest))
+    return split["records"]
+
+
+def peak_memory(records: Sequence[Record], size: int, seconds: float) -> dict[str, float]:
+    """The largest USS of one DataLoader worker in megabytes, while it reads all over the records."""
+    stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
+    peak, read, end = 0, 0, time.monotonic() + seconds
+    for batch in load_batches(stream, start=0, batch_size=BATCH, workers=1):
+        [worker] = multiprocessing.active_children()
+        text = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+        own = sum(int(kilobytes) for kilobytes in re.findall(r"Private_(?:Clean|Dirty):\s+(\d+)", text))
+        peak, read = max(peak, own), read + len(batch.numbers)
+        if time.monotonic() > end:
+            break
+    return {"worker_peak_uss_mb": peak / 1024, "images_read": read, "records": len(records)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, help="folder of original JPEGs")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--memory-gb", type=float, default=0.0)
+    parser.add_argument("--memory-seconds", type=float, default=60.0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        source = options.source or Path(folder, "originals")
+        if not options.source:
+            source.mkdir()
+            draw_originals(source, options.images)
+        raw = photographs(source, options.images)
+        prepared = Path(folder, "prepared")
+        prepare_records(raw, prepared, options.size)
+        result = {"images": len(raw), "size": options.size}
+        result |= compare_speed(raw, open_shards(prepared, "all", layout="table"), options.size, options.repetitions)
+        print("| images a second, one core | folder | shards | shards / folder |\n|---|---|---|---|")
+        for kind in ("wall", "cpu"):
+            folder_, shards, ratio = (result[f"{name}_{kind}"] for name in ("folder", "shards", "ratio"))
+            print(f"| {kind} time | {folder_:.0f} | {shards:.0f} | {ratio:.2f} |")
+        if options.memory_gb:
+            enlarge(prepared, options.memory_gb)
+            records = open_shards(prepared, "all", layout="table")
+            result |= peak_memory(records, options.size, options.memory_seconds)
+            print(
+                f"\nA worker that read {result['images_read']} images of {result['records']}, in "
+                f"{options.memory_gb:g} GB of shards, had at most {result['worker_peak_uss_mb']:.0f} MB to itself."
+            )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
