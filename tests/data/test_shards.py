@@ -1,20 +1,22 @@
 """Reading prepared data: the records as they were, wherever they lie, and every kind of damage named."""
 
-import http.server
 import io
 import json
 import multiprocessing
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
-import threading
+import subprocess
+import sys
 import time
 from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -233,39 +235,39 @@ def test_a_damaged_shard_is_not_fetched(copy, tmp_path, damage):
     assert len(list(cache.glob("*.arrow"))) == 1
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on this machine, and remembers what was asked for."""
+class Server(NamedTuple):
+    """A process that serves a folder on this machine, and the log of what it was asked for."""
 
-    def __init__(self, folder: Path):
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    url: str
+    log: Path
 
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append(self.path)  # ty: ignore[unresolved-attribute]
-        super().do_GET()
-
-    def log_message(self, *_):
-        pass
+    def asked(self) -> list[str]:
+        """The paths of the GET requests, in order."""
+        return re.findall(r'"GET (\S+)', self.log.read_text())
 
 
 @pytest.fixture
-def server(made):
-    with Server(made) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def server(made, tmp_path):
+    # A process and not a thread: one that holds a lock while workers are forked would leave them waiting for ever.
+    log, command = tmp_path / "server.log", [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command, "--directory", str(made)], stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        port = re.search(r"port (\d+)", process.stdout.readline())
+        assert port is not None
+        yield Server(f"http://127.0.0.1:{port[1]}", log)
+        process.terminate()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_http_and_concurrent_workers(made, server, tmp_path, workers):
     pytest.importorskip("aiohttp", reason="fsspec reads http:// with it")
-    url = f"http://127.0.0.1:{server.server_port}"
-    assert is_prepared(url)
-    stream = ExampleStream(opened(url, cache=tmp_path), ImageTransform(16), seed=0, flip=True)
+    assert is_prepared(server.url)
+    stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
     local = ExampleStream(opened(made), ImageTransform(16), seed=0, flip=True)
     fetched, expected = (
         list(islice(load_batches(each, start=0, batch_size=2, workers=count), 20))
@@ -274,7 +276,7 @@ def test_http_and_concurrent_workers(made, server, tmp_path, workers):
     for one, other in zip(fetched, expected, strict=True):
         assert one.captions == other.captions
         assert torch.equal(one.pixels, other.pixels)
-    asked = [path for path in server.asked if path.endswith(".arrow")]
+    asked = [path for path in server.asked() if path.endswith(".arrow")]
     assert sorted(asked) == [f"/train/{number:05d}.arrow" for number in range(3)]  # each once, whoever came first
 
 
