@@ -509,3 +509,10 @@ def test_reading_that_is_killed_goes_on_where_it_stood(prepared_scenes, tmp_path
     assert 10 < reached < count
     report(prepared_scenes, seen, 2, count)
     assert seen.read_text() == (tmp_path / "expected").read_text()
+
+
+def test_a_url_without_prepared_data_says_what_could_be_there(tmp_path):
+    from xmcgan.data.layouts import read_records
+
+    with pytest.raises(ValueError, match="holds no prepared data"):
+        read_records(tmp_path.as_uri(), "coco", "train2014")

@@ -179,6 +179,7 @@ def load_batches(
 
     Raises:
         ValueError: naming the file, if an image cannot be read.
+        FileNotFoundError: naming the shard, if one has gone.
     """
     loader = DataLoader(
         stream,
@@ -191,9 +192,10 @@ def load_batches(
     )
     try:
         yield from loader
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         # A worker's error arrives as its whole traceback; the last line is what it said.
-        raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+        kind = type(error)
+        raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
 
 
 def leave_signals(_worker: int) -> None:

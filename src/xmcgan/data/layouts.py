@@ -47,4 +47,6 @@ def read_records(
     """
     if is_prepared(root):
         return open_shards(root, split, layout=layout, cache=cache)
+    if isinstance(root, str) and "://" in root:
+        raise ValueError(f"{root} holds no prepared data: what is read from a URL is made by `xmcgan data prepare`")
     return list(strict(read_entries(Path(root), layout, split, annotations=annotations)))
