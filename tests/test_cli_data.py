@@ -45,3 +45,14 @@ def test_a_mistake_is_one_line(arguments, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert error.rstrip().splitlines()[-1].startswith("xmcgan: ")
+
+
+def test_a_cropped_set_has_no_boxes_of_the_whole_picture(scenes, tmp_path, capsys):
+    from xmcgan.data.layouts import read_records
+
+    flags = ["--source", str(scenes), "--size", "64", "--workers", "1"]
+    for fit, boxes in (("squash", True), ("crop", False)):
+        output = tmp_path / fit
+        assert main(["data", "prepare", "scenes", *flags, "--output", str(output), "--fit", fit]) == 0
+        assert ("boxes and mouse traces are left out" in capsys.readouterr().out) != boxes
+        assert bool(read_records(output, "coco", "train2014")[0].boxes) == boxes
