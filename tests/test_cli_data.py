@@ -37,6 +37,7 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
         (["prepair"], "unknown verb 'prepair'; did you mean 'prepare'?"),
         (["stats", "coco15", "--source", "x"], "unknown data set 'coco15'; did you mean 'coco14'?"),
         (["stats", "coco14", "--source", "nowhere"], "captions_train2014.json is missing"),
+        (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is no prepared folder"),
         (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "count 0"),
     ],
 )

@@ -170,7 +170,10 @@ def export_command(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for the tars")
     options = parser.parse_args(arguments)
     from xmcgan.data.export import export_webdataset
+    from xmcgan.data.shards import is_prepared
 
+    if not is_prepared(options.source):
+        raise ValueError(f"{options.source} is no prepared folder; make one of the set: xmcgan data prepare")
     tars = export_webdataset(options.source, options.split, options.output)
     print(f"{len(tars)} tars of {options.split} are in {options.output}")
     return 0
