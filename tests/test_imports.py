@@ -10,12 +10,12 @@ import xmcgan
 
 PACKAGE = Path(xmcgan.__file__).parent
 LEVELS = (
-    {"types", "config", "precision", "device"},
-    {"model", "losses", "text", "image_encoder", "data", "ema"},
-    {"checkpoint", "sample", "compat"},
-    {"train", "pipeline"},
-    {"report"},
-    {"demo", "cli_data"},
+    {"types", "config", "precision", "device", "distributed", "results"},
+    {"model", "losses", "text", "image_encoder", "data", "ema", "metrics"},
+    {"checkpoint", "sample", "compat", "evaluators"},
+    {"train", "pipeline", "evaluate", "compare", "train_evaluators"},
+    {"report", "export", "bench", "projection"},
+    {"demo", "cli_data", "cli_evaluate", "cli_bench"},
     {"cli"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
