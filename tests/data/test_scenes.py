@@ -1,6 +1,8 @@
 """Scenes: what is drawn is what is said, and what is written is COCO's and Localized Narratives' own layout."""
 
 import ast
+import dataclasses
+import hashlib
 import itertools
 import json
 import re
@@ -36,8 +38,13 @@ COUNTS = {"train": 12, "val": 5, "evaluator": 7}
 SIZE = 32
 
 
-def captions_of(index: int, split: str = "train") -> tuple[str, ...]:
-    return describe(sample_scene(0, split, index), stream(0, split, index, "captions"))
+SIDED = World(sides=1.0, largest=0.8)
+
+
+def captions_of(index: int, split: str = "train", world: World | None = None) -> tuple[str, ...]:
+    world = world or World()
+    scene = sample_scene(0, split, index, world)
+    return describe(scene, stream(0, split, index, "captions"), sides=world.sides)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,9 @@ def test_a_world_has_only_what_it_names():
         ({"backgrounds": ("moon",)}, "unknown background moon"),
         ({"kinds": ()}, "unknown kind"),
         ({"backgrounds": ("sea",), "kinds": ("car",)}, "no car can stand on the background sea"),
+        ({"sides": 1.01}, "sides is a chance, 0 to 1, not 1.01"),
+        ({"sides": float("nan")}, "sides is a chance"),
+        ({"largest": 0.4}, "largest must be 0.5 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
             World(**wrong)
@@ -79,6 +89,29 @@ def test_a_scene_is_a_pure_function_of_seed_split_and_index():
     assert sample_scene(3, "val", 17) == sample_scene(3, "val", 17)
     others = [sample_scene(4, "val", 17), sample_scene(3, "train", 17), sample_scene(3, "val", 18)]
     assert all(other != sample_scene(3, "val", 17) for other in others)
+
+
+def test_scenes_and_captions_of_the_whole_world_are_those_of_version_1():
+    """Sets that are written already must be what the same settings give now."""
+    said = hashlib.sha256()
+    for split in SPLITS:
+        for i in range(200):
+            scene = dataclasses.astuple(sample_scene(0, split, i))
+            said.update(json.dumps([scene, captions_of(i, split)]).encode())
+    assert said.hexdigest() == "c28bb8f0e7cf7cdf5785eafc77089300f0ce32cd2396d051f6b24028bf1fc4b0"
+    assert write_module.VERSION == 1
+
+
+def test_a_world_of_sides_has_no_lone_object_in_the_middle():
+    many = [sample_scene(0, "train", i, SIDED) for i in range(600)]
+    lone = [s.objects[0] for s in many if len(s.objects) == 1]
+    assert len(lone) > 200
+    assert all(thing.x <= 0.38 or thing.x >= 0.62 for thing in lone)
+    assert 0.4 < sum(thing.x < 0.5 for thing in lone) / len(lone) < 0.6
+    whole = [sample_scene(0, "train", i, World(sides=1.0)) for i in range(600)]
+    assert max(thing.width for thing in lone) < 0.86 * max(s.objects[0].width for s in whole if len(s.objects) == 1)
+    # One on the ground and one above it are on either side.
+    assert all(abs(s.objects[0].x - s.objects[1].x) > 0.3 for s in many if len(s.objects) == 2)
 
 
 def test_no_two_pictures_are_the_same_within_or_across_splits():
@@ -279,11 +312,19 @@ def read(caption: str, scene: Scene) -> list[tuple[re.Match, list[SceneObject]]]
     return found
 
 
-def test_captions_are_true():
+@pytest.mark.parametrize(
+    ("world", "count", "often"),
+    [
+        (World(), 1200, ("left of", "right of", "above", "below", "between", "beside", "side", "either")),
+        (SIDED, 300, ("left of", "right of", "side", "either")),
+    ],
+    ids=["all there is", "sides"],
+)
+def test_captions_are_true(world, count, often):
     seen = dict.fromkeys(("left of", "right of", "above", "below", "between", "beside", "side", "either"), 0)
-    for i in range(1200):
-        scene = sample_scene(0, "train", i)
-        for caption in captions_of(i):
+    for i in range(count):
+        scene = sample_scene(0, "train", i, world)
+        for caption in captions_of(i, world=world):
             text = caption.lower().rstrip(".")
             found = read(caption, scene)
             context = f"{caption!r} of {scene}"
@@ -321,7 +362,25 @@ def test_captions_are_true():
                 assert found[0][1][0].x > 0.6, context
             if re.search(r"\bin the (middle|center)\b", text):
                 assert abs(found[0][1][0].x - 0.5) < 0.1, context
-    assert min(seen.values()) >= 20, seen  # or the reader no longer reads
+    assert min(seen[relation] for relation in often) >= 20, seen  # or the reader no longer reads
+
+
+def test_captions_name_sides_as_often_as_the_world_asks():
+    def share(world: World) -> float:
+        """Of the captions of scenes whose objects are not equal, those that name a side."""
+        scenes = [(i, sample_scene(0, "train", i, world)) for i in range(150)]
+        named = [
+            re.search(r"\b(left|right)\b", caption) is not None
+            for i, scene in scenes
+            if len({(thing.kind, thing.colour) for thing in scene.objects}) == len(scene.objects)
+            for caption in captions_of(i, world=world)
+        ]
+        return sum(named) / len(named)
+
+    by_itself, half, always = (share(dataclasses.replace(SIDED, sides=chance)) for chance in (0.0, 0.5, 1.0))
+    assert by_itself < 0.4
+    assert 0.5 < half < 0.85
+    assert always == 1
 
 
 def test_captions_name_the_right_background_and_weather():
@@ -523,6 +582,19 @@ def test_the_bytes_depend_on_the_seed_alone_and_not_on_the_workers(root, tmp_pat
     other = write_scenes(tmp_path / "other", size=SIZE, **COUNTS, seed=1, workers=1, progress=False)
     names = [name for name in files_under(root) if name.endswith(".jpg")]
     assert all(files_under(other)[name] != files_under(root)[name] for name in names)
+
+
+def test_the_manifest_says_what_of_the_world_is_unusual(root, tmp_path):
+    settings = {"size": SIZE, "train": 3, "val": 0, "evaluator": 0, "workers": 1, "progress": False}
+    sided = write_scenes(tmp_path / "sided", world=SIDED, **settings)
+    manifest = json.loads((sided / "scenes.json").read_text())
+    assert (manifest["sides"], manifest["largest"]) == (1.0, 0.8)
+    captions = json.loads((sided / "annotations/captions_train2014.json").read_text())["annotations"]
+    assert tuple(c["caption"] for c in captions if c["image_id"] == 1) == captions_of(0, world=SIDED)
+    assert write_scenes(sided, world=SIDED, **settings) == sided
+    for other in (World(), World(sides=1.0), World(largest=0.8)):
+        with pytest.raises(FileExistsError, match="other settings"):
+            write_scenes(sided, world=other, **settings)
 
 
 def test_a_finished_data_set_is_left_alone_and_said_to_be_there(root, capsys):

@@ -3,13 +3,14 @@
 Everything said is true of the scene: sides and relations are claimed only when they are plain to see.
 """
 
+import itertools
 import math
 import random
 import re
 from dataclasses import dataclass
 
 from xmcgan.data.records import Narrative, TracePoint, Utterance
-from xmcgan.data.scenes.scene import Scene, SceneObject
+from xmcgan.data.scenes.scene import Scene, SceneObject, chosen
 
 # Of each kind: (one of it, several of it); {c} is where its colour goes.
 _NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -246,8 +247,16 @@ def _beside(a: _Group, b: _Group, scene: Scene) -> bool:
     return not any(low < t.x < high for t in scene.objects if t.high == a.one.high)
 
 
-def _relation(scene: Scene, a: _Group, b: _Group, rng: random.Random) -> str:
-    """A relation that holds of `a` to `b`, fit to stand between the two."""
+def _apart(a: _Group, b: _Group) -> bool:
+    """One of the two is left of the other."""
+    return _left_of(a, b) or _left_of(b, a)
+
+
+def _relation(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool = False) -> str:
+    """A relation that holds of `a` to `b`, fit to stand between the two; if `sided`, left or right where it can be."""
+    if sided and _apart(a, b):
+        side = "left" if _left_of(a, b) else "right"
+        return rng.choice((f"{side} of", f"to the {side} of"))
     true = ["and"]
     if _left_of(a, b):
         true += ["left of", "to the left of"] * 2
@@ -262,8 +271,8 @@ def _relation(scene: Scene, a: _Group, b: _Group, rng: random.Random) -> str:
     return rng.choice(true)
 
 
-def _alone(scene: Scene, group: _Group, rng: random.Random) -> str:
-    """One caption for a scene with a single group in it."""
+def _alone(scene: Scene, group: _Group, rng: random.Random, *, sided: bool) -> str:
+    """One caption for a scene with a single group in it; if `sided`, of its side where it has one."""
     noun, weather = _noun(group, rng), _weather(scene, rng)
     high = group.one.high
     place = _place(scene, rng, int(high))
@@ -285,6 +294,8 @@ def _alone(scene: Scene, group: _Group, rng: random.Random) -> str:
     if not high:
         forms.append(f"{_place(scene, rng, 2)} {weather} with {noun}")
         forms.append(f"{_place(scene, rng, 2)} with {noun} {weather}")
+    if side and sided:
+        forms = []
     if side:
         forms += [f"{noun} {side} {place} {weather}"] * 2
         forms.append(f"{noun} {is_} {side}, {place} {weather}")
@@ -292,12 +303,12 @@ def _alone(scene: Scene, group: _Group, rng: random.Random) -> str:
     return rng.choice(forms)
 
 
-def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random) -> str:
-    """One caption for two groups, on one level or on two."""
+def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool) -> str:
+    """One caption for two groups, on one level or on two; if `sided`, of their sides where one is left of the other."""
     if a.one.high != b.one.high:
-        return _pair_on_two_levels(scene, a, b, rng)
+        return _pair_on_two_levels(scene, a, b, rng, sided=sided)
     first, second, weather = _noun(a, rng), _noun(b, rng), _weather(scene, rng)
-    place, relation = _place(scene, rng, int(a.one.high)), _relation(scene, a, b, rng)
+    place, relation = _place(scene, rng, int(a.one.high)), _relation(scene, a, b, rng, sided=sided)
     is_, there = ("are", "there are") if a.many else ("is", "there is")
     forms = [f"{first} {relation} {second} {place} {weather}"] * 4
     forms += [
@@ -315,14 +326,14 @@ def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random) -> str:
     return rng.choice(forms)
 
 
-def _pair_on_two_levels(scene: Scene, a: _Group, b: _Group, rng: random.Random) -> str:
+def _pair_on_two_levels(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool) -> str:
     """One caption for things on the ground and things in the sky, or on the floor and on the wall."""
     low, high = (b, a) if a.one.high else (a, b)
     down, up, weather = _noun(low, rng), _noun(high, rng), _weather(scene, rng)
     place = _place(scene, rng, 0)
     hung = "on the wall" if scene.background == "room" else "in the sky"
     first, second = (up, down) if a is high else (down, up)
-    relation = _relation(scene, a, b, rng)
+    relation = _relation(scene, a, b, rng, sided=sided)
     forms = [
         f"{down} {place} {weather} with {up} {rng.choice((hung, 'above'))}",
         f"{down} {place} and {up} {hung} {weather}",
@@ -332,7 +343,9 @@ def _pair_on_two_levels(scene: Scene, a: _Group, b: _Group, rng: random.Random) 
         f"{_place(scene, rng, 2)} {weather} with {first} {relation} {second}",
         f"{first} {relation} {second} {weather or place}",
     ]
-    if _straight_above(high, low):
+    if sided and _apart(a, b):
+        forms = forms[-2:]  # those with the relation
+    elif _straight_above(high, low):
         over = "directly above" if scene.background == "room" else rng.choice(("directly above", "flying above"))
         forms.append(f"{up} {over} {down} {place} {weather}")
     if _on_either_side(a, b):
@@ -349,8 +362,11 @@ def _both_sides(a: _Group, b: _Group, rng: random.Random, scenery: str) -> str:
     return f"{_noun(a, rng, plain=True)} {left} and {_noun(b, rng, plain=True)} {right} {scenery}"
 
 
-def _several(scene: Scene, groups: list[_Group], rng: random.Random) -> str:
-    """One caption for three or more groups."""
+def _several(scene: Scene, groups: list[_Group], rng: random.Random, *, sided: bool) -> str:
+    """One caption for three or more groups; if `sided`, for two of which one is left of the other."""
+    if sided and (pairs := [pair for pair in itertools.permutations(groups, 2) if _apart(*pair)]):
+        a, b = rng.choice(pairs)
+        return _pair(scene, a, b, rng, sided=True)
     low = sorted((g for g in groups if not g.one.high), key=lambda g: g.one.x)
     high = [g for g in groups if g.one.high]
     weather = _weather(scene, rng, 0.3)
@@ -368,7 +384,7 @@ def _several(scene: Scene, groups: list[_Group], rng: random.Random) -> str:
         return f"{b} between {a} and {c} {rng.choice((_place(scene, rng, 0), weather or _place(scene, rng, 0)))}"
     if choice < 0.55:
         a, b = rng.sample(groups, 2)
-        return _pair(scene, a, b, rng)
+        return _pair(scene, a, b, rng, sided=False)
     named = rng.sample(low, len(low)) if rng.random() < 0.5 else low
     words = [_noun(g, rng) for g in named]
     line = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
@@ -383,8 +399,11 @@ def _several(scene: Scene, groups: list[_Group], rng: random.Random) -> str:
     return f"{there} {line} {_place(scene, rng, 0)} {weather}"
 
 
-def describe(scene: Scene, rng: random.Random) -> tuple[str, str, str, str, str]:
+def describe(scene: Scene, rng: random.Random, *, sides: float = 0.0) -> tuple[str, str, str, str, str]:
     """Five different captions of 6 to 16 words, true of the scene; `rng` chooses among the ways to say it.
+
+    `sides` is a `World`'s: the chance of each caption that it names a side, or what is left or right of what, where
+    the scene has it; the others name it as often as it comes.
 
     Raises ValueError when the scene has no objects.
     """
@@ -392,20 +411,21 @@ def describe(scene: Scene, rng: random.Random) -> tuple[str, str, str, str, str]
         raise ValueError("a scene without objects cannot be described")
     groups = _groups(scene)
     captions: list[str] = []
-    limit = 14
+    limit, sided = 14, chosen(rng, sides)
     for attempt in range(600):
         if attempt == 200:
             limit = 16
         if len(groups) == 1:
-            text = _alone(scene, groups[0], rng)
+            text = _alone(scene, groups[0], rng, sided=sided)
         elif len(groups) == 2:
             a, b = rng.sample(groups, 2) if rng.random() < 0.5 else groups
-            text = _pair(scene, a, b, rng)
+            text = _pair(scene, a, b, rng, sided=sided)
         else:
-            text = _several(scene, groups, rng)
+            text = _several(scene, groups, rng, sided=sided)
         text = _articles(text)
         if 6 <= len(text.split()) <= limit and (text not in captions or attempt >= 500):
             captions.append(text)
+            sided = chosen(rng, sides)
             if len(captions) == 5:
                 break
     else:

@@ -215,13 +215,19 @@ _COUNT_WEIGHTS = (40, 35, 17, 8)  # of one, two, three and four objects
 class World:
     """What scenes are sampled from: the fewer things, the sooner they are learnt.
 
-    Raises ValueError on a number of objects that is not 1 to 4, an unknown background or kind, or a background in
-    which none of the kinds can stand.
+    `sides` is the chance, beyond what comes by itself, that a caption names a side, or what is left or right of what,
+    where the scene has it, and that a lone object stands at a side. `largest` is the most that an object takes of its
+    full size, which is that of one alone: a smaller one leaves its side plain to see. At 0 and 1 they change nothing.
+
+    Raises ValueError on a number of objects that is not 1 to 4, an unknown background or kind, a background in
+    which none of the kinds can stand, `sides` that is not 0 to 1, or `largest` that is not 0.5 to 1.
     """
 
     most_objects: int = 4
     backgrounds: tuple[str, ...] = tuple(BACKGROUNDS)
     kinds: tuple[str, ...] = tuple(KINDS)
+    sides: float = 0.0
+    largest: float = 1.0
 
     def __post_init__(self):
         if not 1 <= self.most_objects <= len(_COUNT_WEIGHTS):
@@ -233,6 +239,15 @@ class World:
         for name in self.backgrounds:
             if not set(BACKGROUNDS[name].low) & set(self.kinds):
                 raise ValueError(f"no {' or '.join(self.kinds)} can stand on the background {name}")
+        if not 0 <= self.sides <= 1:
+            raise ValueError(f"sides is a chance, 0 to 1, not {self.sides}")
+        if not 0.5 <= self.largest <= 1:
+            raise ValueError(f"largest must be 0.5 to 1 of an object's full size, not {self.largest}")
+
+
+def chosen(rng: random.Random, chance: float) -> bool:
+    """True with a chance. Of no chance, the stream takes no number: what comes after it stays as it was."""
+    return chance > 0 and rng.random() < chance
 
 
 def sample_scene(seed: int, split: str, index: int, world: World | None = None) -> Scene:
@@ -256,8 +271,8 @@ def sample_scene(seed: int, split: str, index: int, world: World | None = None) 
     low_things = _choose(rng, low_kinds, count - high, lost_low)
     high_things = _choose(rng, high_kinds, high, lost_high)
 
-    low_row, high_row = _centres(rng, len(low_things), len(high_things))
-    room = _room(count, bool(low_things), bool(high_things))
+    low_row, high_row = _centres(rng, len(low_things), len(high_things), world.sides)
+    room = _room(count, bool(low_things), bool(high_things), world.largest)
     base = rng.uniform(*background.base)
     objects = [_stand(rng, thing, x, base, room, len(low_things)) for thing, x in zip(low_things, low_row, strict=True)]
     objects += [
@@ -307,15 +322,16 @@ def _choose(rng: random.Random, names: tuple[str, ...], count: int, lost: set[st
     raise ValueError(f"{', '.join(sorted(set(names)))} cannot fill a row of {count}: name more kinds, or fewer objects")
 
 
-def _centres(rng: random.Random, low: int, high: int) -> tuple[list[float], list[float]]:
+def _centres(rng: random.Random, low: int, high: int, sides: float) -> tuple[list[float], list[float]]:
     """The centres of both rows, from the left. Lonely objects take a side that a caption can name."""
     if low + high == 1 or (low == 1 and high > 1) or (high == 1 and low > 1):
-        alone = rng.choice((0.5, 0.5, 0.29, 0.71)) + rng.uniform(-0.03, 0.03)
+        alone = rng.choice((0.29, 0.71) if chosen(rng, sides) else (0.5, 0.5, 0.29, 0.71)) + rng.uniform(-0.03, 0.03)
         return ([alone] if low == 1 else _row(rng, low)), ([alone] if high == 1 else _row(rng, high))
     if low == 1 and high == 1:
-        x = rng.choice((0.5, 0.27, 0.73))
+        apart = chosen(rng, sides)
+        x = rng.choice((0.27, 0.73) if apart else (0.5, 0.27, 0.73))
         # Straight above one another, or on either side of the picture.
-        above = x if x == 0.5 or rng.random() < 0.25 else 1 - x
+        above = x if x == 0.5 or (not apart and rng.random() < 0.25) else 1 - x
         return [x + rng.uniform(-0.03, 0.03)], [above + rng.uniform(-0.03, 0.03)]
     return _row(rng, low), _row(rng, high)
 
@@ -325,9 +341,9 @@ def _row(rng: random.Random, count: int) -> list[float]:
     return [x + rng.uniform(-0.015, 0.015) for x in spread]
 
 
-def _room(count: int, low: bool, high: bool) -> tuple[float, float]:
+def _room(count: int, low: bool, high: bool, largest: float) -> tuple[float, float]:
     """(how much of its full size an object takes, how high the low objects may be)."""
-    scale = {1: 1.0, 2: 0.84, 3: 0.70, 4: 0.58}[count]
+    scale = min({1: 1.0, 2: 0.84, 3: 0.70, 4: 0.58}[count], largest)
     return scale, (0.42 if low and high else 0.62)
 
 

@@ -87,6 +87,7 @@ def write_scenes(
         "backgrounds": list(world.backgrounds),
         "kinds": list(world.kinds),
         "counts": counts,
+        **_unusual(world),
     }
     if _already_there(root, manifest):
         if progress:
@@ -103,6 +104,12 @@ def write_scenes(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return root
+
+
+def _unusual(world: World) -> dict[str, float]:
+    """The settings that a manifest has only where they are not the default, as in sets from before there were any."""
+    usual, asked = World(), {"sides": world.sides, "largest": world.largest}
+    return {name: value for name, value in asked.items() if value != getattr(usual, name)}
 
 
 def _check(size: int, counts: dict[str, int], seed: int, workers: int | None) -> None:
@@ -215,7 +222,7 @@ def _write_chunk(chunk: _Chunk) -> _Written:
         drawing.picture.save(path, quality=95, subsampling="4:4:4")
 
         written.images.append(_image(image_id, file_name, chunk.size))
-        captions = describe(scene, stream(chunk.seed, chunk.split, index, "captions"))
+        captions = describe(scene, stream(chunk.seed, chunk.split, index, "captions"), sides=chunk.world.sides)
         for k, caption in enumerate(captions):
             number = (image_id - 1) * len(captions) + k + 1
             written.captions.append({"image_id": image_id, "id": number, "caption": caption})
