@@ -1,0 +1,261 @@
+"""Ranks: the processes that share one training, and how tensors and objects travel between them.
+
+Every function is the identity, or does nothing, where no process group runs: a single process pays for none of it.
+
+Two groups of the same ranks. The *patient* one (Gloo, on the CPU) is for what may rightly take minutes: one rank's
+slow disk, a checkpoint that rank 0 writes. The *swift* one (NCCL on CUDA, Gloo elsewhere) carries tensors in a step,
+which all ranks begin together: who does not answer there for a minute is gone.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from collections.abc import Generator as AbstractGenerator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Value = TypeVar("Value")
+
+PATIENCE = timedelta(minutes=30)
+"""Of a rank that waits for others to start, read or write."""
+
+ANSWER_WITHIN = timedelta(seconds=50)
+"""Of a rank that waits for others within a training step."""
+
+_swift: Any = None  # the group of tensors; None where one process is all there is
+
+
+class RankLost(RuntimeError):
+    """Another rank has ended, or does not answer."""
+
+
+class EndedByMain(RuntimeError):
+    """Rank 0 has failed at something it does for all, and has said at what."""
+
+
+def rank() -> int:
+    """The number of this process, 0 to world_size() - 1."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes share the work."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is rank 0, the one that writes files and shows progress."""
+    return rank() == 0
+
+
+# Starting and ending
+
+
+class Launch(NamedTuple):
+    """What a launcher says of this process."""
+
+    rank: int
+    world_size: int
+    local_rank: int  # among the processes of its machine
+    address: str | None  # of rank 0, "tcp://HOST:PORT"; None leaves it to torchrun's own variables
+
+
+def launch(environment: Mapping[str, str]) -> Launch | None:
+    """What torchrun's variables say, or else those of a step of SLURM's srun; None where neither started us.
+
+    The variables that sbatch sets are not enough: a script that starts one process itself has them too.
+
+    Raises:
+        ValueError: naming the variable that is missing, or is not a number.
+    """
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return Launch(*(number_in(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")), None)
+    if "SLURM_PROCID" in environment and "SLURM_STEP_NUM_TASKS" in environment:
+        numbers = [number_in(environment, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")]
+        if numbers[1] > 1 and "MASTER_ADDR" not in environment:
+            raise ValueError(
+                "MASTER_ADDR is not set: srun does not say where rank 0 is. In the batch script, before srun: "
+                'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
+            )
+        port = number_in({"MASTER_PORT": "29500", **environment}, "MASTER_PORT")
+        return Launch(*numbers, f"tcp://{environment.get('MASTER_ADDR', 'localhost')}:{port}")
+    return None
+
+
+def number_in(environment: Mapping[str, str], name: str) -> int:
+    """A variable that has to be a whole number."""
+    value = environment.get(name, "")
+    if not value.isdecimal():
+        raise ValueError(f"{name} is {value!r} in the environment; a launcher sets it to a whole number")
+    return int(value)
+
+
+@contextmanager
+def process_group(device: torch.device) -> AbstractGenerator[torch.device]:
+    """Joins the other ranks that torchrun or srun started, if one did, until the end of the block.
+
+    Args:
+        device: the kind of device the ranks compute on; ``cuda`` becomes the GPU of this process' local rank.
+
+    Yields:
+        the device of this rank. Within a group that runs already nothing is started or ended.
+
+    Raises:
+        ValueError: if the launcher's variables are not whole, or this machine has fewer GPUs than ranks.
+        RankLost: if not all ranks arrive.
+    """
+    global _swift
+    launched = launch(os.environ)
+    if launched is None or launched.world_size == 1:
+        yield device
+        return
+    device = own_device(device, launched)
+    if dist.is_initialized():
+        yield device
+        return
+    on_cuda = device.type == "cuda"
+    with answering():
+        dist.init_process_group(
+            "gloo", launched.address, timeout=PATIENCE, rank=launched.rank, world_size=launched.world_size
+        )
+        backend = "nccl" if on_cuda else "gloo"
+        _swift = dist.new_group(backend=backend, timeout=ANSWER_WITHIN, device_id=device if on_cuda else None)
+    try:
+        yield device
+        # A rank that is done with everything may not leave while another still wants an answer of it.
+        barrier()
+    finally:
+        _swift = None
+        dist.destroy_process_group()
+
+
+def own_device(device: torch.device, launched: Launch) -> torch.device:
+    """The device of one of several ranks."""
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise ValueError(
+            f"training.device is {device}, but {launched.world_size} ranks share the work; say cuda: each takes its own"
+        )
+    if launched.local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"rank {launched.rank} is number {launched.local_rank} on its machine, which has "
+            f"{torch.cuda.device_count()} GPUs; start at most one rank a GPU"
+        )
+    torch.cuda.set_device(launched.local_rank)
+    return torch.device("cuda", launched.local_rank)
+
+
+@contextmanager
+def answering() -> AbstractGenerator[None]:
+    """A conversation of all ranks: that one of them has gone shows as an error of the network, or as silence."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RankLost(
+            f"rank {rank()}: another rank has ended or does not answer ({reason}). What it said last, if anything, is "
+            "further up; the same command goes on from the newest checkpoint, with any number of ranks"
+        ) from error
+
+
+# Objects, on the patient group
+
+
+def barrier() -> None:
+    """Waits until every rank is here."""
+    if world_size() > 1:
+        with answering():
+            dist.barrier()
+
+
+def gather_objects(value: Value) -> list[Value]:
+    """Every rank's value, in order, on every rank. Values travel pickled."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    with answering():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def on_main(work: Callable[[], Value]) -> Value:
+    """The result of what rank 0 alone does, on every rank; the others wait. It travels pickled.
+
+    Raises:
+        EndedByMain: on the other ranks, if it fails on rank 0, where its own error is raised.
+    """
+    if world_size() == 1:
+        return work()
+    told: list[Any] = [None, None]
+    try:
+        if is_main():
+            told[0] = work()
+    except BaseException as error:
+        told[1] = str(error)
+        raise
+    finally:
+        with answering():
+            dist.broadcast_object_list(told, src=0)
+    if told[1] is not None:
+        raise EndedByMain(f"rank 0: {told[1]}")
+    return told[0]
+
+
+def any_rank(here: bool) -> bool:
+    """Whether it is so on any rank: the same answer on all."""
+    if world_size() == 1:
+        return here
+    flag = torch.tensor(int(here))
+    with answering():
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+# Tensors, on the swift group
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of every rank's tensor, on every rank, without a gradient."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone(memory_format=torch.contiguous_format)
+    with answering():
+        dist.all_reduce(total, group=_swift)
+    return total
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Every rank's rows, in the order of the ranks: (B/N, ...) on each -> (B, ...) on all, with a gradient.
+
+    The gradient of a rank's rows is the sum of what all ranks have to say of them. So if every rank computes the same
+    loss of gathered rows, and gradients of parameters are averaged over ranks, they are those of one process that has
+    all rows; with a gather that keeps its own rank's gradient alone they would be 1/N of it.
+    """
+    return tensor if world_size() == 1 else Gather.apply(tensor)
+
+
+class Gather(torch.autograd.Function):
+    """Gather forward, reduce-scatter backward."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        tensor = tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
+        with answering():
+            dist.all_gather(parts, tensor, group=_swift)
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        parts = list(grad_outputs[0].contiguous().chunk(world_size()))
+        own = torch.empty_like(parts[0])
+        with answering():
+            dist.reduce_scatter(own, parts, group=_swift)
+        return own
