@@ -12,7 +12,7 @@ PACKAGE = Path(xmcgan.__file__).parent
 LEVELS = (
     {"types", "config", "precision", "device", "distributed", "results"},
     {"model", "losses", "text", "image_encoder", "data", "ema", "metrics"},
-    {"checkpoint", "sample", "compat", "evaluators"},
+    {"checkpoint", "sample", "compat", "evaluators", "image_set"},
     {"train", "pipeline", "evaluate", "compare", "train_evaluators"},
     {"report", "export", "bench", "projection"},
     {"demo", "cli_data", "cli_evaluate", "cli_bench"},

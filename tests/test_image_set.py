@@ -1,0 +1,107 @@
+"""Sets of drawn images: which captions are asked for, drawing that goes on, and finding other systems' images."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from xmcgan.data.captions import ImageTransform
+from xmcgan.data.records import Record
+from xmcgan.image_set import Request, draw_set, find_images, random_captions
+
+RECORDS = [Record(b"", tuple(f"caption {k} of {name}" for k in range(3)), name) for name in ("a", "b", "c", "d")]
+SETTINGS = {"model": "runs/first", "step": 100}
+
+
+def one_colour(captions, seeds):
+    """A "generator" whose picture says which seed was asked for."""
+    return torch.stack([torch.full((3, 8, 8), seed, dtype=torch.uint8) for seed in seeds])
+
+
+def test_every_image_is_taken_once_before_one_is_taken_again():
+    requests = random_captions(RECORDS, 10, seed=1)
+    assert sorted(request.image_id for request in requests[:4]) == ["a", "b", "c", "d"]
+    assert sorted(request.image_id for request in requests[4:8]) == ["a", "b", "c", "d"]
+    assert len({request.id for request in requests}) == 10
+    assert [request.seed for request in requests] == list(range(1, 11))
+    by_id = {record.id: record for record in RECORDS}
+    for request in requests:
+        image_id, _, number = request.id.rpartition("-")
+        assert by_id[image_id].captions[int(number)] == request.caption
+
+
+def test_the_choice_is_the_seeds_alone():
+    assert random_captions(RECORDS, 4, seed=5) == random_captions(RECORDS, 9, seed=5)[:4]
+    assert random_captions(RECORDS, 4, seed=5) != random_captions(RECORDS, 4, seed=6)
+
+
+@pytest.mark.parametrize("count", [0, 13])
+def test_more_captions_than_there_are_cannot_be_asked_for(count):
+    with pytest.raises(ValueError, match="1 to 12"):
+        random_captions(RECORDS, count)
+
+
+def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
+    requests = random_captions(RECORDS, 9)
+    drawn = []
+
+    def draw(captions, seeds):
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        drawn.extend(seeds)
+        return one_colour(captions, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_set(tmp_path / "set", requests, draw, settings=SETTINGS, batch_size=4)
+
+    def rest(captions, seeds):
+        drawn.extend(seeds)
+        return one_colour(captions, seeds)
+
+    images = draw_set(tmp_path / "set", requests, rest, settings=SETTINGS, batch_size=4)
+    assert drawn == list(range(9))
+    transform = ImageTransform(8)
+    assert [int(transform(image)[0, 0, 0]) for image in images] == list(range(9))
+    assert not list(tmp_path.rglob(".partial*"))
+    assert find_images(tmp_path / "set", requests) == images
+
+
+def test_a_set_of_other_settings_or_captions_is_left_alone(tmp_path):
+    requests = random_captions(RECORDS, 4)
+    draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    with pytest.raises(FileExistsError, match="step was 100 and is 200"):
+        draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS | {"step": 200})
+    with pytest.raises(FileExistsError, match="other captions or seeds"):
+        draw_set(tmp_path / "set", requests[:3], one_colour, settings=SETTINGS)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("keep me")
+    with pytest.raises(FileExistsError, match="neither empty nor"):
+        draw_set(tmp_path / "mine", requests, one_colour, settings=SETTINGS)
+    assert (tmp_path / "mine" / "note.txt").read_text() == "keep me"
+
+
+def test_images_of_another_system_are_matched_by_caption(tmp_path):
+    requests = random_captions(RECORDS, 3)
+    for number, request in enumerate(reversed(requests)):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{request.id}.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "another.png")
+    images = find_images(tmp_path, requests)
+    assert [int(ImageTransform(8)(image)[0, 0, 0]) for image in images] == [2, 1, 0]
+    assert [image.id for image in images] == [request.id for request in requests]
+
+
+def test_missing_images_are_counted_and_named(tmp_path):
+    requests = [Request("7-0", "7", "a bus", 0), Request("8-0", "8", "a car", 1)]
+    Image.new("RGB", (8, 8)).save(tmp_path / "7-0.png")
+    with pytest.raises(FileNotFoundError, match=r"lacks 1 of 2 images, the first of them 8-0\.png"):
+        find_images(tmp_path, requests)
+
+
+def test_a_damaged_line_of_requests_is_named(tmp_path):
+    requests = random_captions(RECORDS, 2)
+    draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    lines = (tmp_path / "set" / "requests.jsonl").read_text().splitlines()
+    (tmp_path / "set" / "requests.jsonl").write_text(lines[0] + "\n" + json.dumps({"id": 3}) + "\n")
+    with pytest.raises(ValueError, match="line 2"):
+        find_images(tmp_path / "set", requests)
