@@ -24,6 +24,7 @@ SETS = {
     "ln-openimages": DataSet("localized-narratives", ("train", "validation"), 64),
     "scenes": DataSet("coco", ("train2014", "val2014"), 17),
     "scenes-narratives": DataSet("localized-narratives", ("train2014", "val2014"), 64),
+    "scenes-open-images": DataSet("localized-narratives", ("train", "validation"), 64),
     "folder": DataSet("folder", ("train",), 17),
     "table": DataSet("table", ("train",), 17),
     "webdataset": DataSet("webdataset", ("train",), 17),

@@ -1,6 +1,7 @@
 """Scenes: what is drawn is what is said, and what is written is COCO's and Localized Narratives' own layout."""
 
 import ast
+import csv
 import dataclasses
 import hashlib
 import itertools
@@ -498,6 +499,40 @@ def test_the_files_have_their_official_names(root):
     }
 
 
+def test_the_files_of_open_images_have_their_official_names_and_columns(root, tmp_path):
+    settings = {"size": SIZE, **COUNTS, "progress": False}
+    other = write_scenes(tmp_path / "open", layout="open-images", workers=2, **settings)
+    assert {str(path.relative_to(other)) for path in other.iterdir()} | {
+        str(path.relative_to(other)) for path in (other / "localized_narratives").iterdir()
+    } == {f"{split}{name}" for split in ("train", "validation", "test") for name in ("", "-annotations-bbox.csv")} | {
+        "class-descriptions-boxable.csv",
+        "localized_narratives",
+        "localized_narratives/open_images_train_v6_localized_narratives-00000-of-00001.jsonl",
+        "localized_narratives/open_images_validation_localized_narratives.jsonl",
+        "localized_narratives/open_images_test_localized_narratives.jsonl",
+        "scenes.json",
+    }
+    names = [path.name for split in ("train", "validation", "test") for path in (other / split).iterdir()]
+    assert len(set(names)) == sum(COUNTS.values())
+    assert all(re.fullmatch(r"[0-9a-f]{16}\.jpg", name) for name in names)
+    assert {path.read_bytes() for path in other.glob("*/*.jpg")} == {path.read_bytes() for path in root.glob("*/*.jpg")}
+
+    header, *rows = csv.reader((other / "train-annotations-bbox.csv").open(newline=""))
+    official = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction"
+    assert ",".join(header) == f"{official},IsInside"
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    assert {row[0] for row in rows} == {path.stem for path in (other / "train").iterdir()}
+    assert len(rows) == sum(len(sample_scene(0, "train", i).objects) for i in range(COUNTS["train"]))
+    names = dict(csv.reader((other / "class-descriptions-boxable.csv").open(newline="")))
+    assert sorted(names.values()) == sorted(KINDS)
+    assert names["/m/0k4j"] == "car"
+
+    assert json.loads((other / "scenes.json").read_text())["layout"] == "open-images"
+    assert write_scenes(other, layout="open-images", **settings) == other
+    with pytest.raises(FileExistsError, match="other settings"):
+        write_scenes(other, **settings)
+
+
 def test_pictures_are_rgb_jpegs_without_chroma_subsampling(root):
     for split in SPLITS:
         for path in (root / f"{split}2014").iterdir():
@@ -625,14 +660,14 @@ def test_an_empty_folder_may_be_filled(tmp_path):
 
 
 def test_a_failed_writing_leaves_nothing_behind(tmp_path, monkeypatch):
-    write_json = write_module._write_json
+    write_json = write_module.write_json
 
     def fail_at_the_manifest(path, content):
         if path.name == "scenes.json":
             raise KeyboardInterrupt
         write_json(path, content)
 
-    monkeypatch.setattr(write_module, "_write_json", fail_at_the_manifest)
+    monkeypatch.setattr(write_module, "write_json", fail_at_the_manifest)
     with pytest.raises(KeyboardInterrupt):
         write_scenes(tmp_path / "scenes", size=16, train=2, val=1, evaluator=1, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -660,6 +695,7 @@ def test_a_killed_writing_is_never_taken_for_a_finished_one(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"layout": "openimages"}, "layout must be coco or open-images, not 'openimages'"),
         ({"size": 15}, "size must be at least 16"),
         ({"train": -1}, "train must count at least 0"),
         ({"evaluator": -3}, "evaluator must count at least 0"),

@@ -32,10 +32,19 @@ def test_a_mirrored_picture_has_mirrored_traces():
     assert mirrored.reshape(-1, 16, 16) == pytest.approx(grid[:, :, ::-1], abs=1e-6)
 
 
-def test_points_outside_count_at_the_edge_and_circles_are_filled_evenly():
-    assert peak(region_map([TracePoint(-0.2, 1.3, 0)], flip=False)) == (15, 0)
+def test_points_outside_count_at_the_edge_and_those_far_outside_not_at_all():
+    near = NARRATIVE._replace(strokes=((TracePoint(-0.05, 1.06, 0.5), TracePoint(2.0, 0.5, 0.6)),))
+    spans, (seen,) = trace_maps(near.caption, near)
+    assert spans.tolist() == [[0, 9]]
+    assert peak(seen) == (15, 0)
+    assert seen.reshape(16, 16)[:, 8:].sum() < 1e-6
+    far = NARRATIVE._replace(strokes=((TracePoint(0.5, 1.07, 0.5), TracePoint(-0.07, 0.5, 0.6)),))
+    assert trace_maps(far.caption, far).maps_UR.shape == (0, REGIONS)
+
+
+def test_circles_are_filled_evenly():
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    circle = [TracePoint(0.5 + 0.2 * np.cos(a), 0.5 + 0.2 * np.sin(a), 0) for a in angles]
+    circle = np.stack([0.5 + 0.2 * np.cos(angles), 0.5 + 0.2 * np.sin(angles), angles], axis=1)
     grid = region_map(circle, flip=False).reshape(16, 16)
     assert grid == pytest.approx(grid[::-1, ::-1], abs=1e-6)
     assert grid[3:13, 3:13].sum() > 0.9

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xmcgan.data.records import Narrative, TracePoint, one_line
+from xmcgan.data.records import Narrative, one_line
 from xmcgan.types import REGION_GRID
 
 SLACK = 0.2
@@ -17,6 +17,11 @@ SLACK = 0.2
 
 BLUR = 1.0
 """Standard deviation, in regions, of the spot that a point makes: people circle things, they do not fill them."""
+
+
+BEYOND = 1 / REGION_GRID
+"""How far outside the picture, in parts of its side, a point still counts, at the edge: one region. Farther out the
+mouse rests, or points at what ``crop`` cut away."""
 
 
 class TraceMaps(NamedTuple):
@@ -27,16 +32,20 @@ class TraceMaps(NamedTuple):
 
 
 def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> TraceMaps:
-    """Where each utterance of a narrative points, over the whole picture squashed to a square.
+    """Where each utterance of a narrative points, over the square that the narrative's picture becomes.
 
     An utterance that the caption does not have in this order, or during which the mouse rested outside, has no map.
+    Numbers count as float32, as shards hold them, so that a point at the very end of an utterance is in it or not
+    wherever it is read.
 
     Args:
         caption: the narrative's, with single blanks.
         flip: for a picture that was mirrored.
     """
-    points = [point for stroke in narrative.strokes for point in stroke]
-    times = np.array([point.t for point in points])
+    points = np.array([point for stroke in narrative.strokes for point in stroke], dtype=np.float32)
+    points_N3 = points.reshape(-1, 3).astype(np.float64)
+    points_N3 = points_N3[np.all(np.abs(points_N3[:, :2] - 0.5) <= 0.5 + BEYOND, axis=1)]
+    times = points_N3[:, 2]
     spans, maps, position = [], [], 0
     for utterance in narrative.utterances:
         words = one_line(utterance.words)
@@ -44,21 +53,22 @@ def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> Tra
         if start < 0 or not words:
             continue
         position = start + len(words)
-        said = np.flatnonzero((times >= utterance.start - SLACK) & (times <= utterance.end + SLACK))
-        if len(said):
+        begin, end = np.float32([utterance.start, utterance.end]).astype(np.float64)
+        said = (times >= begin - SLACK) & (times <= end + SLACK)
+        if said.any():
             spans.append((start, position))
-            maps.append(region_map([points[index] for index in said], flip))
+            maps.append(region_map(points_N3[said], flip))
     regions = REGION_GRID * REGION_GRID
     return TraceMaps(
         np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(maps, dtype=np.float32).reshape(-1, regions)
     )
 
 
-def region_map(points: Sequence[TracePoint], flip: bool) -> np.ndarray:
+def region_map(points_N3: np.ndarray, flip: bool) -> np.ndarray:
     """A Gaussian spot a point, summed to a distribution over the regions (R,); points outside count at the edge."""
     centres = (np.arange(REGION_GRID) + 0.5) / REGION_GRID
-    x = np.clip([1 - point.x if flip else point.x for point in points], 0, 1)
-    y = np.clip([point.y for point in points], 0, 1)
+    x, y = np.clip(points_N3[:, :2], 0, 1).T
+    x = 1 - x if flip else x
     width = BLUR / REGION_GRID
     across, down = (np.exp(-0.5 * ((centres - place[:, None]) / width) ** 2) for place in (x, y))
     spots = down[:, :, None] * across[:, None, :]

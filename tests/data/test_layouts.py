@@ -1,0 +1,114 @@
+"""The same Scenes in the layouts of COCO, Localized Narratives and Open Images, read directly and from shards."""
+
+import json
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, load_batches
+from xmcgan.data.layouts import read_entries, read_records
+from xmcgan.data.prepare import prepare
+from xmcgan.data.records import Record
+from xmcgan.data.scenes import write_scenes
+
+COUNTS = {"train": 24, "val": 8, "evaluator": 4}  # of the fixture `scenes`
+# By the name of `xmcgan data`: (layout, split).
+SETS = {
+    "scenes": ("coco", "train2014"),
+    "scenes-narratives": ("localized-narratives", "train2014"),
+    "scenes-open-images": ("localized-narratives", "train"),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(scenes, tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """(name, "direct" or "shards") to where it is."""
+    root = tmp_path_factory.mktemp("layouts")
+    direct = dict.fromkeys(SETS, scenes)
+    direct["scenes-open-images"] = root / "open-images"
+    write_scenes(root / "open-images", layout="open-images", size=64, **COUNTS, workers=1, progress=False)
+    found = {}
+    for name, (layout, split) in SETS.items():
+        found[name, "direct"] = direct[name]
+        found[name, "shards"] = root / name
+        prepare(
+            direct[name],
+            root / name,
+            name=name,
+            layout=layout,
+            splits=[split],
+            entries=partial(read_entries, direct[name], layout, annotations=True),
+            size=64,
+            shard_records=7,
+            workers=1,
+            progress=False,
+        )
+    return found
+
+
+def records_of(folders, name: str, source: str) -> list[Record]:
+    return list(read_records(folders[name, source], *SETS[name], annotations=True))
+
+
+def batches_of(records: list[Record], *, workers: int = 0) -> list[ExampleBatch]:
+    stream = ExampleStream(records, ImageTransform(32), seed=3, flip=True, traces=True)
+    return list(islice(load_batches(stream, start=0, batch_size=5, workers=workers), 11))
+
+
+@pytest.mark.parametrize("source", ["direct", "shards"])
+def test_pixels_are_the_same_in_all_three(folders, source):
+    one, *others = (batches_of(records_of(folders, name, source)) for name in SETS)
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            assert a.numbers == b.numbers
+            assert torch.equal(a.pixels, b.pixels)
+
+
+@pytest.mark.parametrize(("source", "workers"), [("direct", 0), ("shards", 0), ("shards", 2)])
+def test_narratives_and_traces_are_the_same_on_either_images(folders, source, workers):
+    one = batches_of(records_of(folders, "scenes-narratives", "direct"))
+    other = batches_of(records_of(folders, "scenes-open-images", source), workers=workers)
+    pointed = 0
+    for a, b in zip(one, other, strict=True):
+        assert a.captions == b.captions
+        assert torch.equal(a.pixels, b.pixels)
+        for here, there in zip(a.traces, b.traces, strict=True):
+            # Bit by bit: also of points at the very end of an utterance, which float32 could move across it.
+            assert np.array_equal(here.spans_U2, there.spans_U2)
+            assert np.array_equal(here.maps_UR, there.maps_UR)
+            pointed += len(here.spans_U2)
+    assert pointed > 500
+
+
+@pytest.mark.parametrize("source", ["direct", "shards"])
+def test_boxes_are_the_same_to_six_decimals(folders, source):
+    one = records_of(folders, "scenes", "direct")
+    assert sum(len(record.boxes) for record in one) > 30
+    for name in SETS:
+        other = records_of(folders, name, source)
+        assert len(other) == len(one) == COUNTS["train"]
+        for a, b in zip(one, other, strict=True):
+            assert [box.category for box in a.boxes] == [box.category for box in b.boxes]
+            for box, expected in zip(b.boxes, a.boxes, strict=True):
+                assert box[1:] == pytest.approx(expected[1:], abs=2e-6)
+
+
+def test_captions_of_coco_are_the_same_from_shards(folders):
+    for a, b in zip(
+        *(batches_of(records_of(folders, "scenes", source)) for source in ("direct", "shards")), strict=True
+    ):
+        assert a.captions == b.captions
+        assert a.traces == b.traces == [None] * 5
+
+
+def test_every_split_of_open_images_is_read(folders):
+    root = folders["scenes-open-images", "direct"]
+    for split, count in (("train", 24), ("validation", 8), ("test", 4)):
+        records = read_records(root, "localized-narratives", split, annotations=True)
+        assert len(records) == count
+        assert all(record.boxes and record.narrative for record in records)
+    assert json.loads((root / "scenes.json").read_text())["counts"] == COUNTS
