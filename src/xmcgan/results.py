@@ -16,6 +16,9 @@ from xmcgan import __version__
 
 Setting = str | int | float | bool | None
 
+REAL_IMAGES = "Real images"
+"""The system of real images: a row of its own in tables, and never the best."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -49,7 +52,8 @@ class Result:
     def __post_init__(self):
         for name in ("metric", "system", "version"):
             text = getattr(self, name)
-            check(isinstance(text, str) and bool(text.strip()), name, text, "text that is not empty")
+            tidy = isinstance(text, str) and text and text == " ".join(text.split())
+            check(tidy, name, text, "words with one space between them")
         check(is_finite(self.value), "value", self.value, "a finite number")
         about = "a finite number of at least 0, or none"
         check(self.uncertainty is None or is_amount(self.uncertainty), "uncertainty", self.uncertainty, about)
@@ -58,12 +62,12 @@ class Result:
         check(is_amount(self.seconds), "seconds", self.seconds, "a finite number of at least 0")
         check(isinstance(self.protocol, dict), "protocol", self.protocol, "settings by name")
         for name, setting in self.protocol.items():
-            check(isinstance(name, str) and bool(name), "protocol", name, "settings by name")
+            check(isinstance(name, str) and name, "protocol", name, "settings by name")
             plain = setting is None or isinstance(setting, str | bool) or is_finite(setting)
             check(plain, f"protocol.{name}", setting, "text, a finite number, true, false or none")
 
 
-def check(right: bool, name: str, value: Any, wanted: str):
+def check(right: object, name: str, value: Any, wanted: str):
     """Refuses a value that a field cannot have."""
     if not right:
         raise ValueError(f"{name} of a result is {value!r}; it should be {wanted}")

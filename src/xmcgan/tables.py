@@ -1,0 +1,285 @@
+"""Tables of numbers as Markdown, LaTeX and HTML: the same cells, groups, marks and notes in each.
+
+Everything here is plain text until a format writes it: names come from files of results, so each format escapes what
+it would take for its own marks.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+NOTHING = "\N{EN DASH}"
+"""What stands in an empty cell."""
+
+
+class Column(NamedTuple):
+    """One metric."""
+
+    name: str
+    unit: str = ""
+    better: str = ""  # higher, lower, or neither is known
+
+
+class Cell(NamedTuple):
+    """One number, as it is printed."""
+
+    value: str
+    uncertainty: str = ""
+    samples: str = ""  # only where the counts of a column differ
+    best: bool = False
+
+
+class Row(NamedTuple):
+    """One system: a cell, or none, for each column."""
+
+    name: str
+    cells: tuple[Cell | None, ...]
+
+
+class Group(NamedTuple):
+    """Rows of one origin, which are kept apart from those of another."""
+
+    source: str  # published or measured
+    about: str
+    rows: tuple[Row, ...]
+
+
+class Protocol(NamedTuple):
+    """The settings that one column's numbers, or those of all columns, have in common."""
+
+    of: str
+    settings: tuple[tuple[str, str], ...]
+
+
+class Table(NamedTuple):
+    """All of a table but its looks."""
+
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...] = ()
+    protocols: tuple[Protocol, ...] = ()
+
+
+# Markdown
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """Tables with a column that tells published from measured rows; padded, so that a terminal shows them well."""
+    return "\n".join(markdown_table(table) for table in tables)
+
+
+def markdown_table(table: Table) -> str:
+    """One table, its notes, and the protocol of its columns."""
+    lines = [["System", "Source", *(markdown(heading(column)) for column in table.columns)]]
+    for group in table.groups:
+        for row in group.rows:
+            lines.append([markdown(row.name), group.source, *map(markdown_cell, row.cells)])
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(lines[0]))]
+    rule = [f":{'-' * (width - 1)}" if place < 2 else f"{'-' * (width - 1)}:" for place, width in enumerate(widths)]
+    padded = [
+        [text.ljust(width) if place < 2 else text.rjust(width)
+         for place, (text, width) in enumerate(zip(line, widths, strict=True))]
+        for line in (lines[0], rule, *lines[1:])
+    ]  # fmt: skip
+    rows = [f"| {' | '.join(line)} |" for line in padded]
+    about = [f"- {markdown(text)}" for text in (*table.notes, *map(sentence, table.protocols))]
+    return "\n".join([f"## {markdown(table.title)}", "", *rows, "", *about, ""])
+
+
+def markdown_cell(cell: Cell | None) -> str:
+    """A number with its uncertainty and count."""
+    if cell is None:
+        return NOTHING
+    value = f"**{cell.value}**" if cell.best else cell.value
+    return value + f" ± {cell.uncertainty}" * bool(cell.uncertainty) + f" (n = {cell.samples})" * bool(cell.samples)
+
+
+def heading(column: Column) -> str:
+    """A column's name, its unit, and an arrow to where better values lie."""
+    arrow = {"higher": " ↑", "lower": " ↓", "": ""}[column.better]
+    return column.name + f" ({column.unit})" * bool(column.unit) + arrow
+
+
+def sentence(protocol: Protocol) -> str:
+    """A protocol as a note."""
+    settings = "; ".join(f"{name}: {value}" for name, value in protocol.settings)
+    return f"Protocol of {protocol.of}: {settings}."
+
+
+def markdown(text: str) -> str:
+    """Plain text, with a backslash before what Markdown would take for a mark; an underscore in a word is none."""
+    return re.sub(r"([\\`*<>\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
+# LaTeX
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "\N{EN DASH}": "--",
+    "…": r"\ldots{}", "[": "{[}", "*": "{*}",  # which the \\ before a row would take for its own
+}  # fmt: skip
+
+
+def to_latex(tables: Sequence[Table]) -> str:
+    """Floats to ``\\input``, one a table, in the style of booktabs."""
+    return "% \\usepackage{booktabs}\n\n" + "\n".join(latex_table(table) for table in tables)
+
+
+def latex_table(table: Table) -> str:
+    """One float: caption, rows in their groups, notes below."""
+    count = 1 + len(table.columns)
+    lines = [" & ".join(["System", *(latex(heading(column)) for column in table.columns)]) + r" \\"]
+    for group in table.groups:
+        about = f"{group.source.capitalize()}: {group.about}"
+        lines += [r"\midrule", rf"\multicolumn{{{count}}}{{l}}{{\textit{{{latex(about)}}}}} \\"]
+        lines += [" & ".join([latex(row.name), *map(latex_cell, row.cells)]) + r" \\" for row in group.rows]
+    notes = [*table.notes, *map(sentence, table.protocols)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{latex(table.title)}}}",
+            rf"  \begin{{tabular}}{{l{'r' * (count - 1)}}}",
+            r"    \toprule",
+            *(f"    {line}" for line in lines),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            "",
+            r"  \medskip",
+            r"  \begin{minipage}{\linewidth}",
+            r"    \footnotesize\raggedright",
+            *(rf"    {latex(note)}\par" for note in notes),
+            r"  \end{minipage}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def latex_cell(cell: Cell | None) -> str:
+    """A number with its uncertainty and count."""
+    if cell is None:
+        return latex(NOTHING)
+    value = rf"\textbf{{{latex(cell.value)}}}" if cell.best else latex(cell.value)
+    return (
+        value
+        + rf" $\pm$ {latex(cell.uncertainty)}" * bool(cell.uncertainty)
+        + f" ($n$ = {latex(cell.samples)})" * bool(cell.samples)
+    )
+
+
+def latex(text: str) -> str:
+    """Plain text, with what LaTeX would take for a command written out."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+# HTML
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2330; --soft: #667085; --line: #e4e7ec; --paper: #fbfbfd; --card: #fff;
+        --band: #f2f4f7; --blue: #3b5bdb; --best: #e7ecff; --warm: #9a6700 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #2b3240; --paper: #12151c; --card: #191d26; --band: #20252f;
+          --blue: #91a7ff; --best: #26315c; --warm: #e3b341 }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 1080px; color: var(--ink); background: var(--paper);
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem } h2 { margin: 3rem 0 .8rem; font-size: 1.3rem }
+p { max-width: 46rem; margin: .3rem 0 1rem } .soft { color: var(--soft) } body, .soft { overflow-wrap: anywhere }
+:focus-visible { outline: 3px solid #91a7ff; outline-offset: 2px }
+
+.frame { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px }
+table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums }
+th, td { padding: .6rem 1.1rem; text-align: right; white-space: nowrap; overflow-wrap: normal; vertical-align: top }
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); z-index: 1; font-weight: 500;
+                 white-space: normal; min-width: 8.5rem; max-width: 17rem; overflow-wrap: anywhere }
+thead th, thead th:first-child { font-size: .85rem; font-weight: 600; color: var(--soft); vertical-align: bottom }
+tbody tr + tr > * { border-top: 1px solid var(--line) }
+.group th:first-child { background: var(--band); font-size: .8rem; font-weight: 600; padding-block: .4rem;
+                        max-width: none; border-block: 1px solid var(--line) }
+.group span { position: sticky; left: 1.1rem; display: inline-block; max-width: calc(100vw - 5.5rem) }
+.group b { margin-right: .7em; text-transform: capitalize } .measured .group b { color: var(--blue) }
+.published .group b { color: var(--warm) } .published td, .published th { color: var(--soft) }
+.published tr:not(.group) { font-style: italic }
+.pm { color: var(--soft); margin-left: .35em } .n { display: block; color: var(--soft); font-size: .78rem }
+.best b { background: var(--best); border-radius: 5px; padding: .12em .4em; margin: -.12em -.4em; font-weight: 700 }
+.best .pm { margin-left: .75em } .none { color: var(--soft); opacity: .6 }
+
+ul { margin: 1rem 0; padding-left: 1.1rem; max-width: 50rem; font-size: .92rem } li { margin: .35rem 0 }
+details { border-top: 1px solid var(--line); max-width: 50rem; font-size: .92rem }
+details:last-of-type { border-bottom: 1px solid var(--line) }
+summary { cursor: pointer; padding: .55rem 0 } summary span { color: var(--soft) }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; margin: 0 0 1rem }
+dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
+@media (max-width: 640px) {
+  body { padding: 1.5rem 1rem 3rem } h1 { font-size: 1.5rem } h2 { margin-top: 2.2rem }
+  th, td { padding: .5rem .7rem } th:first-child { min-width: 6.6rem; max-width: 8rem }
+  .frame { margin: 0 -1rem; border-inline: 0; border-radius: 0 } .group span { left: .7rem }
+  dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem }
+}
+@media print { body { padding: 0; background: none } .frame { overflow: visible } }
+"""
+
+
+def to_html(tables: Sequence[Table], *, title: str, about: str) -> str:
+    """One page of tables, with nothing outside the page; for a phone and in the dark as well."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
+        f'<h1>{html.escape(title)}</h1>\n<p class="soft">{html.escape(about)}</p>\n'
+        + "\n".join(html_table(table) for table in tables)
+        + "\n</body></html>\n"
+    )
+
+
+def html_table(table: Table) -> str:
+    """One table with its notes, and the protocol of its columns to unfold."""
+    headings = "".join(f'<th scope="col">{html.escape(heading(column))}</th>' for column in table.columns)
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return "\n".join(
+        [
+            f"<section><h2>{html.escape(table.title)}</h2>",
+            f'<div class="frame" tabindex="0" role="region" aria-label="{html.escape(table.title)}"><table>',
+            f'<thead><tr><th scope="col">System</th>{headings}</tr></thead>',
+            *(html_group(group, 1 + len(table.columns)) for group in table.groups),
+            "</table></div>",
+            f"<ul>{notes}</ul>" if notes else "",
+            *map(html_protocol, table.protocols),
+            "</section>",
+        ]
+    )
+
+
+def html_group(group: Group, columns: int) -> str:
+    """Rows of one origin, under a line that says which."""
+    rows = "\n".join(
+        f'<tr><th scope="row">{html.escape(row.name)}</th>{"".join(map(html_cell, row.cells))}</tr>'
+        for row in group.rows
+    )
+    about = f"<span><b>{html.escape(group.source)}</b>{html.escape(group.about)}</span>"
+    band = f'<tr class="group"><th scope="rowgroup" colspan="{columns}">{about}</th></tr>'
+    return f'<tbody class="{html.escape(group.source)}">{band}\n{rows}</tbody>'
+
+
+def html_cell(cell: Cell | None) -> str:
+    """A number with its uncertainty and count."""
+    if cell is None:
+        return f'<td class="none">{NOTHING}</td>'
+    value = html.escape(cell.value)
+    return (
+        (f'<td class="best"><b>{value}</b>' if cell.best else f"<td>{value}")
+        + f'<span class="pm">± {html.escape(cell.uncertainty)}</span>' * bool(cell.uncertainty)
+        + f'<span class="n">n = {html.escape(cell.samples)}</span>' * bool(cell.samples)
+        + "</td>"
+    )
+
+
+def html_protocol(protocol: Protocol) -> str:
+    """Settings, folded away."""
+    pairs = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in protocol.settings)
+    summary = f"<summary>Protocol of <b>{html.escape(protocol.of)}</b></summary>"
+    return f"<details>{summary}<dl>{''.join(pairs)}</dl></details>"
