@@ -48,12 +48,19 @@ def test_a_mistake_is_one_line(arguments, said, capsys):
     assert error.rstrip().splitlines()[-1].startswith("xmcgan: ")
 
 
-def test_a_cropped_set_has_no_boxes_of_the_whole_picture(scenes, tmp_path, capsys):
+def test_a_cropped_set_has_the_boxes_and_traces_of_the_square(scenes, tmp_path):
+    """Scenes are square: a crop of them is all of them."""
     from xmcgan.data.layouts import read_records
 
-    flags = ["--source", str(scenes), "--size", "64", "--workers", "1"]
-    for fit, boxes in (("squash", True), ("crop", False)):
+    flags = ["--source", str(scenes), "--size", "32", "--workers", "1"]
+    for fit in ("squash", "crop"):
         output = tmp_path / fit
-        assert main(["data", "prepare", "scenes", *flags, "--output", str(output), "--fit", fit]) == 0
-        assert ("boxes and mouse traces are left out" in capsys.readouterr().out) != boxes
-        assert bool(read_records(output, "coco", "train2014")[0].boxes) == boxes
+        assert main(["data", "prepare", "scenes-narratives", *flags, "--output", str(output), "--fit", fit]) == 0
+    squashed, cropped = (
+        list(read_records(tmp_path / fit, "localized-narratives", "train2014")) for fit in ("squash", "crop")
+    )
+    assert all(record.boxes and record.narrative.strokes for record in cropped)
+    for one, other in zip(squashed, cropped, strict=True):
+        for box, expected in zip(one.boxes, other.boxes, strict=True):
+            assert box[1:] == pytest.approx(expected[1:], abs=1e-6)
+        assert len(one.narrative.strokes) == len(other.narrative.strokes)

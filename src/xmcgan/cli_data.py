@@ -71,22 +71,14 @@ def prepare_command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)
     from xmcgan.data.prepare import prepare
-    from xmcgan.data.records import Record
 
-    def stored(split: str) -> Iterator:
-        for entry in entries(options.source, data, split):
-            whole = options.fit == "squash" or not isinstance(entry, Record)
-            yield entry if whole else entry._replace(boxes=(), narrative=None)
-
-    if options.fit == "crop":
-        print("boxes and mouse traces are left out: they are of the whole picture, of which fit crop cuts a part away")
     manifest = prepare(
         options.source,
         options.output,
         name=options.name,
         layout=data.layout,
         splits=data.splits,
-        entries=stored,
+        entries=lambda split: entries(options.source, data, split),
         size=options.size,
         fit=options.fit,
         quality=options.quality,

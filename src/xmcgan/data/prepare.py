@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from xmcgan import __version__
 from xmcgan.data.captions import Fit, ImageTransform, image_bytes, leave_signals, open_image
+from xmcgan.data.crop import crop_record
 from xmcgan.data.records import Problem, Record
 from xmcgan.data.shards import (
     JOURNAL,
@@ -51,7 +52,7 @@ _CHUNKS_WAITING = 3  # for each worker: what bounds the memory
 _ENTRIES_TO_JUDGE = 1000  # before that many, a share of bad ones says little
 
 _Numbered = tuple[int, Record | Problem]  # number of its shard
-_Answer = bytes | str  # a worker's for one image: its JPEG, or what is wrong with it
+_Answer = tuple[bytes, int, int] | str  # a worker's for one image: its JPEG, what size it had, or what is wrong with it
 _Answered = tuple[int, Record | Problem, _Answer | None]
 
 
@@ -102,7 +103,7 @@ def prepare(
         splits: names of splits.
         entries: a split's entries, the same ones in the same order at every call.
         size: side of the images in pixels.
-        fit: ``squash`` to a square, or ``crop`` the middle square.
+        fit: ``squash`` to a square, or ``crop`` the middle square, of which boxes and traces then are (`crop`).
         quality: of the JPEGs, 1 to 100.
         shard_records: entries a shard.
         workers: processes; None for one on every core, 1 for this one alone.
@@ -353,7 +354,8 @@ def _prepare_split(
         part, path = _Part(), folder / f"{number:05d}.arrow"
         partial = path.with_name(f"{path.name}.partial")
         folder.mkdir(exist_ok=True)
-        records, captions = write_shard(partial, _good(split, answers, part, journal, most_bad, bar))
+        rows = _good(split, answers, part, journal, most_bad, bar, cropped=squares.transform.fit == "crop")
+        records, captions = write_shard(partial, rows)
         shard = {
             "file": path.name,
             "records": records,
@@ -392,14 +394,22 @@ def _left(
 
 
 def _good(
-    split: str, answers: Iterable[_Answered], part: _Part, journal: _Journal, most_bad: float, bar: tqdm
+    split: str,
+    answers: Iterable[_Answered],
+    part: _Part,
+    journal: _Journal,
+    most_bad: float,
+    bar: tqdm,
+    *,
+    cropped: bool,
 ) -> Iterator[tuple[Record, bytes]]:
     """The records of a shard with their JPEGs; what is bad is counted."""
     for _, entry, answer in answers:
         part.add(entry)
         bar.update()
-        if isinstance(entry, Record) and isinstance(answer, bytes):
-            yield entry, answer
+        if isinstance(entry, Record) and isinstance(answer, tuple):
+            jpeg, width, height = answer
+            yield crop_record(entry, width, height) if cropped else entry, jpeg
         else:
             part.problems.append(entry if isinstance(entry, Problem) else Problem(f"record {entry.id}", str(answer)))
             _judge(split, part, journal, most_bad, at_least=_ENTRIES_TO_JUDGE)
@@ -461,7 +471,7 @@ class _Squares:
 
     def __init__(self, pool: Executor | None, workers: int, transform: ImageTransform, quality: int):
         self._pool, self._waiting = pool, workers * _CHUNKS_WAITING if pool else 0
-        self._transform, self._quality = transform, quality
+        self.transform, self._quality = transform, quality
 
     def __call__(self, entries: Iterable[_Numbered]) -> Iterator[_Answered]:
         waiting: deque[tuple[list[_Numbered], Future[list[_Answer]]]] = deque()
@@ -477,9 +487,9 @@ class _Squares:
 
     def _submit(self, images: list[Record]) -> Future[list[_Answer]]:
         if self._pool is not None:
-            return self._pool.submit(_squares, images, self._transform, self._quality)
+            return self._pool.submit(_squares, images, self.transform, self._quality)
         here: Future[list[_Answer]] = Future()
-        here.set_result(_squares(images, self._transform, self._quality))
+        here.set_result(_squares(images, self.transform, self._quality))
         return here
 
 
@@ -500,10 +510,10 @@ def _square(record: Record, transform: ImageTransform, quality: int) -> _Answer:
             content = image_bytes(record)
             with Image.open(io.BytesIO(content)) as file:
                 if (file.format, file.mode) == ("JPEG", "RGB"):
-                    return content
+                    return content, *image.size
         encoded = io.BytesIO()
         # Chroma subsampling would save a fifth of the bytes and lose the sharpness of colours.
         transform.square(image).save(encoded, "JPEG", quality=quality, subsampling="4:4:4")
-        return encoded.getvalue()
+        return encoded.getvalue(), *image.size
     except (ValueError, OSError) as error:
         return str(error)

@@ -53,7 +53,7 @@ def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> Tra
         if start < 0 or not words:
             continue
         position = start + len(words)
-        begin, end = np.float32([utterance.start, utterance.end]).astype(np.float64)
+        begin, end = (float(np.float32(moment)) for moment in (utterance.start, utterance.end))
         said = (times >= begin - SLACK) & (times <= end + SLACK)
         if said.any():
             spans.append((start, position))
