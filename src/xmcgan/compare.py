@@ -79,7 +79,7 @@ def read_measured(files: Iterable[Path]) -> list[Measured]:
             if metric_of(result.metric).share and not 0 <= result.value <= 1:
                 raise ValueError(f"{where} is {result.value}; it should be a share of 0 to 1")
             key = result.system, result.metric, frozenset((name, exact(each)) for name, each in result.protocol.items())
-            earlier = kept.pop(key, None)
+            earlier = kept.get(key)
             if earlier is not None and numbers(earlier.result) != numbers(result):
                 raise ValueError(
                     f"{where} is {result.value!r} of {result.samples:,} images, but {earlier.result.value!r} of "
@@ -213,7 +213,8 @@ def table_of(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> T
         groups.append(Group("published", "the paper's own numbers, of the paper's protocol", rows))
     if results:
         rows = measured_rows(results, metrics, ignore)
-        groups.append(Group("measured", "here, one protocol a column", rows))
+        about = "here; not of one protocol, see below" if differing(results) else "here, one protocol a column"
+        groups.append(Group("measured", about, rows))
     title = f"Table {published.number} of the paper: {published.title}" if published else f"{data}: not in the paper"
     return Table(
         title,
@@ -243,30 +244,36 @@ def column_of(results: Sequence[Measured], metric: str) -> list[Measured]:
 
 def measured_rows(results: Sequence[Measured], metrics: Sequence[str], ignore: Sequence[str]) -> tuple[Row, ...]:
     """A row a system, real images first; several where an ignored setting has several values for a system."""
-    rows: dict[tuple[str, ...], dict[str, Cell]] = {}
+    columns = {metric: column_of(results, metric) for metric in metrics_of(results)}
+    best = {metric: best_of(those) for metric, those in columns.items()}
+    counted = {metric for metric, those in columns.items() if len({each.result.samples for each in those}) > 1}
+    systems: dict[str, list[Measured]] = {}
     for each in sorted(results, key=lambda each: each.result.system != REAL_IMAGES):
-        column = column_of(results, each.result.metric)
-        rows.setdefault(row_of(each, results, ignore), {})[each.result.metric] = cell_of(each.result, column)
-    return tuple(Row(", ".join(name), tuple(row.get(metric) for metric in metrics)) for name, row in rows.items())
+        systems.setdefault(each.result.system, []).append(each)
+    rows = []
+    for system, own in systems.items():
+        several = any(len(column_of(own, metric)) > 1 for metric in metrics_of(own))
+        apart = [name for name in ignore if several and name in differing(own)]
+        variants: dict[tuple[str, ...], dict[str, Cell]] = {}
+        for each in own:
+            metric = each.result.metric
+            cell = cell_of(each.result, best=best[metric], counted=metric in counted)
+            variants.setdefault(tuple(setting_of(each, name) for name in apart), {})[metric] = cell
+        for values, cells in variants.items():
+            told = [f"{name} {readable(value)}" for name, value in zip(apart, values, strict=True) if value != ABSENT]
+            rows.append(Row(", ".join([system, *told]), tuple(cells.get(metric) for metric in metrics)))
+    return tuple(rows)
 
 
-def row_of(measured: Measured, results: Sequence[Measured], ignore: Sequence[str]) -> tuple[str, ...]:
-    """The row of a result: its system, and the ignored settings that tell the system's rows apart if it has several."""
-    own = [each for each in results if each.result.system == measured.result.system]
-    apart = differing(own) if any(len(column_of(own, metric)) > 1 for metric in metrics_of(own)) else set()
-    settings = [name for name in ignore if name in apart and name in measured.result.protocol]
-    return measured.result.system, *(f"{name} {readable(setting_of(measured, name))}" for name in settings)
-
-
-def cell_of(result: Result, column: Sequence[Measured]) -> Cell:
-    """A result as it stands in its column."""
+def cell_of(result: Result, *, best: str | None, counted: bool) -> Cell:
+    """A result as it stands in its column, whose best value is known, and whether its counts are shown."""
     metric = metric_of(result.metric)
     value = printed(result.value, metric)
     return Cell(
         value,
         "" if result.uncertainty is None else printed(result.uncertainty, metric),
-        f"{result.samples:,}" if len({each.result.samples for each in column}) > 1 else "",
-        result.system != REAL_IMAGES and value == best_of(column),
+        f"{result.samples:,}" if counted else "",
+        value == best and result.system != REAL_IMAGES,
     )
 
 
@@ -282,7 +289,7 @@ def best_of(column: Sequence[Measured]) -> str | None:
     """
     systems = [each for each in column if each.result.system != REAL_IMAGES]
     metric = metric_of(column[0].result.metric)
-    alike = len({each.result.samples for each in systems}) == 1 and not differences(systems)
+    alike = len({each.result.samples for each in systems}) == 1 and not differences(column)
     if len(systems) < 2 or not alike or not metric.better:
         return None
     choose = max if metric.better == "higher" else min
@@ -302,9 +309,8 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
     said = []
     if data in PUBLISHED:
         said.append(
-            "Published: as printed by Zhang et al., CVPR 2021 (arXiv:2101.04702), at 256 px, 30,000 captions. Their "
-            "protocol is the paper's own and cannot be checked here; where it differs from the measured one, the "
-            "numbers are not comparable."
+            "Published: as printed by Zhang et al., CVPR 2021 (arXiv:2101.04702). Their protocol is the paper's own "
+            "and cannot be checked here; where it differs from the measured one, the numbers are not comparable."
         )
         said += [PUBLISHED[data].remark] * bool(PUBLISHED[data].remark)
     rows = [row for group in groups for row in group.rows]

@@ -119,7 +119,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "\N{EN DASH}": "--",
-    "…": r"\ldots{}", "[": "{[}", "*": "{*}",  # which the \\ before a row would take for its own
+    "…": r"\ldots{}", "[": "{[}", "]": "{]}", "*": "{*}",  # which the \\ before a row would take for its own
 }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ th:first-child { text-align: left; position: sticky; left: 0; background: var(--
                  white-space: normal; min-width: 8.5rem; max-width: 17rem; overflow-wrap: anywhere }
 thead th, thead th:first-child { font-size: .85rem; font-weight: 600; color: var(--soft); vertical-align: bottom }
 tbody tr + tr > * { border-top: 1px solid var(--line) }
-.group th:first-child { background: var(--band); font-size: .8rem; font-weight: 600; padding-block: .4rem;
+.group th:first-child { background: var(--band); font-size: .8rem; color: var(--soft); padding-block: .4rem;
                         max-width: none; border-block: 1px solid var(--line) }
 .group span { position: sticky; left: 1.1rem; display: inline-block; max-width: calc(100vw - 5.5rem) }
 .group b { margin-right: .7em; text-transform: capitalize } .measured .group b { color: var(--blue) }
@@ -207,7 +207,8 @@ tbody tr + tr > * { border-top: 1px solid var(--line) }
 .published tr:not(.group) { font-style: italic }
 .pm { color: var(--soft); margin-left: .35em } .n { display: block; color: var(--soft); font-size: .78rem }
 .best b { background: var(--best); border-radius: 5px; padding: .12em .4em; margin: -.12em -.4em; font-weight: 700 }
-.best .pm { margin-left: .75em } .none { color: var(--soft); opacity: .6 }
+.best .pm { margin-left: .75em } .pad { visibility: hidden }
+.none, .published .none { color: color-mix(in srgb, var(--soft) 65%, transparent) }
 
 ul { margin: 1rem 0; padding-left: 1.1rem; max-width: 50rem; font-size: .92rem } li { margin: .35rem 0 }
 details { border-top: 1px solid var(--line); max-width: 50rem; font-size: .92rem }
@@ -240,12 +241,17 @@ def html_table(table: Table) -> str:
     """One table with its notes, and the protocol of its columns to unfold."""
     headings = "".join(f'<th scope="col">{html.escape(heading(column))}</th>' for column in table.columns)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    rows = [row for group in table.groups for row in group.rows]
+    pads = [
+        max((cell.uncertainty for row in rows if (cell := row.cells[place])), key=len, default="")
+        for place in range(len(table.columns))
+    ]
     return "\n".join(
         [
             f"<section><h2>{html.escape(table.title)}</h2>",
             f'<div class="frame" tabindex="0" role="region" aria-label="{html.escape(table.title)}"><table>',
             f'<thead><tr><th scope="col">System</th>{headings}</tr></thead>',
-            *(html_group(group, 1 + len(table.columns)) for group in table.groups),
+            *(html_group(group, pads) for group in table.groups),
             "</table></div>",
             f"<ul>{notes}</ul>" if notes else "",
             *map(html_protocol, table.protocols),
@@ -254,28 +260,35 @@ def html_table(table: Table) -> str:
     )
 
 
-def html_group(group: Group, columns: int) -> str:
-    """Rows of one origin, under a line that says which."""
+def html_group(group: Group, pads: Sequence[str]) -> str:
+    """Rows of one origin, under a line that says which.
+
+    Args:
+        pads: the longest uncertainty of each column.
+    """
     rows = "\n".join(
-        f'<tr><th scope="row">{html.escape(row.name)}</th>{"".join(map(html_cell, row.cells))}</tr>'
+        f'<tr><th scope="row">{html.escape(row.name)}</th>{"".join(map(html_cell, row.cells, pads))}</tr>'
         for row in group.rows
     )
     about = f"<span><b>{html.escape(group.source)}</b>{html.escape(group.about)}</span>"
-    band = f'<tr class="group"><th scope="rowgroup" colspan="{columns}">{about}</th></tr>'
+    band = f'<tr class="group"><th scope="rowgroup" colspan="{1 + len(pads)}">{about}</th></tr>'
     return f'<tbody class="{html.escape(group.source)}">{band}\n{rows}</tbody>'
 
 
-def html_cell(cell: Cell | None) -> str:
-    """A number with its uncertainty and count."""
+def html_cell(cell: Cell | None, pad: str) -> str:
+    """A number with its uncertainty and count; one without an uncertainty leaves room for it, to stand below others."""
     if cell is None:
-        return f'<td class="none">{NOTHING}</td>'
-    value = html.escape(cell.value)
-    return (
-        (f'<td class="best"><b>{value}</b>' if cell.best else f"<td>{value}")
-        + f'<span class="pm">± {html.escape(cell.uncertainty)}</span>' * bool(cell.uncertainty)
-        + f'<span class="n">n = {html.escape(cell.samples)}</span>' * bool(cell.samples)
-        + "</td>"
-    )
+        text, shown = NOTHING, ""
+    else:
+        text, shown = html.escape(cell.value), html.escape(cell.uncertainty)
+    if shown:
+        beside = f'<span class="pm">± {shown}</span>'
+    else:
+        beside = f'<span class="pm pad" aria-hidden="true">± {html.escape(pad)}</span>' * bool(pad)
+    if cell is None:
+        return f'<td class="none">{text}{beside}</td>'
+    samples = f'<span class="n">n = {html.escape(cell.samples)}</span>' * bool(cell.samples)
+    return (f'<td class="best"><b>{text}</b>' if cell.best else f"<td>{text}") + f"{beside}{samples}</td>"
 
 
 def html_protocol(protocol: Protocol) -> str:
