@@ -63,7 +63,7 @@ def test_a_setting_is_let_through_by_name(files, capsys):
         (
             ["--ignore", "resise, fit"],
             ValueError,
-            "no result has the setting 'resise' to ignore; did you mean 'resize'",
+            "has the setting 'resise' to ignore; did you mean 'resize'",
         ),
     ],
 )

@@ -81,7 +81,7 @@ def test_table_2_cell_by_cell():
         "XMC-GAN": ["28.12 ± 0.41", "*11.23*", "*68.12* ± 0.50", "48.32", "69.21"],
         "OP-GAN": ["*30.00* ± 0.30", "24.70", "50.00 ± 0.40", NONE, NONE],
     }
-    assert list(measured)[0] == REAL_IMAGES
+    assert next(iter(measured)) == REAL_IMAGES
 
 
 def test_table_3_cell_by_cell():
@@ -214,7 +214,10 @@ def test_what_differs_alike_in_many_columns_is_said_once():
     )
 
 
-@pytest.mark.parametrize(("one", "other"), itertools.combinations([None, False, 0, "0", "", "null", 1, True, 1.5], 2))
+PAIRS = list(itertools.combinations([None, False, 0, "0", "", "null", 1, True, 1.5], 2))
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
 def test_settings_that_are_alike_in_python_or_as_text_still_differ(one, other):
     with pytest.raises(ProtocolsDiffer):
         compare(held(result("A", "fid", 1.0, x=one), result("B", "fid", 2.0, x=other)))
@@ -226,13 +229,12 @@ def test_a_whole_number_is_the_same_however_it_is_written():
 
 
 def test_columns_and_data_sets_have_protocols_of_their_own():
-    compare(
-        held(result("A", "fid", 1.0, x=1), result("A", "is", 1.0, x=2), result("A", "fid", 1.0, x=3, data="scenes"))
-    )
+    scenes = result("A", "fid", 1.0, x=3, data="scenes")
+    assert len(compare(held(result("A", "fid", 1.0, x=1), result("A", "is", 1.0, x=2), scenes))) == 2
     other = [result("A", "fid", 1.0, x=1, data="scenes"), result("B", "fid", 1.0, x=2, data="scenes")]
     with pytest.raises(ProtocolsDiffer, match="scenes, fid: x is 1"):
         compare(held(*OURS, *other))
-    compare(held(*OURS, *other), table=2)  # which does not show them
+    assert len(compare(held(*OURS, *other), table=2)) == 1  # which does not show them
 
 
 def test_many_systems_are_cut_short():
@@ -263,7 +265,7 @@ def test_a_setting_let_through_that_does_not_differ_changes_nothing():
 
 def test_only_the_settings_named_are_let_through():
     other = result("OP-GAN", "fid", 8.0, resize="legacy", fit="crop")
-    with pytest.raises(ProtocolsDiffer, match="--ignore fit$") as caught:
+    with pytest.raises(ProtocolsDiffer, match=r"--ignore fit$") as caught:
         compare(held(*OURS, other), ignore=["resize"])
     assert "resize" not in str(caught.value)
 
