@@ -22,6 +22,7 @@ from xmcgan.checkpoint import CONFIG_FILE, GENERATOR_FILE, load_generator, newes
 from xmcgan.config import Config, to_dict
 from xmcgan.device import resolve_device
 from xmcgan.model.generator import Generator
+from xmcgan.model.prepared import prepare_generator
 from xmcgan.sample import sample
 from xmcgan.text import TextEncoder
 from xmcgan.types import REGION_GRID
@@ -50,7 +51,7 @@ class Pipeline:
         config: of the run it comes from.
         step: of that run.
         device: ``auto``, ``cpu``, ``cuda``, ...
-        dtype: float32, or bfloat16 / float16 for the layers.
+        dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
         batch_size: pictures of one forward pass; None suits size and device. Another size can change the last bit.
     """
 
@@ -67,6 +68,7 @@ class Pipeline:
         self.config, self.step, self.dtype, self.batch_size = config, step, dtype, batch_size
         self.device = resolve_device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
+        self.prepared = prepare_generator(self.generator, dtype)
         self.encoder = TextEncoder(
             config.text.encoder, max_length=config.text.max_length, device=self.device, cache_mb=16
         )
@@ -127,11 +129,10 @@ class Pipeline:
         text = self.encoder(chosen)  # which refuses what is no string; the tokenizer takes lists of words, too
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         drawn = sample(
-            self.generator,
+            self.prepared,
             text[[position for position in range(len(chosen)) for _ in range(num_images)]],
             seeds,
             batch_size=self.batch_size,
-            dtype=self.dtype,
             callback=callback,
         )
         return Pictures(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xmcgan.model.generator import Generator
+from xmcgan.model.prepared import PreparedGenerator
 from xmcgan.types import TextEmbedding
 
 
@@ -39,7 +40,7 @@ def batch_rows(image_size: int, device: torch.device) -> int:
 
 @torch.inference_mode()
 def sample(
-    generator: Generator,
+    generator: Generator | PreparedGenerator,
     text: TextEmbedding,
     seeds: Sequence[int],
     *,
@@ -57,7 +58,7 @@ def sample(
         text: of B captions.
         seeds: B of them.
         batch_size: rows of a forward pass.
-        dtype: in which layers compute, through autocast unless float32.
+        dtype: in which layers compute, through autocast unless float32; a prepared generator has its own.
         callback: called with (images done, images in all) after every forward pass.
     """
     count, device = len(seeds), next(generator.parameters()).device
