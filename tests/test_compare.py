@@ -59,7 +59,7 @@ OTHERS = [
 
 def test_table_2_cell_by_cell():
     (table,) = compare(held(*OURS) + held(*OTHERS, file="b.jsonl"))
-    assert table.title == "Table 2 of the paper: COCO-14"
+    assert table.title == "COCO-14 (Table 2 of the paper)"
     assert [(column.name, column.unit, column.better) for column in table.columns] == [
         ("IS", "", "higher"),
         ("FID", "", "lower"),
@@ -88,7 +88,7 @@ def test_table_3_cell_by_cell():
     narratives = {"data": "ln-coco", "network": "inception-v3-tf"}
     one = Result("fid", 15.5, None, 8_573, "XMC-GAN", narratives, 1.0)
     coco, images = compare(held(*OURS, one), table=3)  # of COCO-14 nothing is shown
-    assert [coco.title, images.title] == ["Table 3 of the paper: LN-COCO", "Table 3 of the paper: LN-OpenImages"]
+    assert [coco.title, images.title] == ["LN-COCO (Table 3 of the paper)", "LN-OpenImages (Table 3 of the paper)"]
     assert [column.name for column in coco.columns] == ["IS", "FID", "R-precision"]
     assert cells(coco, "published") == {"TReCS": [NONE, "48.70", NONE], "XMC-GAN": [NONE, "14.12", NONE]}
     assert cells(coco, "measured") == {"XMC-GAN": [NONE, "15.50", NONE]}
@@ -107,8 +107,8 @@ def test_every_published_number_has_its_column():
 def test_another_data_set_has_its_own_table_and_no_published_rows():
     scenes = [result("scenes-64", name, 0.5, data="scenes") for name in ("kid", "my-metric", "precision", "fid")]
     first, second = compare(held(*scenes, *OURS))
-    assert first.title.startswith("Table 2")
-    assert second.title == "scenes: not in the paper"
+    assert first.title.startswith("COCO-14")
+    assert second.title == "scenes (not in the paper)"
     assert [column.name for column in second.columns] == ["FID", "KID", "Precision", "my-metric"]
     assert [group.source for group in second.groups] == ["measured"]
     assert cells(second, "measured") == {"scenes-64": ["0.50", "0.5000", "0.500", "0.5000"]}

@@ -1,6 +1,8 @@
 """A table in three formats: every cell at its place, and nothing in a name taken for a mark."""
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +11,7 @@ from xmcgan.tables import Cell, Column, Group, Protocol, Row, Table, to_html, to
 
 NASTY = r"*A_b* _c_ | 50% & $x$ <script>alert(1)</script> [d] {e} #1 ~^\`"
 TABLE = Table(
-    "Table 2 of the paper: COCO-14",
+    "COCO-14 (Table 2 of the paper)",
     (Column("IS", better="higher"), Column("FID", better="lower"), Column("SOA-C", "%", "higher"), Column("odd")),
     (
         Group("published", "the paper's own", (Row("AttnGAN", (Cell("23.61"), Cell("33.10"), Cell("25.88"), None)),)),
@@ -59,7 +61,7 @@ def test_markdown_stands_in_columns_in_a_terminal():
 
 def test_markdown_says_notes_and_protocols():
     text = to_markdown([TABLE])
-    assert text.startswith("## Table 2 of the paper: COCO-14\n\n| System")
+    assert text.startswith("## COCO-14 (Table 2 of the paper)\n\n| System")
     assert "\n- A note on \\*A_b\\*" in text
     assert "\n- Protocol of FID: weights_sha256: 6f6f; resize: \\<tf1\\> 50%.\n" in text
 
@@ -93,7 +95,7 @@ def test_latex_takes_no_name_for_a_command():
 
 
 def test_latex_is_balanced():
-    """No LaTeX is at hand where tests run; what can be counted is."""
+    """What can be counted where no LaTeX is at hand."""
     text = to_latex([TABLE, TABLE])
     opened = re.findall(r"\\begin\{(\w+)\}", text)
     closed = re.findall(r"\\end\{(\w+)\}", text)
@@ -106,6 +108,21 @@ def test_latex_is_balanced():
     assert re.findall(r"%.*", bare)[1:] == []  # the first line is the one comment
     assert r"\begin{tabular}{lrrrr}" in text
     assert [text.count(rf"\{rule}rule") for rule in ("top", "mid", "bottom")] == [2, 4, 2]
+
+
+def test_latex_compiles(tmp_path):
+    if (
+        shutil.which("pdflatex") is None
+        or subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).returncode
+    ):
+        pytest.skip("there is no pdflatex with booktabs")
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{tables}\end{document}"
+    (tmp_path / "tables.tex").write_text(to_latex([TABLE]), encoding="utf-8")
+    (tmp_path / "document.tex").write_text(document)
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "document.tex"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "document.pdf").is_file()
 
 
 # HTML

@@ -215,7 +215,7 @@ def table_of(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> T
         rows = measured_rows(results, metrics, ignore)
         about = "here; not of one protocol, see below" if differing(results) else "here, one protocol a column"
         groups.append(Group("measured", about, rows))
-    title = f"Table {published.number} of the paper: {published.title}" if published else f"{data}: not in the paper"
+    title = f"{published.title} (Table {published.number} of the paper)" if published else f"{data} (not in the paper)"
     return Table(
         title,
         tuple(map(column, metrics)),

@@ -140,7 +140,7 @@ def latex_table(table: Table) -> str:
     return "\n".join(
         [
             r"\begin{table}",
-            r"  \centering",
+            r"  \centering\small\setlength{\tabcolsep}{4pt}",
             rf"  \caption{{{latex(table.title)}}}",
             rf"  \begin{{tabular}}{{l{'r' * (count - 1)}}}",
             r"    \toprule",
