@@ -32,8 +32,8 @@ def compare_command(arguments: list[str]) -> int:
     except ProtocolsDiffer as error:
         print(f"xmcgan: {error}", file=sys.stderr)  # a line a setting: many can differ
         return 2
+    written = [] if options.output is None else write_comparison(options.output, tables, measured)
     print(to_markdown(tables))
-    if options.output is not None:
-        written = write_comparison(options.output, tables, measured)
+    if written:
         print(f"{', '.join(path.name for path in written)} are in {options.output}")
     return 0

@@ -16,7 +16,7 @@ from xmcgan import __version__
 
 Setting = str | int | float | bool | None
 
-REAL_IMAGES = "Real images"
+REAL_IMAGES = "real images"
 """The system of real images: a row of its own in tables, and never the best."""
 
 
