@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tiny import run
+from tiny import logged, run, tiny_config
 from xmcgan.checkpoint import newest_checkpoint
 from xmcgan.cli import main
 from xmcgan.config import RECIPES
+from xmcgan.data.scenes import write_scenes
 
 SETS = {
     "coco14-128": "coco14",
@@ -89,3 +90,31 @@ def test_a_recipe_runs_a_step_from_the_owners_layout_and_from_shards(recipe, enc
         assert newest_checkpoint(output / "checkpoints") is not None
         (line,) = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
         assert ("real_trace" in line) == ("ln-" in recipe)
+
+
+def test_training_is_the_same_from_every_layout_of_scenes_and_from_shards(scenes, encoder_folder, tmp_path):
+    """Losses to the last bit; captions are COCO's alone, so that its runs are compared with one another."""
+    write_scenes(
+        tmp_path / "open", layout="open-images", size=64, train=24, val=8, evaluator=4, workers=1, progress=False
+    )
+    tiny = tiny_config(scenes, encoder_folder, steps=1)
+    losses = []
+    for name, source, layout, splits in (
+        ("scenes", scenes, "coco", ("train2014", "val2014")),
+        ("scenes-narratives", scenes, "localized-narratives", ("train2014", "val2014")),
+        ("scenes-open-images", tmp_path / "open", "localized-narratives", ("train", "validation")),
+    ):
+        prepared = tmp_path / f"{name}-prepared"
+        command = ["data", "prepare", name, "--source", str(source), "--output", str(prepared)]
+        assert main([*command, "--size", "64", "--workers", "1"]) == 0
+        dataset = replace(tiny.dataset, layout=layout, split=splits[0], validation_split=splits[1])
+        weights = replace(tiny.losses, trace=0.0 if layout == "coco" else 1.0)
+        for data in (source, prepared):
+            output = tmp_path / f"run-{len(losses)}"
+            assert run(replace(tiny, data=str(data), dataset=dataset, losses=weights), output) == 1
+            losses.append(logged(output))
+    coco, coco_shards, *narrated = losses
+    assert coco == coco_shards
+    assert all(each == narrated[0] for each in narrated)
+    assert coco != narrated[0]
+    assert "real_trace" in narrated[0][0]

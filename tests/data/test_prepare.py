@@ -470,7 +470,7 @@ def test_killed_at_random_moments(scenes, tmp_path):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from functools import partial
 from pathlib import Path
 
@@ -480,6 +480,8 @@ def slowly(scenes, split):
         yield entry
 
 if __name__ == "__main__":
+    # Where the tests run in the background, the shell has them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from xmcgan.data.coco import read_coco
     from xmcgan.data.prepare import prepare
     scenes, output = map(Path, sys.argv[1:])
