@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from xmcgan.evaluators.preparation import as_pil, resize, whole_float32
+from xmcgan.evaluators.preparation import CHUNK, as_pil, in_chunks, resize, whole_float32
 
 # What cleanfid.resize.make_resizer of clean-fid 0.1.35 (Pillow 12, torch 2.14) gives for picture(): pixels at (row,
 # column, channel) of ``points``, and the mean of all.
@@ -58,6 +59,12 @@ def test_tensorflow_1_takes_a_pixel_at_its_corner(size):
 
     theirs = along(along(pixels, 2), 1)
     np.testing.assert_allclose(resize(picture(), size, "legacy-tensorflow")[0].numpy(), theirs, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [299, 64])
+def test_it_has_the_bits_of_torch_fidelity(size):
+    theirs = interpolate_bilinear_2d_like_tensorflow1x(picture().float(), size=(size, size), align_corners=False)
+    assert torch.equal(resize(picture(), size, "legacy-tensorflow"), theirs)
 
 
 def test_by_hand():
@@ -142,3 +149,11 @@ def test_whole_float32_is_left_again():
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("count", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_every_forward_pass_has_one_shape(count):
+    shapes, rows = [], torch.rand(count, 2)
+    doubled = in_chunks(lambda chunk: shapes.append(chunk.shape) or 2 * chunk, rows)
+    assert torch.equal(doubled, 2 * rows)
+    assert shapes == [(CHUNK, 2)] * -(-count // CHUNK)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.models import Inception3, Inception_V3_Weights, inception_v3
 
-from xmcgan.evaluators.preparation import Resize, resize, whole_float32
+from xmcgan.evaluators.preparation import Resize, in_chunks, resize, whole_float32
 from xmcgan.evaluators.protocols import ImageFeatures
 from xmcgan.evaluators.weight_files import fitting, given_file, weights_sha256
 from xmcgan.image_encoder import read_state_dict
@@ -67,9 +67,10 @@ class Inception:
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
         """uint8 images of any size to features (B, 2048) and logits (B, C), float32 on the CPU."""
         pixels = resize(images_B3HW, SIDE, self.how).to(self.device)
+        bias = self.fc.bias if self.bias else None
         with whole_float32(self.device):
-            features_BF = self.layers(self.normalise(pixels))
-            logits_BC = F.linear(features_BF, self.fc.weight, self.fc.bias if self.bias else None)
+            features_BF = in_chunks(lambda chunk: self.layers(self.normalise(chunk)), pixels)
+            logits_BC = in_chunks(lambda chunk: F.linear(chunk, self.fc.weight, bias), features_BF)
         return ImageFeatures(features_BF.cpu(), logits_BC.cpu())
 
 

@@ -4,7 +4,7 @@ Images here are uint8, so they have been rounded as a PNG rounds them, whoever d
 where the protocol has squares (data.captions.ImageTransform); a network's own size is reached by squashing.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 Resize = Literal["antialiased", "legacy-tensorflow", "legacy-pytorch"]
 """How an image gets the size that a network wants (Parmar et al., On Aliased Resizing and Surprising Subtleties in GAN
@@ -24,6 +23,10 @@ Evaluation, CVPR 2022):
   inside the first Inception graph of FID, clean-fid's "legacy_tensorflow", torch-fidelity's only one.
 - ``legacy-pytorch``: bilinear between the two nearest pixels, centres aligned; clean-fid's "legacy_pytorch".
 """
+
+CHUNK = 10
+"""Rows of every forward pass, whatever was asked for: libraries choose their kernels by the shape, and an image's
+features are to have the same bits in any company. On a CPU 10 images are as fast an image as 50."""
 
 
 def resize(images_B3HW: Tensor, size: int, how: Resize) -> Tensor:
@@ -38,7 +41,7 @@ def resize(images_B3HW: Tensor, size: int, how: Resize) -> Tensor:
         case "antialiased":
             return antialiased(pixels, size)
         case "legacy-tensorflow":
-            return interpolate_bilinear_2d_like_tensorflow1x(pixels, size=(size, size), align_corners=False)
+            return corner_bilinear(pixels, size)
         case "legacy-pytorch":
             return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
     raise ValueError(f"resize is {how!r}; it can be {', '.join(get_args(Resize))}")
@@ -51,6 +54,19 @@ def antialiased(pixels_B3HW: Tensor, size: int) -> Tensor:
         np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.BICUBIC)) for channel in channels
     ]
     return torch.from_numpy(np.stack(resized)).clamp_(0, 255).unflatten(0, pixels_B3HW.shape[:2])
+
+
+def corner_bilinear(pixels_B3HW: Tensor, size: int) -> Tensor:
+    """Bilinear as TensorFlow 1 does it, to the bit: output k lies at k * (input / output), columns before rows."""
+    for axis in (3, 2):
+        length = pixels_B3HW.shape[axis]
+        places = torch.arange(size, dtype=torch.float32) * torch.tensor(length / size, dtype=torch.float32)
+        low = places.long()
+        share = (places - low).reshape(-1, *[1] * (3 - axis))
+        first = pixels_B3HW.index_select(axis, low)
+        second = pixels_B3HW.index_select(axis, (low + 1).clamp_max(length - 1))
+        pixels_B3HW = first + (second - first) * share
+    return pixels_B3HW
 
 
 def as_pil(images_B3HW: Tensor) -> list[Image.Image]:
@@ -84,3 +100,12 @@ def whole_float32(device: torch.device) -> Generator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
+
+
+def in_chunks(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What a network makes of each row, CHUNK rows at a time; the last chunk is filled up with zeros."""
+    results = []
+    for chunk in rows.split(CHUNK):
+        filling = chunk.new_zeros(CHUNK - len(chunk), *chunk.shape[1:])
+        results.append(network(torch.cat([chunk, filling]))[: len(chunk)])
+    return torch.cat(results)
