@@ -110,11 +110,13 @@ def load_tokenizer(folder: Path) -> Any:
 
 def image_protocol(processor: Any) -> dict[str, str]:
     """The numbers of a processor, for a result's protocol."""
-    size, crop, resample = processor.size, processor.crop_size, Image.Resampling(processor.resample)
+    size, resample, crop = processor.size, Image.Resampling(processor.resample), None
+    if getattr(processor, "do_center_crop", False):  # detectors' have none
+        crop = processor.crop_size
     side = f"shorter side {size.shortest_edge}" if size.shortest_edge else f"{size.height} x {size.width}"
     return {
         "resize": f"pil-{resample.name.lower()} {side}",
-        "crop": f"centre {crop.height} x {crop.width}" if getattr(processor, "do_center_crop", False) else "none",
+        "crop": f"centre {crop.height} x {crop.width}" if crop else "none",
         "mean": colour(processor.image_mean),
         "std": colour(processor.image_std),
     }

@@ -1,0 +1,191 @@
+"""Both Inceptions against torch-fidelity's and torchvision's own forward passes, with random weights.
+
+The true weights are not part of the project and were not run.
+"""
+
+import hashlib
+import pickle
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from xmcgan.evaluators import preparation
+from xmcgan.evaluators.inception import Inception
+from xmcgan.evaluators.load import load_feature_extractor
+from xmcgan.evaluators.preparation import resize
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Ten images at 299 pixels in every forward pass would take seconds."""
+    monkeypatch.setattr(preparation, "CHUNK", 2)
+
+
+def lively(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Random weights under which an image's features depend on the image: norms of a random network dampen it."""
+    generator = torch.Generator().manual_seed(5)
+    for key, value in state.items():
+        if key.endswith("conv.weight"):
+            scale = (2 / value[0].numel()) ** 0.5
+            state[key] = torch.randn(value.shape, generator=generator) * scale
+        elif key.endswith(("bn.bias", "fc.bias")):
+            state[key] = torch.randn(value.shape, generator=generator) * 0.1
+    return state
+
+
+@pytest.fixture(scope="module")
+def tensorflow_file(tmp_path_factory):
+    """A file in the layout of pt_inception-2015-12-05-6726825d.pth."""
+    path = tmp_path_factory.mktemp("weights") / "pt_inception.pth"
+    # pytorch-fid's own: torchvision's network of 1008 classes and no auxiliary ones.
+    network = torchvision.models.inception_v3(
+        weights=None, num_classes=1008, aux_logits=False, init_weights=False, transform_input=False
+    )
+    torch.save(lively(network.state_dict()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def torchvision_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "inception_v3_google.pth"
+    torch.save(lively(torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def images():
+    return torch.randint(256, (2, 3, 24, 32), dtype=torch.uint8).repeat_interleave(5, 2).repeat_interleave(5, 3)
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    assert theirs.std(0).max() > 1e-3, "the images look alike to the network: the test would not see a difference"
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_the_tensorflow_port_is_torch_fidelitys(tensorflow_file, images):
+    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
+    theirs = FeatureExtractorInceptionV3(
+        "theirs", ["2048", "logits_unbiased", "logits"], feature_extractor_weights_path=str(tensorflow_file)
+    )
+    features, unbiased, biased = theirs(images)
+    ours = extractor(images)
+    assert ours.features_BF.shape == (2, extractor.dim) == (2, 2048)
+    assert ours.logits_BC.shape == (2, 1008)
+    close(ours.features_BF, features)
+    close(ours.logits_BC, unbiased)
+    assert (unbiased - biased).abs().max() > 1e-2  # the bias is left out, and would be seen
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("inception-v3-tf-antialiased", "antialiased"), ("inception-v3-tf-legacy-pytorch", "legacy-pytorch")],
+)
+def test_its_resizing_is_chosen_by_name(tensorflow_file, images, name, how):
+    """torch-fidelity's network takes pixels alone, so these are resized and rounded beforehand."""
+    extractor = load_feature_extractor(name, tensorflow_file)
+    theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(tensorflow_file))
+    (features,) = theirs(resize(images, 299, how).round().to(torch.uint8))
+    (legacy,) = theirs(images)
+    ours = extractor(images).features_BF
+    assert (ours - features).abs().mean() < (ours - legacy).abs().mean() / 2  # what is left is the rounding
+    assert extractor.protocol["resize"] == f"{how} 299"
+    assert extractor.name == name
+
+
+def test_torchvisions_is_torchvisions(torchvision_file, images):
+    extractor = load_feature_extractor("inception-v3-torchvision", torchvision_file)
+    network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=True).eval()
+    network.load_state_dict(torch.load(torchvision_file, weights_only=True))
+    pooled = []
+    network.avgpool.register_forward_hook(lambda _layer, _input, output: pooled.append(output.flatten(1)))
+    published = torchvision.models.Inception_V3_Weights.IMAGENET1K_V1.transforms()
+    in_01 = resize(images, 299, "legacy-pytorch") / 255
+    with torch.no_grad():
+        logits = network(torchvision.transforms.functional.normalize(in_01, published.mean, published.std))
+    ours = extractor(images)
+    close(ours.features_BF, pooled[0])
+    close(ours.logits_BC, logits)
+    assert ours.logits_BC.shape == (2, 1000)
+    assert extractor.protocol == {
+        "resize": "legacy-pytorch 299",
+        "features": "last average pool",
+        "logits": "1000 classes, with bias",
+    }
+
+
+def test_the_result_says_which_weights(tensorflow_file, tmp_path, images):
+    """The hash is the file's; the same tensors in a .safetensors file are another file, and the same network."""
+    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
+    assert extractor.weights_sha256 == hashlib.sha256(tensorflow_file.read_bytes()).hexdigest()
+    save_file(torch.load(tensorflow_file, weights_only=True), tmp_path / "same.safetensors")
+    same = load_feature_extractor("inception-v3-tf", tmp_path / "same.safetensors")
+    assert same.weights_sha256 != extractor.weights_sha256
+    assert torch.equal(same(images).features_BF, extractor(images).features_BF)
+    assert extractor.protocol == {
+        "resize": "legacy-tensorflow 299",
+        "features": "last average pool",
+        "logits": "1008 classes, without bias",
+    }
+
+
+def test_it_is_frozen_and_leaves_no_graph(tensorflow_file, images):
+    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
+    assert isinstance(extractor, Inception)
+    assert not extractor.layers.training
+    assert not any(parameter.requires_grad for parameter in extractor.layers.parameters())
+    both, second = extractor(images), extractor(images[1:])
+    assert not both.features_BF.requires_grad
+    assert both.features_BF.dtype == both.logits_BC.dtype == torch.float32
+    assert torch.equal(both.features_BF[1:], second.features_BF)  # whatever it is judged with
+    assert torch.equal(both.logits_BC[1:], second.logits_BC)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("inception-v3-tf", "6726825d"), ("inception-v3-torchvision", "inception_v3_google-0cc3c7bd")]
+)
+def test_without_weights_it_is_said_where_they_are_published(name, told, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} needs a local file of weights.*https://.*{told}"):
+        load_feature_extractor(name)
+    with pytest.raises(FileNotFoundError, match=rf"no weights of {name} at .*nowhere\.pth.*{told}"):
+        load_feature_extractor(name, tmp_path / "nowhere.pth")
+
+
+def test_the_weights_of_another_network_are_refused(tensorflow_file, torchvision_file):
+    with pytest.raises(ValueError, match=r"inception_v3_google\.pth does not hold the weights of inception-v3-tf: "):
+        load_feature_extractor("inception-v3-tf", torchvision_file)
+    with pytest.raises(ValueError, match=r"pt_inception\.pth does not hold the weights of inception-v3-torchvision: "):
+        load_feature_extractor("inception-v3-torchvision", tensorflow_file)
+
+
+@pytest.mark.parametrize("name", ["inception-v3-tf", "inception-v3-torchvision"])
+def test_a_damaged_file_is_named(name, tensorflow_file, tmp_path):
+    path = tmp_path / "half.pth"
+    path.write_bytes(tensorflow_file.read_bytes()[: 2**20])
+    with pytest.raises(ValueError, match=r"half\.pth cannot be read as a state dict"):
+        load_feature_extractor(name, path)
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_code_in_a_weight_file_is_not_run(tmp_path):
+    """torch-fidelity alone would run it: it reads its files with weights_only=False."""
+    trace, path = tmp_path / "trace", tmp_path / "weights.pth"
+    torch.save({"fc.weight": Code(trace)}, path)
+    with pytest.raises(ValueError, match="and no code"):
+        load_feature_extractor("inception-v3-tf", path)
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Code(trace)))  # the trap is a trap
+    assert trace.exists()
