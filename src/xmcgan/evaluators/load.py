@@ -2,7 +2,8 @@
 
 ``weights`` is a local file of weights (the Inceptions, torchvision's detectors), a folder of transformers or a name on
 the Hugging Face hub (CLIP, DINOv2, DETR, RT-DETR, which have a default there), or the folder of a trained dual encoder.
-The scenes' judges come with the package and take none. What stands behind a name is imported when it is asked for.
+The scenes' judges come with the package and take none. ``device`` is where a network computes; the scenes' judges and
+trained dual encoders are so small that they stay on the CPU. A name's module is imported when the name is asked for.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,94 @@
+"""Networks by name: what stands behind the names of trained evaluators, and what there is where a name is wrong."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from xmcgan.evaluators import dual_encoder, presence
+from xmcgan.evaluators.dual_encoder import DualEncoderNetwork, DualEncoderShape
+from xmcgan.evaluators.load import (
+    DETECTORS,
+    DUAL_ENCODERS,
+    FEATURE_EXTRACTORS,
+    load_detector,
+    load_dual_encoder,
+    load_feature_extractor,
+)
+from xmcgan.evaluators.presence import PresenceShape, presence_network
+
+
+def write_folder(folder: Path, network: torch.nn.Module, description: dict) -> Path:
+    """A trained evaluator, without the training."""
+    folder.mkdir(parents=True)
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / "weights.safetensors")
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps({**description, "weights_sha256": digest}))
+    return folder
+
+
+@pytest.fixture
+def encoder_folder(tmp_path) -> Path:
+    shape = DualEncoderShape(image_size=16, width=8, dim=8, text_width=32, text_layers=1)
+    description = {"kind": "dual-encoder", "name": "tiny", "shape": asdict(shape), "vocabulary": ["a", "car", "red"]}
+    return write_folder(tmp_path / "encoder", DualEncoderNetwork(shape, vocabulary=3), description)
+
+
+@pytest.fixture
+def presence_folder(tmp_path) -> Path:
+    shape = PresenceShape({"cat": 17, "dog": 18}, image_size=16, width=8)
+    description = {"kind": "presence", "name": "tiny-presence", "shape": asdict(shape)}
+    return write_folder(tmp_path / "presence", presence_network(shape), description)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_a_trained_dual_encoder_is_had_by_its_folder(encoder_folder, by_path):
+    given = (str(encoder_folder), None) if by_path else ("folder", encoder_folder)
+    encoder, extractor = load_dual_encoder(*given), load_feature_extractor(*given)
+    images = torch.randint(256, (2, 3, 20, 20), dtype=torch.uint8)
+    assert encoder.name == extractor.name == "tiny"
+    assert encoder.encode_captions(["a red car"]).shape == (1, 8)
+    assert torch.equal(extractor(images).features_BF, encoder.encode_images(images))
+
+
+def test_the_scenes_judges_are_had_by_name(encoder_folder, presence_folder, monkeypatch):
+    """Those that ship are tested where they are made; here others stand in their place."""
+    monkeypatch.setattr(dual_encoder, "SCENES_DUAL_ENCODER", encoder_folder)
+    monkeypatch.setattr(presence, "SCENES_PRESENCE", presence_folder)
+    assert load_dual_encoder("scenes-dual-encoder").name == "tiny"
+    assert load_feature_extractor("scenes-dual-encoder").dim == 8
+    assert load_detector("scenes-presence").name == "tiny-presence"
+    for load, name in (
+        (load_dual_encoder, "scenes-dual-encoder"),
+        (load_feature_extractor, "scenes-dual-encoder"),
+        (load_detector, "scenes-presence"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} comes with the package and takes no weights"):
+            load(name, encoder_folder)
+
+
+@pytest.mark.parametrize(
+    ("load", "those", "kind"),
+    [
+        (load_feature_extractor, FEATURE_EXTRACTORS, "feature extractor"),
+        (load_dual_encoder, DUAL_ENCODERS, "dual encoder"),
+        (load_detector, DETECTORS, "detector"),
+    ],
+)
+def test_an_unknown_name_is_told_what_there_is(load, those, kind):
+    with pytest.raises(ValueError, match=f"{kind} 'yolov3' is unknown; it can be {', '.join(those)}$"):
+        load("yolov3")
+
+
+def test_a_folder_that_is_no_trained_dual_encoder_is_refused(tmp_path, presence_folder):
+    for load in (load_dual_encoder, load_feature_extractor):
+        with pytest.raises(ValueError, match="folder needs the folder of a dual encoder"):
+            load("folder")
+        with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no trained evaluator"):
+            load(str(tmp_path))
+        with pytest.raises(ValueError, match="it should be 'dual-encoder'"):
+            load("folder", presence_folder)
