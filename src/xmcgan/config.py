@@ -97,6 +97,8 @@ class LossConfig:
         image_discriminator: image-image with the discriminator's features.
         image_encoder: image-image with a frozen encoder's features.
         trace: mouse traces of narratives, on the discriminator's word-region attention (ours, not the paper's).
+        negatives: where several processes share a batch, a contrastive loss tells an example from the others of the
+            whole batch (``global``), or from those of its own process (``local``, as the release does).
         encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (release).
         encoder_weights: local file of torchvision's weights; without one torchvision downloads them.
         temperature: tau of the sentence and image scores.
@@ -110,6 +112,7 @@ class LossConfig:
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
     trace: float = 0.0
+    negatives: Literal["global", "local"] = "global"
     encoder: Literal["vgg19", "resnet50"] = "vgg19"
     encoder_weights: str | None = None
     temperature: float = 0.1
@@ -129,7 +132,7 @@ class TrainingConfig:
 
     Args:
         steps: generator steps of the whole run.
-        batch_size: examples a step; each discriminator step has fresh ones.
+        batch_size: examples a step, of all processes together; each discriminator step has fresh ones.
         discriminator_steps: n_D, discriminator steps a generator step.
         discriminator_lr: learning rate of the discriminator.
         generator_lr: learning rate of the generator.

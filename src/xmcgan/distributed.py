@@ -8,11 +8,11 @@ which all ranks begin together: who does not answer there for a minute is gone.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Generator as AbstractGenerator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
 
 PATIENCE = timedelta(minutes=30)
 """Of a rank that waits for others to start, read or write."""
@@ -184,18 +185,18 @@ def gather_objects(value: Value) -> list[Value]:
     return values
 
 
-def on_main(work: Callable[[], Value]) -> Value:
+def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **named: Arguments.kwargs) -> Value:
     """The result of what rank 0 alone does, on every rank; the others wait. It travels pickled.
 
     Raises:
         EndedByMain: on the other ranks, if it fails on rank 0, where its own error is raised.
     """
     if world_size() == 1:
-        return work()
+        return work(*arguments, **named)
     told: list[Any] = [None, None]
     try:
         if is_main():
-            told[0] = work()
+            told[0] = work(*arguments, **named)
     except BaseException as error:
         told[1] = str(error)
         raise
@@ -228,6 +229,16 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     with answering():
         dist.all_reduce(total, group=_swift)
     return total
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Makes every rank's gradients their mean over ranks, in one message."""
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    mean = sum_over_ranks(torch.cat([gradient.reshape(-1) for gradient in gradients])).div_(world_size())
+    for gradient, part in zip(gradients, mean.split([each.numel() for each in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def gather(tensor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Every contrastive loss is the cross entropy of an N x N score matrix whose diago
 directions, summed: as the release does, where the paper's formulas write one direction (docs/parity.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -101,7 +102,8 @@ def region_word_scores(
         chunk: words taken at a time; None suits the device. The result does not depend on it.
 
     Returns:
-        scores_BB; padded words have no influence, and no gradient.
+        scores_BB, or a row for each image and a column for each sentence where those are not equally many; padded
+        words have no influence, and no gradient.
     """
     with torch.autocast(regions_BRD.device.type, enabled=False):
         regions_BRD, words_ND = unit_rows(regions_BRD), unit_rows(words_BTD[mask_BT])
@@ -114,7 +116,19 @@ def region_word_scores(
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
 
 
-def trace_divergence(regions_BRD: Tensor, words_BTD: Tensor, traces_BTR: Tensor, *, rho_1: float = 5.0) -> Tensor:
+def own_rows(rows: Tensor) -> Tensor:
+    """The rows of a batch that no other process shares."""
+    return rows
+
+
+def trace_divergence(
+    regions_BRD: Tensor,
+    words_BTD: Tensor,
+    traces_BTR: Tensor,
+    *,
+    rho_1: float = 5.0,
+    gather: Callable[[Tensor], Tensor] = own_rows,
+) -> Tensor:
     """KL(trace || alpha) between where a word was pointed at and where it looks, mean over the words with a trace.
 
     alpha_ij = softmax_j(rho_1 cos(w_i, r_j)) is the word-region attention of the region-word loss, of each caption in
@@ -122,6 +136,7 @@ def trace_divergence(regions_BRD: Tensor, words_BTD: Tensor, traces_BTR: Tensor,
 
     Args:
         traces_BTR: distributions over the regions; a row of zeros is a word without a trace.
+        gather: joins the rows of all parts of the batch (``Objective``).
 
     Returns:
         the mean in nats; 0 where no word has a trace.
@@ -130,8 +145,8 @@ def trace_divergence(regions_BRD: Tensor, words_BTD: Tensor, traces_BTR: Tensor,
         similarity_BTR = unit_rows(words_BTD) @ unit_rows(regions_BRD).mT
         log_alpha_BTR = F.log_softmax(rho_1 * similarity_BTR, dim=-1)
         traces_BTR = traces_BTR.to(log_alpha_BTR.dtype)
-        divergence_BT = (torch.xlogy(traces_BTR, traces_BTR) - traces_BTR * log_alpha_BTR).sum(-1)
-        return divergence_BT.sum() / (traces_BTR.sum(-1) > 0).sum().clamp_min(1)
+        divergence_BT = gather((torch.xlogy(traces_BTR, traces_BTR) - traces_BTR * log_alpha_BTR).sum(-1))
+        return divergence_BT.sum() / gather(traces_BTR.sum(-1) > 0).sum().clamp_min(1)
 
 
 KEPT_ELEMENTS = 2**22
@@ -230,13 +245,20 @@ def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, Contrast]]
 
 @dataclass(frozen=True)
 class Objective:
-    """The two sums of Algorithm 1, with the temperatures of the release (tau, and the word score's rho_1, rho_2)."""
+    """The two sums of Algorithm 1, with the temperatures of the release (tau, and the word score's rho_1, rho_2).
+
+    Where several processes hold equal parts of a batch, ``gather`` joins their rows, with a gradient: then a
+    contrastive loss, the same in every process, is that of the whole batch. What is gathered is small: features,
+    words (which have no gradient) and rows of scores. The regions, the largest of all, stay where they are: each
+    process scores its own images against every sentence. The hinge, a mean, is left to the mean of the gradients.
+    """
 
     weights: LossWeights = LossWeights()
     temperature: float = 0.1
     word_temperature: float = 1 / 50
     rho_1: float = 5.0
     rho_2: float = 5.0
+    gather: Callable[[Tensor], Tensor] = own_rows
 
     def discriminator(
         self,
@@ -252,7 +274,9 @@ class Objective:
         hinge = hinge_discriminator(float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B))
         learnt = terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
         if self.weights.trace and traces_BTR is not None:
-            divergence = trace_divergence(real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1)
+            divergence = trace_divergence(
+                real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather
+            )
             learnt.losses["real_trace"], learnt.weights["real_trace"] = divergence, self.weights.trace
         return learnt
 
@@ -269,10 +293,10 @@ class Objective:
         """
         contrasts = self.text_contrasts("fake", fake, text)
         if self.weights.image_discriminator:
-            contrast = nt_xent(real.image_features_BF, fake.image_features_BF, self.temperature)
+            contrast = self.nt_xent(real.image_features_BF, fake.image_features_BF)
             contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
         if self.weights.image_encoder and encoded is not None:
-            contrasts["image_encoder"] = (self.weights.image_encoder, nt_xent(*encoded, self.temperature))
+            contrasts["image_encoder"] = (self.weights.image_encoder, self.nt_xent(*encoded))
         return terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
 
     def text_contrasts(
@@ -281,16 +305,20 @@ class Objective:
         """Image-sentence and region-word, each where its weight is not 0."""
         contrasts = {}
         if self.weights.sentence:
-            contrast = nt_xent(output.image_features_BF, output.sentence_features_BF, self.temperature)
+            contrast = self.nt_xent(output.image_features_BF, output.sentence_features_BF)
             contrasts[f"{whose}_sentence"] = (self.weights.sentence, contrast)
         if self.weights.word:
             scores_BB = region_word_scores(
                 output.region_features_BRD,
-                text.words_BTD,
-                text.mask_BT,
+                self.gather(text.words_BTD),
+                self.gather(text.mask_BT),
                 rho_1=self.rho_1,
                 rho_2=self.rho_2,
                 temperature=self.word_temperature,
             )
-            contrasts[f"{whose}_word"] = (self.weights.word, cross_entropy_both_ways(scores_BB))
+            contrasts[f"{whose}_word"] = (self.weights.word, cross_entropy_both_ways(self.gather(scores_BB)))
         return contrasts
+
+    def nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> Contrast:
+        """``nt_xent`` of all rows."""
+        return nt_xent(self.gather(a_BF), self.gather(b_BF), self.temperature)

@@ -37,11 +37,24 @@ from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, lo
 from xmcgan.data.records import Record
 from xmcgan.data.traces import word_targets
 from xmcgan.device import keep_freed_memory, resolve_device
+from xmcgan.distributed import (
+    any_rank,
+    average_gradients,
+    barrier,
+    gather,
+    is_main,
+    on_main,
+    process_group,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
 from xmcgan.ema import EMA
 from xmcgan.image_encoder import frozen_image_encoder
-from xmcgan.losses import LossWeights, Objective
+from xmcgan.losses import LossWeights, Objective, own_rows
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.precision import float32_or_wider
 from xmcgan.sample import sample
 from xmcgan.text import TextEncoder
 from xmcgan.types import Batch, GeneratorOutput, TextEmbedding
@@ -83,7 +96,13 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
     """One iteration of Algorithm 1: a discriminator step a batch, and with the last one the generator's.
 
     The last discriminator step and the generator step share a forward pass: both gradients are taken at the same
-    parameters, then both updates are made (as the release does). Returns every loss and statistic, detached.
+    parameters, then both updates are made (as the release does).
+
+    Args:
+        batches: one for each discriminator step; where several ranks share the work, this rank's parts of them.
+
+    Returns:
+        every loss and statistic, of the whole batch, detached.
     """
     generator, discriminator, objective = training.generator, training.discriminator, training.objective
     generator_weights = list(generator.parameters())
@@ -113,7 +132,7 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
     report = {"d_loss": discriminator_terms.total, "g_loss": generator_terms.total}
     for terms in (discriminator_terms, generator_terms):
         report |= terms.losses | terms.statistics
-    return {name: value.detach() for name, value in report.items()}
+    return mean_over_ranks(report)
 
 
 @torch.no_grad()
@@ -128,15 +147,22 @@ def encode_images(encoder: nn.Module | None, real_B3HW: Tensor, fake_B3HW: Tenso
     if encoder is None:
         return None
     with torch.no_grad():
-        real = encoder(real_B3HW.float())
+        real = encoder(float32_or_wider(real_B3HW))
     # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
-    return real.float(), encoder(fake_B3HW.float()).float()
+    return float32_or_wider(real), float32_or_wider(encoder(float32_or_wider(fake_B3HW)))
 
 
 def update(optimizer: Adam) -> None:
-    """One step along the gradients at hand, which are then gone."""
+    """One step along the mean of all ranks' gradients, which are then gone."""
+    average_gradients(weight for group in optimizer.param_groups for weight in group["params"])
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+def mean_over_ranks(report: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What ranks say of equal parts of a batch, as it is of the whole."""
+    values = sum_over_ranks(torch.stack([value.detach() for value in report.values()])) / world_size()
+    return dict(zip(report, values, strict=True))
 
 
 # The run
@@ -151,59 +177,94 @@ def train(config: Config, output: Path, *, records: Sequence[Record], sample_cap
 
     Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl`` and
     ``tensorboard/``. On a CPU a run that was interrupted gives the same bits as one that was not, if the number of
-    threads is the same.
+    threads and of ranks is the same.
+
+    Started by torchrun or srun, the ranks share every batch, and rank 0 writes (docs/distributed.md).
 
     Args:
-        records: what is trained on.
+        records: what is trained on, the same on every rank.
         sample_captions: the captions of the grids.
 
     Returns:
-        the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came, after saving.
+        the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.
 
     Raises:
         TrainingDiverged: naming the step and the term that is not finite.
         ValueError: if the run under ``output`` was made with other settings or data; they are named.
+        distributed.RankLost: if another rank has ended.
+        distributed.EndedByMain: on other ranks than 0, where rank 0 raises one of the others alone.
     """
-    settings, device = config.training, resolve_device(config.training.device)
+    with process_group(resolve_device(config.training.device)) as device:
+        return run(config, output, device, records, sample_captions)
+
+
+def run(
+    config: Config, output: Path, device: torch.device, records: Sequence[Record], sample_captions: Sequence[str]
+) -> int:
+    """``train`` as one of the ranks."""
+    settings = config.training
     if device.type == "cpu":
         keep_freed_memory()
+    check_shares(config, world_size())
     encoder = TextEncoder(
         config.text.encoder, max_length=config.text.max_length, device=device, cache_mb=config.text.cache_mb
     )
     training = start(config, encoder.dim, device)
     # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
-    remember_run(output, config, records)
-    remove_leftovers(output / "checkpoints")
-    checkpoint = newest_checkpoint(output / "checkpoints")
+    checkpoint = on_main(open_run, output, config, records)
     step = load_into(training, checkpoint) if checkpoint else 0
-    if checkpoint:
+    bar = tqdm(
+        total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
+    )
+    if checkpoint and is_main():
         tqdm.write(f"going on from step {step} ({checkpoint})")
     batches: AbstractGenerator[Batch] = embedded_batches(
         config, records, encoder, device, start=step * settings.discriminator_steps
     )
     sample_text = encoder(sample_captions)
-    bar = tqdm(total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True)
     with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
         last = step >= settings.steps
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
+                barrier()  # all ranks begin a step together: it waits for the slowest one's data
             report = train_step(training, fresh)
             step += 1
             losses = finite(report, step)
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
             # Asked once a step: a signal that comes while this one is saved ends the run after the next.
-            last = step == settings.steps or stopped.is_set()
-            if stopped.is_set():
+            stopping = any_rank(stopped.is_set())
+            last = step == settings.steps or stopping
+            if stopping and is_main():
                 tqdm.write("stopping: saving first")
             if step % settings.log_every == 0 or last:
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step % settings.sample_every == 0 or last:
-                draw_grid(training, sample_text, output / "samples" / f"step-{step:08d}.png")
+                on_main(draw_grid, training, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
-                save(training, output, step, config, encoder.dim)
+                on_main(save, training, output, step, config, encoder.dim)
     return step
+
+
+def check_shares(config: Config, ranks: int) -> None:
+    """Refuses a batch that the ranks cannot share.
+
+    Raises:
+        ValueError: naming the batch, and what would be right.
+    """
+    batch_size, contrastive = config.training.batch_size, ("sentence", "word", "image_discriminator", "image_encoder")
+    if batch_size % ranks:
+        raise ValueError(
+            f"training.batch_size is {batch_size}, of all ranks together, which {ranks} ranks cannot share equally; it "
+            f"should be a multiple of {ranks}"
+        )
+    alone = config.losses.negatives == "local" and batch_size == ranks > 1
+    if alone and any(getattr(config.losses, name) for name in contrastive):
+        raise ValueError(
+            f"training.batch_size is {batch_size}, one example for each of {ranks} ranks, and losses.negatives local: "
+            f"a contrastive loss has nothing to tell it from; it should be at least {2 * ranks}, or negatives global"
+        )
 
 
 def start(config: Config, text_dim: int, device: torch.device) -> Training:
@@ -230,6 +291,7 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
             word_temperature=losses.word_temperature,
             rho_1=losses.rho_1,
             rho_2=losses.rho_2,
+            gather=gather if losses.negatives == "global" else own_rows,
         ),
         image_encoder=encoder,
         precision=getattr(torch, settings.precision),
@@ -239,7 +301,7 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
 def embedded_batches(
     config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
 ) -> AbstractGenerator[Batch]:
-    """The run's batches from number ``start`` on, as a step takes them."""
+    """The run's batches from number ``start`` on, as a step takes them: this rank's part of each."""
     settings, dataset = config.training, config.dataset
     traces = config.losses.trace > 0
     stream = ExampleStream(
@@ -255,6 +317,7 @@ def embedded_batches(
         batch_size=settings.batch_size,
         workers=dataset.workers,
         pin_memory=device.type == "cuda",
+        part=(rank(), world_size()),
     )
     for batch in loaded:
         yield Batch(
@@ -324,6 +387,13 @@ def draw_grid(training: Training, text: TextEmbedding, path: Path) -> None:
     to_pil_image(grid).save(path)
 
 
+def open_run(output: Path, config: Config, records: Sequence[Record]) -> Path | None:
+    """The checkpoint that a run goes on from, if there is one; the folder is then this run's (``remember_run``)."""
+    remember_run(output, config, records)
+    remove_leftovers(output / "checkpoints")
+    return newest_checkpoint(output / "checkpoints")
+
+
 def remember_run(output: Path, config: Config, records: Sequence[Record]) -> None:
     """Writes the configuration beside a new run, or checks that a run there is the same one.
 
@@ -368,12 +438,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 class Log:
-    """The mean of every loss and statistic since the last line, as JSON lines and in TensorBoard."""
+    """The mean of every loss and statistic since the last line, as JSON lines and in TensorBoard; rank 0 writes."""
 
     def __init__(self, output: Path, step: int):
         self.path = output / "log.jsonl"
-        forget_after(self.path, step)
-        self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        self.board: SummaryWriter | None = None
+        if is_main():
+            forget_after(self.path, step)
+            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
         self.sums: dict[str, float] = {}
         self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
 
@@ -396,10 +468,11 @@ class Log:
         means = {name: total / self.count for name, total in self.sums.items()}
         means["images_per_second"] = self.images / seconds
         means["data_wait"] = self.waited / seconds
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
-        for name, value in means.items():
-            self.board.add_scalar(name, value, step)
+        if self.board is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
+            for name, value in means.items():
+                self.board.add_scalar(name, value, step)
         self.sums, self.count, self.images, self.waited, self.since = {}, 0, 0, 0.0, time.perf_counter()
         return (
             f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
@@ -408,7 +481,8 @@ class Log:
 
     def close(self) -> None:
         """Writes what TensorBoard holds back."""
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
 
 def forget_after(path: Path, step: int) -> None:
@@ -429,11 +503,16 @@ def forget_after(path: Path, step: int) -> None:
 
 @contextmanager
 def stop_signals() -> AbstractGenerator[threading.Event]:
-    """An event that SIGINT (Ctrl-C) and SIGTERM set, once each; a second Ctrl-C interrupts as usual."""
+    """An event that SIGINT (Ctrl-C) and SIGTERM set, once each; a second Ctrl-C interrupts as usual.
+
+    Not where there are several ranks: torchrun hands on the Ctrl-C that the terminal has sent to every rank already,
+    and one that has not stopped after half a minute it kills.
+    """
     stopped = threading.Event()
 
     def stop(number: Any, _frame: Any) -> None:
-        signal.signal(number, previous[number])
+        if world_size() == 1:
+            signal.signal(number, previous[number])
         stopped.set()
 
     in_main = threading.current_thread() is threading.main_thread()

@@ -160,30 +160,43 @@ def noise(seed: int, numbers: Sequence[int], dim: int) -> Tensor:
 
 
 class ConsecutiveBatches(Sampler[list[int]]):
-    """The numbers start, start + 1, ... in lists of batch_size, without end."""
+    """The numbers start, start + 1, ... in lists of batch_size, without end; or one of the equal parts of each list."""
 
-    def __init__(self, start: int, batch_size: int):
-        self.start, self.batch_size = start, batch_size
+    def __init__(self, start: int, batch_size: int, part: tuple[int, int] = (0, 1)):
+        position, parts = part
+        if batch_size % parts:
+            raise ValueError(f"a batch of {batch_size} has no {parts} equal parts")
+        self.length, self.batch_size = batch_size // parts, batch_size
+        self.start = start + position * self.length
 
     def __iter__(self) -> Iterator[list[int]]:
         number = self.start
         while True:
-            yield list(range(number, number + self.batch_size))
+            yield list(range(number, number + self.length))
             number += self.batch_size
 
 
 def load_batches(
-    stream: ExampleStream, *, start: int, batch_size: int, workers: int, pin_memory: bool = False
+    stream: ExampleStream,
+    *,
+    start: int,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[ExampleBatch]:
     """The stream from its example ``start`` on, in batches, decoded by ``workers`` processes (0: by this one).
 
+    Args:
+        part: (k, n) gives the k-th of n equal parts of every batch: what rank k of n reads.
+
     Raises:
-        ValueError: naming the file, if an image cannot be read.
+        ValueError: naming the file, if an image cannot be read; if a batch has no n equal parts.
         FileNotFoundError: naming the shard, if one has gone.
     """
     loader = DataLoader(
         stream,
-        batch_sampler=ConsecutiveBatches(start, batch_size),
+        batch_sampler=ConsecutiveBatches(start, batch_size, part),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,

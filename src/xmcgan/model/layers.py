@@ -5,11 +5,15 @@ identity is tested against the plain formulation in tests/model/test_layers.py.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from xmcgan.distributed import gather, sum_over_ranks, world_size
+from xmcgan.precision import float32_or_wider
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -66,7 +70,8 @@ def glorot_normal(module: nn.Module) -> None:
 class BatchNorm2d(nn.Module):
     """Batch normalisation without an affine of its own: (B, C, H, W) -> the same shape.
 
-    The running variance takes the biased batch variance, as Flax does; torch.nn.BatchNorm2d takes the unbiased.
+    The running variance takes the biased batch variance, as Flax does; torch.nn.BatchNorm2d takes the unbiased. The
+    batch is that of all ranks.
     """
 
     running_mean: Tensor
@@ -80,14 +85,52 @@ class BatchNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
-        # With momentum 1 these two become the batch's own mean and (unbiased) variance.
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
-        normalised = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=BATCH_NORM_EPS)
-        count = x.numel() // x.shape[1]
+        normalised, mean, var = NormAcrossRanks.apply(x) if world_size() > 1 else normalise(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
-            self.running_var.lerp_(var * ((count - 1) / count), BATCH_NORM_MOMENTUM)
+            self.running_var.lerp_(var, BATCH_NORM_MOMENTUM)
         return normalised
+
+
+def normalise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch less its mean, over its deviation; with them its mean and its biased variance, without a gradient."""
+    mean = float32_or_wider(x.new_zeros(x.shape[1]))
+    var = torch.ones_like(mean)
+    # With momentum 1 these two become the batch's own mean and (unbiased) variance.
+    normalised = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=BATCH_NORM_EPS)
+    count = x.numel() // x.shape[1]
+    return normalised, mean, var * ((count - 1) / count)
+
+
+class NormAcrossRanks(torch.autograd.Function):
+    """``normalise`` of the batch that the ranks hold in equal parts. (torch's SyncBatchNorm refuses the CPU.)
+
+    Every rank's own mean and variance travel, not its sums of squares, which would leave nothing of a variance that is
+    small beside the mean.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means, variances = gather(torch.stack(normalise(x)[1:])[None]).unbind(1)
+        mean = means.mean(0)
+        var = (variances + (means - mean).square()).mean(0)
+        ctx.save_for_backward(x, mean, var)
+        ctx.mark_non_differentiable(mean, var)
+        return F.batch_norm(x, mean, var, eps=BATCH_NORM_EPS), mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        """With n the count of a channel, d x = (g - sum(g) / n - x_hat sum(g x_hat) / n) / deviation."""
+        x, mean, var = ctx.saved_tensors
+        gradient, inverse = grad_outputs[0], (var + BATCH_NORM_EPS).rsqrt()
+        # Only the two sums are asked of torch's kernel, which has them as the gradients of an affine.
+        _, times_x_hat, plain = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, torch.ones_like(mean), None, None, mean, inverse, True, BATCH_NORM_EPS, [False, True, True]
+        )
+        sums = sum_over_ranks(torch.stack([times_x_hat, plain])) * (-inverse * x.shape[1] / (x.numel() * world_size()))
+        correction = F.batch_norm(x, mean, var, *sums, eps=BATCH_NORM_EPS)
+        return torch.addcmul(correction, gradient, inverse[:, None, None].to(x.dtype))
 
 
 class SelfModulation(nn.Module):

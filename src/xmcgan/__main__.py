@@ -1,0 +1,8 @@
+"""``python -m xmcgan``, and ``torchrun -m xmcgan``: the command line."""
+
+import sys
+
+from xmcgan.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
