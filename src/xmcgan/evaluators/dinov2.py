@@ -23,7 +23,9 @@ class DinoV2:
     """Images to the normalised last state of DINOv2's class token.
 
     The image is resized by PIL (bicubic, rounded) to the side that the processor crops to, the whole of it: Stein et
-    al. do so, and their published distances need it. transformers' own processor would cut a border off.
+    al. do so, and their published distances need it. transformers' own processor would cut a border off. Its port
+    stretches the position embeddings to the image a little otherwise than Meta's code (no offset of 0.1), so that a
+    distance may differ from a published one in its last digits; by how much was not measured.
 
     Args:
         source: a local folder of transformers, or a hub name, which is downloaded.

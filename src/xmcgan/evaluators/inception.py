@@ -101,7 +101,7 @@ def inception_v3_tf(
     return Inception(
         name,
         network,
-        lambda pixels: (pixels - 128) / 128,  # as in the graph, which takes whole pixels for [0, 256)
+        lambda pixels: (pixels - 128) / 128,  # as in the graph; 128 is its zero
         bias=False,
         how=how,
         weights_sha256=weights_sha256([path]),
