@@ -8,6 +8,7 @@ which all ranks begin together: who does not answer there for a minute is gone.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Generator as AbstractGenerator
 from contextlib import contextmanager
@@ -158,7 +159,8 @@ def answering() -> AbstractGenerator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+        # Gloo begins with a place in its source and ends with advice.
+        reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]
         raise RankLost(
             f"rank {rank()}: another rank has ended or does not answer ({reason}). What it said last, if anything, is "
             "further up; the same command goes on from the newest checkpoint, with any number of ranks"

@@ -1,0 +1,272 @@
+"""Ranks for the tests: one process that imports everything once, then forks itself into groups of 1, 2 and 4.
+
+``python ranks.py FOLDER SCENES ENCODER`` leaves in the folder what every rank found.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+import xmcgan.train as train_module
+from tiny import run, tiny_config
+from xmcgan import distributed
+from xmcgan.config import RECIPES
+from xmcgan.losses import nt_xent
+from xmcgan.model.layers import BatchNorm2d
+from xmcgan.train import Training, start, train_step
+from xmcgan.types import Batch, TextEmbedding
+
+SIZES = (1, 2, 4)
+BATCH, WORDS, TEXT_DIM = 8, 7, 12
+CPU = torch.device("cpu")
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+def as_ranks(size: int, work: Callable[..., None], *arguments: object) -> list[int | None]:
+    """Runs work(*arguments) in as many forked processes, each with a launcher's variables; their exit statuses."""
+    port, forked = free_port(), multiprocessing.get_context("fork")
+    processes = [forked.Process(target=as_rank, args=(number, size, port, work, *arguments)) for number in range(size)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def as_rank(number: int, size: int, port: int, work: Callable[..., None], *arguments: object) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    work(*arguments)
+
+
+# One step of tiny networks, whose gradients are kept
+
+
+class KeepingGradients(torch.optim.SGD):
+    """Plain steps: Adam's first would make as much of a gradient's rounding error as of a gradient."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__(network.parameters(), lr=1e-3)
+        self.names = [name for name, _ in network.named_parameters()]
+        self.kept: list[dict[str, Tensor]] = []
+
+    def step(self, closure=None):
+        weights = self.param_groups[0]["params"]
+        self.kept.append({name: weight.grad.clone() for name, weight in zip(self.names, weights, strict=True)})
+        return super().step(closure)
+
+
+def training_of(dtype: torch.dtype, negatives: Literal["global", "local"] = "global") -> Training:
+    """Tiny networks with every loss there is."""
+    recipe = RECIPES["scenes-64"]
+    config = replace(
+        recipe,
+        generator=replace(recipe.generator, width=4, noise_dim=8),
+        discriminator=replace(recipe.discriminator, width=4, head_layers=1),
+        losses=replace(recipe.losses, negatives=negatives),
+    )
+    training = start(config, TEXT_DIM, CPU)
+    weights = replace(training.objective.weights, trace=1.0, image_encoder=1.0)
+    training.objective = replace(training.objective, weights=weights)
+    training.image_encoder = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.Flatten(2), nn.AdaptiveAvgPool1d(2), nn.Flatten())
+    training.image_encoder.requires_grad_(False)
+    for network in (training.generator, training.discriminator, training.ema.network, training.image_encoder):
+        network.to(dtype)
+    training.generator_optimizer = KeepingGradients(training.generator)  # ty: ignore[invalid-assignment]
+    training.discriminator_optimizer = KeepingGradients(training.discriminator)  # ty: ignore[invalid-assignment]
+    return training
+
+
+def batch_of(number: int, dtype: torch.dtype) -> Batch:
+    """A rank's part of a batch whose captions have 1 to 7 words, a third of them pointed at."""
+    random = torch.Generator().manual_seed(number)
+    mask_BT = torch.arange(WORDS) < torch.randint(1, WORDS + 1, (BATCH, 1), generator=random)
+    words_BTD = torch.randn(BATCH, WORDS, TEXT_DIM, generator=random) * mask_BT[..., None]
+    pointed_BT = mask_BT & (torch.rand(BATCH, WORDS, generator=random) < 1 / 3)
+    traces_BTR = torch.rand(BATCH, WORDS, 256, generator=random) * pointed_BT[..., None]
+    traces_BTR = traces_BTR / traces_BTR.sum(-1, keepdim=True).clamp_min(1e-9)
+    images_B3HW = torch.rand(BATCH, 3, 64, 64, generator=random) * 2 - 1
+    noise_BZ = torch.randn(BATCH, 8, generator=random)
+    share = BATCH // distributed.world_size()
+    rows = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
+    sentence_BD = words_BTD.sum(1) / mask_BT.sum(1, keepdim=True)
+    text = TextEmbedding(words_BTD[rows].to(dtype), mask_BT[rows], sentence_BD[rows].to(dtype))
+    return Batch(images_B3HW[rows].to(dtype), text, noise_BZ[rows].to(dtype), traces_BTR[rows].to(dtype))
+
+
+def step_of(training: Training, dtype: torch.dtype, discriminator_steps: int) -> dict:
+    """A training step's report and gradients, and what it left."""
+    report = train_step(training, [batch_of(number, dtype) for number in range(discriminator_steps)])
+    networks = {"generator": training.generator, "discriminator": training.discriminator}
+    gradients = {
+        f"{name} {number}": gradient
+        for name in networks
+        for number, gradient in enumerate(getattr(training, f"{name}_optimizer").kept)
+    }
+    left = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+    left |= {f"average.{key}": value for key, value in training.ema.network.state_dict().items()}
+    return {"report": report, "gradients": gradients, "left": left}
+
+
+def in_half_precision() -> dict:
+    training = training_of(torch.float32)
+    training.precision = torch.bfloat16
+    return step_of(training, torch.float32, 1)
+
+
+# Parts
+
+
+class OwnSlice(torch.autograd.Function):
+    """The gather that must not be: its backward keeps what this rank alone has to say of its rows."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        return distributed.gather(tensor)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0].chunk(distributed.world_size())[distributed.rank()]
+
+
+def contrast_gradient(gather: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of a weight shared by two kinds of features, averaged over ranks, in float64."""
+    random = torch.Generator().manual_seed(3)
+    whole = torch.randn(2, BATCH, 5, generator=random, dtype=torch.float64)
+    weight = nn.Parameter(torch.randn(5, 4, generator=random, dtype=torch.float64))
+    one, other = whole.chunk(distributed.world_size(), dim=1)[distributed.rank()] @ weight
+    nt_xent(gather(one), gather(other)).loss.backward()
+    distributed.average_gradients([weight])
+    assert weight.grad is not None
+    return weight.grad
+
+
+def normalised(dtype: torch.dtype) -> list[Tensor]:
+    """Batch norm of numbers around 50, others on each rank; the gradient; the running statistics."""
+    random = torch.Generator().manual_seed(4)
+    whole = torch.randn(BATCH, 3, 4, 4, generator=random, dtype=torch.float64)
+    whole += 50 + torch.arange(BATCH)[:, None, None, None]
+    cotangent = torch.randn(BATCH, 3, 4, 4, generator=random, dtype=torch.float64)
+    x, g = (each.chunk(distributed.world_size())[distributed.rank()].to(dtype) for each in (whole, cotangent))
+    norm = BatchNorm2d(3).to(dtype if dtype == torch.float64 else torch.float32)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = norm(x)
+    (gradient,) = torch.autograd.grad((y * g).sum(), x)
+    assert y.dtype == gradient.dtype == dtype
+    return [distributed.gather(y.detach()), distributed.gather(gradient), norm.running_mean, norm.running_var]
+
+
+def conversation() -> dict:
+    """What every function of ``distributed`` gives."""
+    rank, size = distributed.rank(), distributed.world_size()
+    said: dict = {"rank": rank, "size": size, "main": distributed.is_main()}
+    said["objects"] = distributed.gather_objects({"rank": rank})
+    said["mask"] = distributed.gather(torch.tensor([[rank == 0, True]]))
+    said["numbers"] = distributed.gather(torch.tensor([rank]))
+    said["sum"] = distributed.sum_over_ranks(torch.tensor([float(rank), 1.0]))
+    said["any"] = [distributed.any_rank(rank == size - 1), distributed.any_rank(False)]
+    said["from main"] = distributed.on_main(lambda text: f"{text} {rank}", "said by")
+    try:
+        distributed.on_main(lambda: 1 // rank)
+    except Exception as error:
+        said["failure"] = f"{type(error).__name__}: {error}"
+    return said
+
+
+def everything(folder: Path) -> None:
+    with distributed.process_group(CPU):
+        found = {
+            "conversation": conversation(),
+            "contrast": contrast_gradient(distributed.gather),
+            "own slice": contrast_gradient(OwnSlice.apply),
+            "norm": {dtype: normalised(dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)},
+            "steps": {
+                (dtype, count): step_of(training_of(dtype), dtype, count)
+                for dtype in (torch.float32, torch.float64)
+                for count in (1, 2)
+            },
+            "local": step_of(training_of(torch.float64, "local"), torch.float64, 1),
+            "half": in_half_precision(),
+        }
+        torch.save(found, folder / f"{distributed.world_size()}-{distributed.rank()}.pt")
+
+
+# Whole runs, undisturbed and not
+
+
+def trains(name: str, folder: Path, data: tuple[Path, Path], steps: int, before: Callable[[int], None] | None = None):
+    """A tiny run in ``folder/name``, before each step of which something may happen; how it ended, as JSON."""
+    calls = 0
+
+    def disturbed(training, batches):
+        nonlocal calls
+        calls += 1
+        if before is not None:
+            before(calls)
+        return train_step(training, batches)
+
+    train_module.train_step = disturbed
+    began = time.monotonic()
+    try:
+        ended = {"reached": run(tiny_config(*data, steps=steps), folder / name)}
+    except Exception as error:
+        ended = {"error": type(error).__name__, "said": str(error)}
+    number = os.environ["RANK"]
+    ended["seconds"] = time.monotonic() - began
+    (folder / f"{name}-{steps}-{number}.json").write_text(json.dumps(ended))
+
+
+def on_rank_1(at: int, action: Callable[[], object]) -> Callable[[int], None]:
+    def before(call: int) -> None:
+        if call == at and distributed.rank() == 1:
+            action()
+
+    return before
+
+
+def fail() -> None:
+    raise ValueError("train2014/x.jpg cannot be read as an image")
+
+
+def runs(folder: Path, data: tuple[Path, Path]) -> None:
+    # Two ranks, then one, then two again.
+    for size, steps in ((2, 2), (1, 4), (2, 6)):
+        as_ranks(size, trains, "resumed", folder, data, steps)
+    as_ranks(2, trains, "signalled", folder, data, 6, on_rank_1(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    as_ranks(2, trains, "killed", folder, data, 6, on_rank_1(4, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    as_ranks(2, trains, "killed", folder, data, 7)
+    as_ranks(2, trains, "failed", folder, data, 6, on_rank_1(3, fail))
+    as_ranks(3, trains, "unequal", folder, data, 6)
+    (folder / "taken").mkdir()
+    (folder / "taken/notes.txt").write_text("mine")
+    as_ranks(2, trains, "taken", folder, data, 6)
+    distributed.ANSWER_WITHIN = timedelta(seconds=5)
+    as_ranks(2, trains, "silent", folder, data, 6, on_rank_1(3, lambda: time.sleep(12)))
+
+
+def main(folder: Path, *data: Path) -> int:
+    statuses = [status for size in SIZES for status in as_ranks(size, everything, folder)]
+    runs(folder, (data[0], data[1]))
+    return max(abs(status or 0) for status in statuses)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))
