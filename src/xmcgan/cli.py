@@ -40,28 +40,51 @@ def train_command(arguments: list[str]) -> int:
     output = Path(values.pop("output"))
     config = from_dict(values)
 
+    from xmcgan.device import resolve_device
+    from xmcgan.distributed import EndedByMain, RankLost, is_main, process_group
+    from xmcgan.train import TrainingDiverged
+
+    speaks = True
+    try:
+        with process_group(resolve_device(config.training.device)):
+            speaks = is_main()  # where all ranks fail alike, one says so
+            return train_recipe(recipe, config, output)
+    except TrainingDiverged as error:
+        if speaks:
+            print(f"xmcgan: training stopped at {error}", file=sys.stderr)
+        return 3
+    except RankLost as error:
+        print(f"xmcgan: {error}", file=sys.stderr)
+        return 4
+    except EndedByMain:
+        return 2  # rank 0 says why
+
+
+def train_recipe(recipe: str, config: Config, output: Path) -> int:
+    """Reads the data, trains, and says where the results are; as one of the ranks where there are several."""
     from xmcgan.data.layouts import read_records
-    from xmcgan.train import TrainingDiverged, train
+    from xmcgan.distributed import is_main, on_main
+    from xmcgan.train import train
+
+    def say(text: str) -> None:
+        if is_main():
+            print(text, flush=True)
 
     data = Path(config.data)
-    if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and not data.exists():
+    if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and on_main(lambda: not data.exists()):
         from xmcgan.data.scenes import write_scenes
 
-        print(f"{data} is not there yet: writing the Scenes", flush=True)
-        write_scenes(data, size=RECIPES[recipe].image_size)
+        say(f"{data} is not there yet: writing the Scenes")
+        on_main(write_scenes, data, size=RECIPES[recipe].image_size)
     layout, traces = config.dataset.layout, config.losses.trace > 0
     records = read_records(config.data, layout, config.dataset.split, annotations=traces)
     shown = read_records(config.data, layout, config.dataset.validation_split)[:16]
-    print(f"{len(records):,} records of {config.dataset.split} in {config.data}", flush=True)
-    try:
-        step = train(config, output, records=records, sample_captions=[record.captions[0] for record in shown])
-    except TrainingDiverged as error:
-        print(f"xmcgan: training stopped at {error}", file=sys.stderr)
-        return 3
+    say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
+    step = train(config, output, records=records, sample_captions=[record.captions[0] for record in shown])
     if step < config.training.steps:
-        print(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
+        say(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
         return 130
-    print(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
+    say(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
     return 0
 
 
