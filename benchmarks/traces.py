@@ -48,7 +48,9 @@ def regions_of(box: Box) -> Tensor:
 @torch.no_grad()
 def judge(config: Config, run: Path, held_out: list[Record]) -> dict[str, float]:
     """The two figures of a run, and the share of the picture that the boxes take."""
-    encoder = TextEncoder(config.text.encoder, max_length=config.text.max_length, cache_mb=256)
+    encoder = TextEncoder(
+        config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=256
+    )
     training = start(config, encoder.dim, torch.device("cpu"))
     checkpoint = newest_checkpoint(run / "checkpoints")
     assert checkpoint is not None, run

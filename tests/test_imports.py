@@ -10,13 +10,14 @@ import xmcgan
 
 PACKAGE = Path(xmcgan.__file__).parent
 LEVELS = (
-    {"types", "config", "precision", "device", "distributed", "results"},
+    {"types", "config", "precision", "device", "distributed", "results", "published", "tables"},
     {"model", "losses", "text", "image_encoder", "data", "ema", "metrics"},
     {"checkpoint", "sample", "compat", "evaluators", "image_set"},
     {"train", "pipeline", "evaluate", "compare", "train_evaluators"},
     {"report", "export", "bench", "projection"},
-    {"demo", "cli_data", "cli_evaluate", "cli_bench"},
+    {"demo", "cli_data", "cli_evaluate", "cli_compare", "cli_train_evaluators", "cli_bench"},
     {"cli"},
+    {"__main__"},
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))

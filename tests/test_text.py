@@ -216,6 +216,23 @@ def test_a_max_length_above_the_models_is_refused(encoder_folder):
         TextEncoder(str(encoder_folder), max_length=65)
 
 
+def test_the_first_layers_alone_give_what_they_give_within_the_whole(encoder):
+    whole = encoder.model.config.num_hidden_layers
+    for layers in {1, whole}:
+        words_BTD = TextEncoder(encoder.name, layers=layers)(CAPTIONS).words_BTD
+        for words_TD, caption in zip(words_BTD, CAPTIONS, strict=True):
+            tokens = encoder.tokenizer(caption, truncation=True, max_length=encoder.max_length, return_tensors="pt")
+            with torch.no_grad():
+                hidden_TD = encoder.model(**tokens, output_hidden_states=True).hidden_states[layers][0]
+            torch.testing.assert_close(words_TD[: len(hidden_TD)], hidden_TD, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [0, 7, -1])
+def test_layers_that_the_encoder_does_not_have_are_refused(layers):
+    with pytest.raises(ValueError, match=rf"text\.layers is {layers}; minilm has 6"):
+        TextEncoder(MINILM, layers=layers)
+
+
 def test_a_negative_cache_is_refused(encoder_folder):
     with pytest.raises(ValueError, match=r"text\.cache_mb is -1"):
         TextEncoder(str(encoder_folder), cache_mb=-1)

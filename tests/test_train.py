@@ -44,7 +44,7 @@ def having(config: Config, **changes) -> Config:
 def batches_of(config: Config, count: int) -> list[Batch]:
     """The first batches of a run."""
     records = read_records(Path(config.data), "coco", "train2014")
-    encoder = TextEncoder(config.text.encoder, max_length=config.text.max_length)
+    encoder = TextEncoder(config.text.encoder, max_length=config.text.max_length, layers=config.text.layers)
     return list(islice(embedded_batches(config, records, encoder, CPU, start=0), count))
 
 

@@ -40,11 +40,13 @@ class TextConfig:
     Args:
         encoder: ``minilm`` (embedded), a hub name, or a local folder of transformers.
         max_length: words kept of a caption, [CLS] and [SEP] included (paper: 17 on COCO, 64 on narratives).
+        layers: of the encoder, the first so many are run; all unless given (paper).
         cache_mb: megabytes of memory for embeddings of captions seen before.
     """
 
     encoder: str = "google-bert/bert-base-uncased"
     max_length: int = 17
+    layers: int | None = None
     cache_mb: int = 1024
 
 

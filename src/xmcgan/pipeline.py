@@ -70,7 +70,11 @@ class Pipeline:
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.prepared = prepare_generator(self.generator, dtype)
         self.encoder = TextEncoder(
-            config.text.encoder, max_length=config.text.max_length, device=self.device, cache_mb=16
+            config.text.encoder,
+            max_length=config.text.max_length,
+            layers=config.text.layers,
+            device=self.device,
+            cache_mb=16,
         )
 
     @classmethod

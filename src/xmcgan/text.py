@@ -32,6 +32,9 @@ class TextEncoder:
     Args:
         name: ``minilm``, a hub name such as ``google-bert/bert-base-uncased``, or a local folder of transformers.
         max_length: words kept of a caption, special tokens included (paper: 17 on COCO, 64 on Localized Narratives).
+        layers: the first so many of the encoder's layers are run, the rest left out; None runs all (paper). The last
+            layers of an encoder that was tuned for sentences, as MiniLM was, keep little of "left" and "right"
+            (docs/log.md).
         device: where the encoder runs and its embeddings are.
         cache_mb: bound on the memory of captions seen, in megabytes of main memory; 0 keeps none.
 
@@ -40,14 +43,20 @@ class TextEncoder:
     """
 
     def __init__(
-        self, name: str = MINILM, *, max_length: int = 17, device: torch.device | str = "cpu", cache_mb: int = 256
+        self,
+        name: str = MINILM,
+        *,
+        max_length: int = 17,
+        layers: int | None = None,
+        device: torch.device | str = "cpu",
+        cache_mb: int = 256,
     ):
         if max_length < 3:
             raise ValueError(f"text.max_length is {max_length}; at least 3 are needed: [CLS], a word and [SEP]")
         if cache_mb < 0:
             raise ValueError(f"text.cache_mb is {cache_mb}; 0 keeps nothing")
         self.name, self.max_length, self.device = name, max_length, torch.device(device)
-        self.tokenizer, self.model = load_pretrained(name)
+        self.tokenizer, self.model = load_pretrained(name, layers)
         longest = getattr(self.model.config, "max_position_embeddings", max_length)
         if max_length > longest:
             raise ValueError(f"text.max_length is {max_length}; {name} reads at most {longest} words")
@@ -149,10 +158,10 @@ def count_tokens(name: str) -> Callable[[list[str]], list[int]]:
     return lambda captions: [len(ids) for ids in tokenizer(captions, truncation=False, verbose=False)["input_ids"]]
 
 
-def load_pretrained(name: str):
-    """Tokenizer and model of a text encoder: embedded, from a local folder, or from the hub."""
+def load_pretrained(name: str, layers: int | None = None):
+    """Tokenizer and model of a text encoder, embedded, from a local folder, or from the hub; its first layers alone."""
     from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     source: str | Path = name
     if name == MINILM:
@@ -162,7 +171,11 @@ def load_pretrained(name: str):
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(str(source))
-            model = AutoModel.from_pretrained(str(source), dtype=torch.float32)
+            config = AutoConfig.from_pretrained(str(source))
+            available = getattr(config, "num_hidden_layers", None)
+            if layers is not None and available is not None and 1 <= layers <= available:
+                config.num_hidden_layers = layers
+            model = AutoModel.from_pretrained(str(source), config=config, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
@@ -170,6 +183,10 @@ def load_pretrained(name: str):
         ) from error
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")
+    if layers is not None and model.config.num_hidden_layers != layers:
+        raise ValueError(
+            f"text.layers is {layers}; {name} has {available}, of which the first 1 to {available} can run"
+        )
     return tokenizer, model
 
 

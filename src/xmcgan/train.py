@@ -207,7 +207,11 @@ def run(
         keep_freed_memory()
     check_shares(config, world_size())
     encoder = TextEncoder(
-        config.text.encoder, max_length=config.text.max_length, device=device, cache_mb=config.text.cache_mb
+        config.text.encoder,
+        max_length=config.text.max_length,
+        layers=config.text.layers,
+        device=device,
+        cache_mb=config.text.cache_mb,
     )
     training = start(config, encoder.dim, device)
     # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
