@@ -10,7 +10,9 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from xmcgan import __version__
+from xmcgan.cli_compare import compare_command
 from xmcgan.cli_data import data_command
+from xmcgan.cli_evaluate import evaluate_command
 from xmcgan.config import RECIPES, Config, flatten, from_dict, suggestion, to_dict
 
 # torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
@@ -202,6 +204,8 @@ def demo_command(arguments: list[str]) -> int:
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a recipe, or go on with it"),
     "generate": (generate_command, "draw pictures of captions"),
+    "evaluate": (evaluate_command, "judge images by the paper's metrics: a checkpoint's, another system's, real ones"),
+    "compare": (compare_command, "results beside the paper's own, one protocol a column"),
     "data": (data_command, "prepare, count, look at and export data sets"),
     "scenes": (scenes_command, "write the embedded data set"),
     "demo": (demo_command, "all of it in a few minutes: data, training, pictures, one page"),

@@ -8,6 +8,7 @@ Requests are written first, images as they are drawn, each under another name un
 stopped goes on where it stood, and a set of other requests is never mixed into it.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -69,6 +70,11 @@ def random_captions(records: Sequence[Record], count: int, *, seed: int = 0) -> 
                 if len(chosen) == count:
                     return chosen
     raise AssertionError("every caption has been taken, and still there were not enough")
+
+
+def captions_sha256(requests: Sequence[Request]) -> str:
+    """A hash of the captions asked for, with their ids, in their order."""
+    return hashlib.sha256("\n".join(f"{request.id} {request.caption}" for request in requests).encode()).hexdigest()
 
 
 def draw_set(
