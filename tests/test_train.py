@@ -20,13 +20,23 @@ from PIL import Image
 
 import xmcgan.train as train_module
 from tiny import contents, different, files, flags, logged, run, tiny_config
-from xmcgan.checkpoint import checkpoints, newest_checkpoint
+from xmcgan.checkpoint import checkpoints, load_generator, newest_checkpoint
 from xmcgan.cli import main
-from xmcgan.config import Config
+from xmcgan.config import Config, EvaluationConfig
 from xmcgan.data.layouts import read_records
 from xmcgan.ema import EMA
 from xmcgan.text import TextEncoder
-from xmcgan.train import MAY_CHANGE, Log, Training, TrainingDiverged, embedded_batches, start, train, train_step
+from xmcgan.train import (
+    MAY_CHANGE,
+    Evaluation,
+    Log,
+    Training,
+    TrainingDiverged,
+    embedded_batches,
+    start,
+    train,
+    train_step,
+)
 from xmcgan.types import Batch
 
 CPU = torch.device("cpu")
@@ -385,8 +395,13 @@ def test_a_signal_between_step_and_saving_is_not_lost(config, tmp_path, monkeypa
 def test_a_second_ctrl_c_interrupts_at_once(config, tmp_path, monkeypatch):
     twice = signalling(signalling(train_step, signal.SIGINT, at=2), signal.SIGINT, at=2)
     monkeypatch.setattr(train_module, "train_step", twice)
-    with pytest.raises(KeyboardInterrupt):
-        run(having(config, training__steps=6), tmp_path / "run")
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(having(config, training__steps=6), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_terminated_process_is_resumed_to_the_same_bits(config, tmp_path):
@@ -514,6 +529,7 @@ def test_settings_that_do_not_change_the_next_step_may_change(config, trained, t
         "training.checkpoint_every": 6,
         "training.keep_checkpoints": 1,
     }
+    changes |= {f"evaluation.{name}": value for name, value in vars(EvaluationConfig(count=7)).items()}
     assert set(changes) == MAY_CHANGE
     changed = having(config, **{name.replace(".", "__"): value for name, value in changes.items()})
     assert run(changed, tmp_path / "run") == 6
@@ -617,6 +633,40 @@ def test_a_damaged_image_is_named(tmp_path, config, scenes):
         path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"train2014/COCO_train2014_\d+\.jpg cannot be read as an image"):
         run(tiny_config(data, Path(config.text.encoder)), tmp_path / "run")
+
+
+def test_the_averaged_generator_is_judged_and_the_best_kept(config, tmp_path):
+    """Scores rise and fall: the best stays, whichever came last; the log has every value."""
+    judged = replace(config, evaluation=EvaluationConfig(every=1))
+    records = read_records(Path(config.data), "coco", "train2014")
+    seen = []
+
+    def evaluate(generator, step):
+        assert not generator.training
+        seen.append(step)
+        return Evaluation({"fid": float(step)}, score=-abs(step - 3.0))
+
+    train(judged, tmp_path / "run", records=records, sample_captions=["a car"], evaluate=evaluate)
+    assert seen == [1, 2, 3, 4]
+    assert json.loads((tmp_path / "run/best/evaluation.json").read_text())["step"] == 3
+    _, _, step = load_generator(tmp_path / "run/best")
+    assert step == 3
+    lines = [json.loads(line) for line in (tmp_path / "run/evaluations.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["fid"]) for line in lines] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")) == []
+
+
+def test_evaluating_changes_nothing_of_the_training(config, tmp_path, trained):
+    judged = replace(config, evaluation=EvaluationConfig(every=2))
+    records = read_records(Path(config.data), "coco", "train2014")
+    captions = [record.captions[0] for record in read_records(Path(config.data), "coco", "val2014")[:4]]
+
+    def evaluate(_generator, step):
+        torch.rand(3)  # a judge may draw random numbers
+        return Evaluation({"is": 1.0}, score=step)
+
+    train(judged, tmp_path / "run", records=records, sample_captions=captions, evaluate=evaluate)
+    assert different(last_of(trained), last_of(tmp_path / "run")) == []
 
 
 def test_fields_of_a_training_are_known():

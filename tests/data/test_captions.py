@@ -54,6 +54,38 @@ def test_a_later_start_goes_on_exactly(records, start, workers):
     assert_same(first_examples(records, 12, start=start, workers=workers), reference[start:])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_share_every_batch(records, workers):
+    """Rank k of 3 has the k-th part of each; together they are the batches of one, so nothing is lost or read twice."""
+    parts = [
+        list(islice(load_batches(stream_of(records), start=6, batch_size=6, workers=workers, part=(rank, 3)), 5))
+        for rank in range(3)
+    ]
+    whole = list(islice(load_batches(stream_of(records), start=6, batch_size=6, workers=0), 5))
+    for number, batch in enumerate(whole):
+        shared = [each[number] for each in parts]
+        assert [len(each.numbers) for each in shared] == [2, 2, 2]
+        assert [n for each in shared for n in each.numbers] == batch.numbers
+        assert [caption for each in shared for caption in each.captions] == batch.captions
+        assert torch.equal(torch.cat([each.pixels for each in shared]), batch.pixels)
+
+
+def test_an_epoch_is_whole_though_the_number_of_ranks_changes_in_it(records):
+    """Two batches by 4 ranks, then by 2, then by 1: each record once in 24 examples."""
+    seen: list[bytes] = []
+    for start, ranks, count in ((0, 4, 2), (8, 2, 2), (16, 1, 2)):
+        for rank in range(ranks):
+            stream = stream_of(records, flip=False, size=64)
+            batches = load_batches(stream, start=start, batch_size=4, workers=0, part=(rank, ranks))
+            seen += [pixels.numpy().tobytes() for batch in islice(batches, count) for pixels in batch.pixels]
+    assert len(seen) == len(set(seen)) == RECORDS
+
+
+def test_a_batch_without_equal_parts_is_refused(records):
+    with pytest.raises(ValueError, match="a batch of 4 has no 3 equal parts"):
+        next(load_batches(stream_of(records), start=0, batch_size=4, workers=0, part=(0, 3)))
+
+
 def test_examples_may_be_asked_for_in_any_order(records):
     stream, again = stream_of(records), stream_of(records)
     numbers = [70, 3, 30, 4, 29, 3]
