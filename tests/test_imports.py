@@ -14,7 +14,7 @@ LEVELS = (
     {"model", "losses", "text", "image_encoder", "data", "ema", "metrics"},
     {"checkpoint", "sample", "compat", "evaluators", "image_set"},
     {"train", "pipeline", "evaluate", "compare", "train_evaluators"},
-    {"report", "export", "bench", "projection"},
+    {"report", "export", "bench", "projection", "monitor"},
     {"demo", "cli_data", "cli_evaluate", "cli_compare", "cli_train_evaluators", "cli_bench"},
     {"cli"},
     {"__main__"},

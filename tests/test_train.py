@@ -657,7 +657,7 @@ def test_the_averaged_generator_is_judged_and_the_best_kept(config, tmp_path):
 
 
 def test_evaluating_changes_nothing_of_the_training(config, tmp_path, trained):
-    judged = replace(config, evaluation=EvaluationConfig(every=2))
+    judged = having(config, evaluation__every=2, training__steps=6)
     records = read_records(Path(config.data), "coco", "train2014")
     captions = [record.captions[0] for record in read_records(Path(config.data), "coco", "val2014")[:4]]
 

@@ -26,6 +26,7 @@ from xmcgan.model.generator import Generator
 
 GENERATOR_FILE = "generator.safetensors"
 CONFIG_FILE = "config.json"
+EVALUATION_FILE = "evaluation.json"
 
 
 def build_generator(config: Config, text_dim: int) -> Generator:
@@ -138,6 +139,38 @@ def save_checkpoint(
     partial.rename(folder)
     flush_to_disk(runs)
     return folder
+
+
+def save_best(
+    folder: Path, evaluation: dict[str, Any], generator: Generator, config: Config, text_dim: int, step: int
+) -> None:
+    """Makes ``folder`` a generator to draw with, and what it was measured to be worth; the one there goes.
+
+    A crash between the two renames leaves the folder away, and both generators beside it under other names.
+    """
+    partial, former = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".former-{folder.name}")
+    for leftover in (partial, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_generator(partial, generator, config, text_dim, step)
+    (partial / EVALUATION_FILE).write_text(json.dumps(evaluation, indent=2) + "\n")
+    for path in [*partial.iterdir(), partial]:
+        flush_to_disk(path)
+    if folder.exists():
+        folder.rename(former)
+    partial.rename(folder)
+    flush_to_disk(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """What the generator that ``save_best`` wrote was measured to be worth; None where there is none yet."""
+    path = folder / EVALUATION_FILE
+    if not path.is_file():
+        return None
+    evaluation = read_json(path)
+    require(evaluation, {"step", "values", "score"}, path)
+    return evaluation
 
 
 def load_checkpoint(

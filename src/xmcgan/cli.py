@@ -48,9 +48,9 @@ def train_command(arguments: list[str]) -> int:
 
     speaks = True
     try:
-        with process_group(resolve_device(config.training.device)):
+        with process_group(resolve_device(config.training.device)) as device:
             speaks = is_main()  # where all ranks fail alike, one says so
-            return train_recipe(recipe, config, output)
+            return train_recipe(recipe, config, output, device)
     except TrainingDiverged as error:
         if speaks:
             print(f"xmcgan: training stopped at {error}", file=sys.stderr)
@@ -62,7 +62,7 @@ def train_command(arguments: list[str]) -> int:
         return 2  # rank 0 says why
 
 
-def train_recipe(recipe: str, config: Config, output: Path) -> int:
+def train_recipe(recipe: str, config: Config, output: Path, device) -> int:
     """Reads the data, trains, and says where the results are; as one of the ranks where there are several."""
     from xmcgan.data.layouts import read_records
     from xmcgan.distributed import is_main, on_main
@@ -80,9 +80,15 @@ def train_recipe(recipe: str, config: Config, output: Path) -> int:
         on_main(write_scenes, data, size=RECIPES[recipe].image_size)
     layout, traces = config.dataset.layout, config.losses.trace > 0
     records = read_records(config.data, layout, config.dataset.split, annotations=traces)
-    shown = read_records(config.data, layout, config.dataset.validation_split)[:16]
+    held_out = read_records(config.data, layout, config.dataset.validation_split)
     say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
-    step = train(config, output, records=records, sample_captions=[record.captions[0] for record in shown])
+    evaluate = None
+    if config.evaluation.every:
+        from xmcgan.monitor import make_monitor
+
+        evaluate = make_monitor(config, output, held_out, device=device)
+    captions = [record.captions[0] for record in held_out[:16]]
+    step = train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
     if step < config.training.steps:
         say(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
         return 130
@@ -151,10 +157,12 @@ def scenes_command(arguments: list[str]) -> int:
     """Writes the embedded data set."""
     parser = ArgumentParser(
         prog="xmcgan scenes",
-        description="Writes Scenes, the embedded data set, in the layouts of COCO 2014 and Localized Narratives.",
+        description="Writes Scenes, the embedded data set, in the layouts of COCO 2014 or Open Images, with Localized "
+        "Narratives.",
         exit_on_error=False,
     )
     parser.add_argument("output", type=Path, help="folder to write, new")
+    parser.add_argument("--layout", type=str, default="coco", help="coco, or open-images, which has no short captions")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--train", type=int, default=20_000, help="images of the training split")
     parser.add_argument("--val", type=int, default=2_000, help="images of the validation split")
@@ -162,13 +170,22 @@ def scenes_command(arguments: list[str]) -> int:
     parser.add_argument("--most_objects", type=int, default=4, help="objects of a scene, 1 to 4")
     parser.add_argument("--backgrounds", type=list[str], default=None, help="only these: '[beach, street]'")
     parser.add_argument("--kinds", type=list[str], default=None, help="only these objects: '[car, stop sign]'")
+    parser.add_argument("--sides", type=float, default=0.0, help="chance that a caption names a side if it can")
+    parser.add_argument("--largest", type=float, default=1.0, help="the most an object takes of its full size")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     options = parser.parse_args(arguments)
     from xmcgan.data.scenes import BACKGROUNDS, KINDS, World, write_scenes
 
-    world = World(options.most_objects, tuple(options.backgrounds or BACKGROUNDS), tuple(options.kinds or KINDS))
+    world = World(
+        options.most_objects,
+        tuple(options.backgrounds or BACKGROUNDS),
+        tuple(options.kinds or KINDS),
+        sides=options.sides,
+        largest=options.largest,
+    )
     write_scenes(
         options.output,
+        layout=options.layout,
         size=options.size,
         train=options.train,
         val=options.val,

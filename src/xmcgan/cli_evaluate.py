@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from xmcgan.config import DatasetConfig, suggestion
+from xmcgan.config import DatasetConfig
 from xmcgan.results import REAL_IMAGES, Result, append_results
 
 if TYPE_CHECKING:
     from xmcgan.data.records import Record
-    from xmcgan.evaluate import Judges
     from xmcgan.image_set import Request
     from xmcgan.pipeline import Pipeline
 
 COUNT = 30_000
 """Images of the paper's evaluation."""
 
-GROUPS = {"soa": ("soa-c", "soa-i"), "prdc": ("precision", "recall", "density", "coverage")}
-"""Names that ask for several metrics."""
-
-SCENES_JUDGES = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
-PHOTOGRAPH_JUDGES = {"extractor": "inception-v3-tf", "encoder": "clip", "detector": "fasterrcnn_resnet50_fpn_v2"}
+JUDGES = {"extractor": "fid, kid, is, ...", "encoder": "r-precision, ...", "detector": "soa"}
+"""The networks that can be named, and what they serve."""
 
 
 def evaluate_command(arguments: list[str]) -> int:
@@ -53,7 +49,7 @@ def evaluate_command(arguments: list[str]) -> int:
     add("--size", type=int | None, default=None, help="side of the judged images; the checkpoint's unless given")
     add("--fit", type=str, default="squash", help="how real images become squares: squash, or crop their middle")
     add("--reference_split", type=str | None, default=None, help="real images of fid and its like; the split's")
-    for judge, served in (("extractor", "fid, kid, is, ..."), ("encoder", "r-precision"), ("detector", "soa")):
+    for judge, served in JUDGES.items():
         add(f"--{judge}", type=str | None, default=None, help=f"network of {served}; by the data unless given")
         add(
             f"--{judge}_weights",
@@ -85,7 +81,7 @@ def evaluate_source(options: Namespace) -> int:
     from xmcgan.data.captions import ImageTransform
     from xmcgan.data.layouts import read_records
     from xmcgan.distributed import is_main
-    from xmcgan.evaluate import DISTRIBUTION, OBJECTS, Reference, evaluate
+    from xmcgan.evaluate import DISTRIBUTION, OBJECTS, Reference, evaluate, load_judges, metric_names
     from xmcgan.image_set import captions_sha256, random_captions
     from xmcgan.pipeline import Pipeline
 
@@ -100,7 +96,13 @@ def evaluate_source(options: Namespace) -> int:
         return write_captions(options.write_captions, [*requests, *listed])
 
     metrics = metric_names(options.metrics)
-    judges = chosen_judges(options, metrics)
+    judges = load_judges(
+        metrics,
+        {judge: getattr(options, judge) for judge in JUDGES},
+        {judge: getattr(options, f"{judge}_weights") for judge in JUDGES},
+        scenes=(options.data / "scenes.json").is_file(),
+        device=options.device,
+    )
     system = " ".join((options.system or system_name(options, pipe)).split())
     images = find_or_draw(options, pipe, system, requests, records)
     transform = ImageTransform(options.size or (pipe.config.image_size if pipe else side_of(images[0])), options.fit)
@@ -166,37 +168,6 @@ def find_or_draw(
 
     settings = {"model": str(options.checkpoint), "step": pipe.step, "dtype": str(pipe.dtype)}
     return draw_set(options.output / "sets" / folder_name(system), requests, draw, settings=settings)
-
-
-def metric_names(text: str) -> list[str]:
-    """The metrics that ``fid,is,soa`` asks for."""
-    from xmcgan.evaluate import METRICS
-
-    names = [name for each in text.split(",") for name in GROUPS.get(each.strip(), (each.strip(),))]
-    for name in names:
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}{suggestion(name, [*METRICS, *GROUPS])}")
-    return list(dict.fromkeys(names))
-
-
-def chosen_judges(options: Namespace, metrics: list[str]) -> "Judges":
-    """The networks that the metrics need: those asked for, or those that go with the data."""
-    from xmcgan.evaluate import SERVES, Judges
-    from xmcgan.evaluators.load import load_detector, load_dual_encoder, load_feature_extractor
-
-    usual = SCENES_JUDGES if (options.data / "scenes.json").is_file() else PHOTOGRAPH_JUDGES
-
-    def chosen(judge, load):
-        if not any(name in SERVES[judge] for name in metrics):
-            return None
-        name = getattr(options, judge) or usual[judge]
-        return load(name, getattr(options, f"{judge}_weights"), device=options.device)
-
-    return Judges(
-        extractor=chosen("extractor", load_feature_extractor),
-        encoder=chosen("encoder", load_dual_encoder),
-        detector=chosen("detector", load_detector),
-    )
 
 
 def official_requests(options: Namespace) -> "list[Request]":

@@ -182,6 +182,37 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig:
+    """Metrics of the averaged generator while it trains, on captions of the validation split.
+
+    Args:
+        every: steps between two evaluations; 0 for none.
+        count: captions drawn for each.
+        metrics: names with commas between; the best checkpoint by the first of them is kept.
+        extractor: the network of fid, kid, is, ...; by the data unless given, as for ``xmcgan evaluate``.
+        extractor_weights: its local file, folder or hub name.
+        encoder: the dual encoder of r-precision, contrastive-accuracy and clip-score.
+        encoder_weights: its local folder or hub name.
+        detector: of soa-c and soa-i.
+        detector_weights: its local file, folder or hub name.
+    """
+
+    every: int = 0
+    count: int = 1000
+    metrics: str = "fid,contrastive-accuracy"
+    extractor: str | None = None
+    extractor_weights: str | None = None
+    encoder: str | None = None
+    encoder_weights: str | None = None
+    detector: str | None = None
+    detector_weights: str | None = None
+
+    def __post_init__(self):
+        check(self.every >= 0, f"evaluation.every is {self.every}; 0 evaluates never")
+        check(self.count >= 2, f"evaluation.count is {self.count}; it should be at least 2")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a run.
 
@@ -198,6 +229,7 @@ class Config:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self):
         losses, contrastive = self.losses, ("sentence", "word", "image_discriminator", "image_encoder")
@@ -219,10 +251,6 @@ class Config:
         check(
             losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
             f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
-        )
-        check(
-            losses.trace == 0 or self.dataset.fit == "squash",
-            f"losses.trace is {losses.trace}, which needs dataset.fit squash: a trace is of the whole picture",
         )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 

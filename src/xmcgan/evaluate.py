@@ -8,7 +8,7 @@ neither on the batch size nor on the number of ranks.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from xmcgan.data.captions import ImageTransform
 from xmcgan.data.records import Record, Slice
 from xmcgan.data.soa_rules import classes_in
 from xmcgan.distributed import gather_objects, is_main, rank, world_size
+from xmcgan.evaluators.load import load_detector, load_dual_encoder, load_feature_extractor
 from xmcgan.evaluators.protocols import Detector, DualEncoder, FeatureExtractor, ImageFeatures
 from xmcgan.image_set import Request
 from xmcgan.metrics.frechet import FeatureStatistics, frechet_distance
@@ -39,6 +40,11 @@ RETRIEVAL = ("r-precision", "contrastive-accuracy", "clip-score")
 OBJECTS = ("soa-c", "soa-i")
 METRICS = (*DISTRIBUTION, "is", *RETRIEVAL, *OBJECTS)
 """Every metric, by its name in a result."""
+
+LOWER_IS_BETTER = ("fid", "kid")
+
+GROUPS = {"soa": OBJECTS, "prdc": ("precision", "recall", "density", "coverage")}
+"""Names that ask for several metrics."""
 
 SERVES = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
 """The metrics that each judge serves."""
@@ -86,6 +92,56 @@ class Judges:
     def of(self, metric: str) -> FeatureExtractor | DualEncoder | Detector:
         """The judge that serves a metric."""
         return given(next(getattr(self, judge) for judge, served in SERVES.items() if metric in served))
+
+
+SCENES_JUDGES = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
+PHOTOGRAPH_JUDGES = {"extractor": "inception-v3-tf", "encoder": "clip", "detector": "fasterrcnn_resnet50_fpn_v2"}
+
+
+def load_judges(
+    metrics: Sequence[str],
+    names: Mapping[str, str | None],
+    weights: Mapping[str, str | None],
+    *,
+    scenes: bool,
+    device: torch.device | str,
+) -> Judges:
+    """The networks that some metrics need: those named, or else those that go with the data.
+
+    Args:
+        names: of ``extractor``, ``encoder`` and ``detector``, as ``evaluators.load`` knows them; None is the usual one.
+        weights: of the same, a file, a folder or a hub name; None is what comes with the name.
+        scenes: whether the data are Scenes, whose judges are in the package, or photographs.
+
+    Raises:
+        ValueError: on an unknown name, or weights that are missing or not those of the network.
+        FileNotFoundError: if there is no such file of weights.
+    """
+    usual = SCENES_JUDGES if scenes else PHOTOGRAPH_JUDGES
+
+    def loaded(judge: str, load: Callable[..., Value]) -> Value | None:
+        if not any(name in SERVES[judge] for name in metrics):
+            return None
+        return load(names.get(judge) or usual[judge], weights.get(judge), device=device)
+
+    return Judges(
+        extractor=loaded("extractor", load_feature_extractor),
+        encoder=loaded("encoder", load_dual_encoder),
+        detector=loaded("detector", load_detector),
+    )
+
+
+def metric_names(text: str) -> list[str]:
+    """The metrics that a text such as ``fid,is,soa`` asks for, each once.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    names = [name for each in text.split(",") for name in GROUPS.get(each.strip(), (each.strip(),))]
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"unknown metric {name!r}; there is {', '.join([*METRICS, *GROUPS])}")
+    return list(dict.fromkeys(names))
 
 
 class Judged(NamedTuple):

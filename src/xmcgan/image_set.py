@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xmcgan.data.records import Record
-from xmcgan.distributed import barrier, is_main, rank, world_size
+from xmcgan.distributed import barrier, is_main, on_main, rank, world_size
 
 REQUESTS, SETTINGS, IMAGES = "requests.jsonl", "settings.json", "images"
 
@@ -78,7 +78,13 @@ def captions_sha256(requests: Sequence[Request]) -> str:
 
 
 def draw_set(
-    folder: Path, requests: Sequence[Request], draw: Draw, *, settings: dict[str, Any], batch_size: int = 64
+    folder: Path,
+    requests: Sequence[Request],
+    draw: Draw,
+    *,
+    settings: dict[str, Any],
+    batch_size: int = 64,
+    progress: bool = True,
 ) -> list[Record]:
     """Draws what is not there yet of the requests, split over the ranks; the images as records, in order.
 
@@ -88,13 +94,17 @@ def draw_set(
     Raises:
         FileExistsError: if the folder holds something else; what differs is named.
     """
-    if is_main():
-        remember_set(folder, requests, settings)
-    barrier()
+    on_main(remember_set, folder, requests, settings)
     names = file_names(requests)
     here = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
     missing = [number for number in here if not (folder / IMAGES / names[number]).exists()]
-    bar = tqdm(total=len(here), initial=len(here) - len(missing), unit="image", desc="drawing", disable=not is_main())
+    bar = tqdm(
+        total=len(here),
+        initial=len(here) - len(missing),
+        unit="image",
+        desc="drawing",
+        disable=not (progress and is_main()),
+    )
     with bar:
         for start in range(0, len(missing), batch_size):
             chosen = missing[start : start + batch_size]

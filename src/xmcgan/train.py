@@ -6,12 +6,12 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as AbstractGenerator
-from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ from xmcgan.checkpoint import (
     keep_newest,
     load_checkpoint,
     newest_checkpoint,
+    read_best,
     read_json,
     remove_leftovers,
+    save_best,
     save_checkpoint,
 )
-from xmcgan.config import Config, differences, from_dict, to_dict
+from xmcgan.config import Config, EvaluationConfig, differences, from_dict, to_dict
 from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, load_batches, noise, to_images
 from xmcgan.data.records import Record
 from xmcgan.data.traces import word_targets
@@ -70,7 +72,19 @@ MAY_CHANGE = {
     "training.checkpoint_every",
     "training.keep_checkpoints",
 }
+MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
 """Settings that a run may be continued with other values of: none changes what the next step computes."""
+
+
+class Evaluation(NamedTuple):
+    """What a generator was measured to be worth."""
+
+    values: dict[str, float]  # by metric
+    score: float  # the higher, the better: by it the best checkpoint is chosen
+
+
+Evaluate = Callable[[Generator, int], Evaluation]
+"""Judges the averaged generator of a step. Every rank calls it, and it says the same to all."""
 
 
 @dataclass
@@ -172,18 +186,26 @@ class TrainingDiverged(RuntimeError):
     """A loss or a weight is no longer a number; the newest checkpoint is from before."""
 
 
-def train(config: Config, output: Path, *, records: Sequence[Record], sample_captions: Sequence[str]) -> int:
+def train(
+    config: Config,
+    output: Path,
+    *,
+    records: Sequence[Record],
+    sample_captions: Sequence[str],
+    evaluate: Evaluate | None = None,
+) -> int:
     """Trains until ``config.training.steps``, going on from the newest checkpoint under ``output``.
 
-    Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl`` and
-    ``tensorboard/``. On a CPU a run that was interrupted gives the same bits as one that was not, if the number of
-    threads and of ranks is the same.
+    Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl``,
+    ``tensorboard/``, and where it is evaluated ``evaluations.jsonl`` and ``best/``. On a CPU a run that was interrupted
+    gives the same bits as one that was not, if the number of threads and of ranks is the same.
 
     Started by torchrun or srun, the ranks share every batch, and rank 0 writes (docs/distributed.md).
 
     Args:
         records: what is trained on, the same on every rank.
         sample_captions: the captions of the grids.
+        evaluate: judges the averaged generator every ``config.evaluation.every`` steps, and after the last one.
 
     Returns:
         the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.
@@ -195,11 +217,16 @@ def train(config: Config, output: Path, *, records: Sequence[Record], sample_cap
         distributed.EndedByMain: on other ranks than 0, where rank 0 raises one of the others alone.
     """
     with process_group(resolve_device(config.training.device)) as device:
-        return run(config, output, device, records, sample_captions)
+        return run(config, output, device, records, sample_captions, evaluate)
 
 
 def run(
-    config: Config, output: Path, device: torch.device, records: Sequence[Record], sample_captions: Sequence[str]
+    config: Config,
+    output: Path,
+    device: torch.device,
+    records: Sequence[Record],
+    sample_captions: Sequence[str],
+    evaluate: Evaluate | None,
 ) -> int:
     """``train`` as one of the ranks."""
     settings = config.training
@@ -248,6 +275,10 @@ def run(
                 on_main(draw_grid, training, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
                 on_main(save, training, output, step, config, encoder.dim)
+            if evaluate and config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps):
+                evaluation = evaluate(training.ema.network, step)
+                log.write_evaluation(step, evaluation.values)
+                on_main(keep_best, training, output, step, config, encoder.dim, evaluation)
     return step
 
 
@@ -370,6 +401,16 @@ def save(training: Training, output: Path, step: int, config: Config, text_dim: 
     keep_newest(output / "checkpoints", config.training.keep_checkpoints)
 
 
+def keep_best(
+    training: Training, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
+) -> None:
+    """Makes ``best/`` the averaged generator of this step, with its values, unless the one there is worth more."""
+    known = read_best(output / "best")
+    if known is None or evaluation.score > known["score"]:
+        told = {"step": step, **evaluation._asdict()}
+        save_best(output / "best", told, training.ema.network, config, text_dim, step)
+
+
 def load_into(training: Training, checkpoint: Path) -> int:
     """Puts a checkpoint into the parts of a run; the step it was saved at."""
     return load_checkpoint(
@@ -447,8 +488,10 @@ class Log:
     def __init__(self, output: Path, step: int):
         self.path = output / "log.jsonl"
         self.board: SummaryWriter | None = None
+        self.evaluations = output / "evaluations.jsonl"
         if is_main():
             forget_after(self.path, step)
+            forget_after(self.evaluations, step)
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
         self.sums: dict[str, float] = {}
         self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
@@ -482,6 +525,17 @@ class Log:
             f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
             f"{means['data_wait']:.0%} waiting for data"
         )
+
+    def write_evaluation(self, step: int, values: dict[str, float]) -> None:
+        """Writes a line of metrics; the time they took is no training's."""
+        if self.board is not None:
+            with self.evaluations.open("a") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            for name, value in values.items():
+                self.board.add_scalar(f"evaluation/{name}", value, step)
+            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            tqdm.write(f"step {step}: {told}")
+        self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
 
     def close(self) -> None:
         """Writes what TensorBoard holds back."""

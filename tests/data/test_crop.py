@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from xmcgan.data.captions import ImageTransform, open_image
+from xmcgan.data.captions import ExampleStream, ImageTransform, open_image
 from xmcgan.data.crop import LEAST_LEFT, crop_box, crop_record, middle_square
 from xmcgan.data.prepare import prepare
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance
@@ -115,8 +115,18 @@ def test_a_cropped_set_has_boxes_around_what_is_in_its_pictures(tmp_path):
         workers=1,
         progress=False,
     )
+    shards = open_shards(tmp_path / "out", "all", layout="table")
+    # Trained from directly, a trace is of the same square.
+    direct, stored = (
+        ExampleStream(each, ImageTransform(96, "crop"), seed=0, flip=True, traces=True) for each in (records, shards)
+    )
+    for number in range(len(records)):
+        one, other = direct[number].traces, stored[number].traces
+        assert np.array_equal(one.spans_U2, other.spans_U2)
+        assert one.maps_UR == pytest.approx(other.maps_UR, abs=1e-6)
+
     seen = 0
-    for record in open_shards(tmp_path / "out", "all", layout="table"):
+    for record in shards:
         pixels = np.array(open_image(record), int)
         red = (pixels[:, :, 0] > 128) & (pixels[:, :, 1] < 128)
         if not record.boxes:
