@@ -170,16 +170,18 @@ def scenes_command(arguments: list[str]) -> int:
     parser.add_argument("--most_objects", type=int, default=4, help="objects of a scene, 1 to 4")
     parser.add_argument("--backgrounds", type=list[str], default=None, help="only these: '[beach, street]'")
     parser.add_argument("--kinds", type=list[str], default=None, help="only these objects: '[car, stop sign]'")
+    parser.add_argument("--colours", type=list[str], default=None, help="only these, of objects: '[red, blue]'")
     parser.add_argument("--sides", type=float, default=0.0, help="chance that a caption names a side if it can")
     parser.add_argument("--largest", type=float, default=1.0, help="the most an object takes of its full size")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     options = parser.parse_args(arguments)
-    from xmcgan.data.scenes import BACKGROUNDS, KINDS, World, write_scenes
+    from xmcgan.data.scenes import BACKGROUNDS, COLOURS, KINDS, World, write_scenes
 
     world = World(
         options.most_objects,
         tuple(options.backgrounds or BACKGROUNDS),
         tuple(options.kinds or KINDS),
+        tuple(options.colours or COLOURS),
         sides=options.sides,
         largest=options.largest,
     )

@@ -73,11 +73,17 @@ def test_a_world_has_only_what_it_names():
     scenes = [sample_scene(0, "train", i, world) for i in range(200)]
     assert {scene.background for scene in scenes} == {"beach", "lake"}
     assert {thing.kind for scene in scenes for thing in scene.objects} == {"car", "boat", "kite"}
+    few = World(3, ("beach", "lake"), ("car", "boat", "kite"), ("red", "yellow"))
+    coloured = [sample_scene(0, "train", i, few) for i in range(200)]
+    assert {thing.colour for scene in coloured for thing in scene.objects} == {"red", "yellow"}
     for wrong, message in (
         ({"kinds": ("dragon",)}, "unknown kind dragon"),
         ({"backgrounds": ("moon",)}, "unknown background moon"),
         ({"kinds": ()}, "unknown kind"),
         ({"backgrounds": ("sea",), "kinds": ("car",)}, "no car can stand on the background sea"),
+        ({"colours": ("mauve",)}, "unknown colour mauve"),
+        ({"colours": ()}, "unknown colour"),
+        ({"kinds": ("stop sign",), "colours": ("blue",), "backgrounds": ("street",)}, "no stop sign on the background"),
         ({"sides": 1.01}, "sides is a chance, 0 to 1, not 1.01"),
         ({"sides": float("nan")}, "sides is a chance"),
         ({"largest": 0.4}, "largest must be 0.5 to 1"),
@@ -627,7 +633,7 @@ def test_the_manifest_says_what_of_the_world_is_unusual(root, tmp_path):
     captions = json.loads((sided / "annotations/captions_train2014.json").read_text())["annotations"]
     assert tuple(c["caption"] for c in captions if c["image_id"] == 1) == captions_of(0, world=SIDED)
     assert write_scenes(sided, world=SIDED, **settings) == sided
-    for other in (World(), World(sides=1.0), World(largest=0.8)):
+    for other in (World(), World(sides=1.0), World(largest=0.8), World(colours=("red",), sides=1.0, largest=0.8)):
         with pytest.raises(FileExistsError, match="other settings"):
             write_scenes(sided, world=other, **settings)
 

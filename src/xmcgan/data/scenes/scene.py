@@ -219,30 +219,45 @@ class World:
     where the scene has it, and that a lone object stands at a side. `largest` is the most that an object takes of its
     full size, which is that of one alone: a smaller one leaves its side plain to see. At 0 and 1 they change nothing.
 
-    Raises ValueError on a number of objects that is not 1 to 4, an unknown background or kind, a background in
-    which none of the kinds can stand, `sides` that is not 0 to 1, or `largest` that is not 0.5 to 1.
+    Raises ValueError on a number of objects that is not 1 to 4, an unknown background, kind or colour, a background in
+    which none of the kinds can stand in one of the colours, `sides` that is not 0 to 1, or `largest` that is not 0.5
+    to 1.
     """
 
     most_objects: int = 4
     backgrounds: tuple[str, ...] = tuple(BACKGROUNDS)
     kinds: tuple[str, ...] = tuple(KINDS)
+    colours: tuple[str, ...] = COLOURS
     sides: float = 0.0
     largest: float = 1.0
 
     def __post_init__(self):
         if not 1 <= self.most_objects <= len(_COUNT_WEIGHTS):
             raise ValueError(f"most_objects must be 1 to {len(_COUNT_WEIGHTS)}, not {self.most_objects}")
-        for what, names, known in (("background", self.backgrounds, BACKGROUNDS), ("kind", self.kinds, KINDS)):
+        for what, names, known in (
+            ("background", self.backgrounds, BACKGROUNDS),
+            ("kind", self.kinds, KINDS),
+            ("colour", self.colours, COLOURS),
+        ):
             unknown = [name for name in names if name not in known]
             if unknown or not names:
                 raise ValueError(f"unknown {what} {', '.join(unknown) or '(none)'}; there is {', '.join(known)}")
         for name in self.backgrounds:
-            if not set(BACKGROUNDS[name].low) & set(self.kinds):
+            standing = set(BACKGROUNDS[name].low) & set(self.kinds)
+            if not standing:
                 raise ValueError(f"no {' or '.join(self.kinds)} can stand on the background {name}")
+            seen = set(self.colours) - _LOST_LOW.get(name, set())
+            if not any(seen & set(KINDS[kind].colours) for kind in standing):
+                raise ValueError(f"no {' or '.join(sorted(standing))} on the background {name} can be {listed(seen)}")
         if not 0 <= self.sides <= 1:
             raise ValueError(f"sides is a chance, 0 to 1, not {self.sides}")
         if not 0.5 <= self.largest <= 1:
             raise ValueError(f"largest must be 0.5 to 1 of an object's full size, not {self.largest}")
+
+
+def listed(names: set[str]) -> str:
+    """Names for an error."""
+    return " or ".join(sorted(names)) or "of a colour that would be seen there"
 
 
 def chosen(rng: random.Random, chance: float) -> bool:
@@ -266,8 +281,9 @@ def sample_scene(seed: int, split: str, index: int, world: World | None = None) 
     low_kinds = tuple(kind for kind in background.low if kind in world.kinds)
     high_kinds = tuple(kind for kind in background.high if kind in world.kinds)
     high = _how_many_high(rng, high_kinds, count)
-    lost_low = _LOST_LOW.get(name, set()) | ({colour} if colour else set())
-    lost_high = _LOST_HIGH.get(weather, set()) | ({colour} if colour else set())
+    unused = set(COLOURS) - set(world.colours) | ({colour} if colour else set())
+    lost_low = _LOST_LOW.get(name, set()) | unused
+    lost_high = _LOST_HIGH.get(weather, set()) | unused
     low_things = _choose(rng, low_kinds, count - high, lost_low)
     high_things = _choose(rng, high_kinds, high, lost_high)
 

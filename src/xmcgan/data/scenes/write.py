@@ -107,8 +107,8 @@ def write_scenes(
 
 def _unusual(layout: str, world: World) -> dict[str, str | float]:
     """The settings that a manifest has only where they are not the default, as in sets from before there were any."""
-    usual = {"layout": "coco", "sides": World.sides, "largest": World.largest}
-    asked = {"layout": layout, "sides": world.sides, "largest": world.largest}
+    usual = {"layout": "coco", "colours": list(World.colours), "sides": World.sides, "largest": World.largest}
+    asked = {"layout": layout, "colours": list(world.colours), "sides": world.sides, "largest": world.largest}
     return {name: value for name, value in asked.items() if value != usual[name]}
 
 
