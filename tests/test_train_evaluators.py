@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 import xmcgan.train_evaluators as module
 from xmcgan.cli_train_evaluators import train_dual_encoder_command
+from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
 from xmcgan.data.records import Record
 from xmcgan.data.scenes import World, write_scenes
-from xmcgan.evaluators.dual_encoder import DualEncoderShape, load_dual_encoder_folder
+from xmcgan.evaluators.dual_encoder import DualEncoderShape, load_dual_encoder_folder, spelled
 from xmcgan.evaluators.presence import PresenceShape, load_presence_folder
+from xmcgan.losses import cross_entropy_both_ways
 from xmcgan.train_evaluators import (
     SCENES_DRAWN,
     Fitting,
@@ -82,6 +84,20 @@ def test_it_learns_and_is_written_whole(records, held_out, tmp_path):
     assert round(again, 4) == measured["retrieval_top1"]
     stored = load_file(output / "weights.safetensors")
     assert {tensor.dtype for tensor in stored.values() if tensor.dim() > 1} == {torch.float16}
+
+
+def test_a_mistake_in_a_caption_is_one_more_thing_to_tell_apart(records, held_out, tmp_path):
+    """An untrained encoder scores a caption and the same with a mistake alike: log 2 for every caption that has one."""
+    first = {}
+    for name, exchanged in (("with", [("car", "boat")]), ("without", ())):
+        encoder(tmp_path / name, records, held_out, replace(FITTING, steps=1), exchanged=exchanged)
+        first[name] = logged(tmp_path / name)[0]["loss"]
+    batch = next(
+        load_batches(ExampleStream(records, ImageTransform(32), seed=0, flip=False), start=0, batch_size=8, workers=0)
+    )
+    mistaken = sum(bool({"car", "boat"} & set(spelled(caption))) for caption in batch.captions)
+    assert 0 < mistaken < 8
+    assert first["with"] - first["without"] == pytest.approx(mistaken / 8 * math.log(2), rel=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +270,12 @@ def test_the_command_trains_on_a_captions_table(table, tmp_path, capsys):
     config = json.loads((output / "config.json").read_text())
     assert config["fitting"]["steps"] == 2
     assert config["data"]["images"] == 20
+
+
+def test_a_training_that_diverged_is_one_line_and_a_status_of_its_own(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "cross_entropy_both_ways", lambda scores: cross_entropy_both_ways(scores * math.nan))
+    assert train_dual_encoder_command(flags(table, tmp_path / "encoder")) == 3
+    assert "xmcgan: training stopped at step 0: the loss is nan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """``xmcgan train-dual-encoder`` and ``xmcgan train-evaluators``."""
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def train_dual_encoder_command(arguments: list[str]) -> int:
     parser.add_argument(
         "--vocabulary", type=int, default=20_000, help="words told apart, the commonest of the captions"
     )
+    parser.add_argument("--exchanged", type=list[list[str]], default=[], help="kinds of words, one put for another to "
+                        "make mistakes that an image shows: '[[left, right], [red, green, blue]]'")  # fmt: skip
     parser.add_class_arguments(DualEncoderShape)
     parser.add_class_arguments(Fitting)
     values = parser.parse_args(arguments).as_dict()
@@ -44,15 +47,20 @@ def train_dual_encoder_command(arguments: list[str]) -> int:
     records = read_records(values["data"], values["layout"], values["split"])
     kept, held_out = split_off(records, values["held_out"], seed=fitting.seed)
     print(f"{len(kept):,} images to train on and {len(held_out):,} held out; in {output}", flush=True)
-    measured = train_dual_encoder(
-        output,
-        kept,
-        held_out,
-        shape=shape,
-        fitting=fitting,
-        vocabulary=values["vocabulary"],
-        candidates=values["candidates"],
-    )
+    try:
+        measured = train_dual_encoder(
+            output,
+            kept,
+            held_out,
+            shape=shape,
+            fitting=fitting,
+            vocabulary=values["vocabulary"],
+            exchanged=values["exchanged"],
+            candidates=values["candidates"],
+        )
+    except FloatingPointError as error:
+        print(f"xmcgan: training stopped at {error}", file=sys.stderr)
+        return 3
     print(
         f"of captions of images held out, {measured['retrieval_top1']:.1%} are nearer to their image than "
         f"{measured['candidates'] - 1} of other images\njudge with it: xmcgan evaluate --encoder {output} ..."

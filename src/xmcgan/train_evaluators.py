@@ -8,7 +8,7 @@ last and, on the same machine with as many threads, ends in the same bits. A fol
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,17 +27,19 @@ from xmcgan.checkpoint import adam_state, load_adam_state, read_json, tensors
 from xmcgan.data.captions import ExampleBatch, ExampleStream, Fit, ImageTransform, load_batches, random, to_images
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
-from xmcgan.data.scenes import KINDS, World, write_scenes
+from xmcgan.data.scenes import COLOURS, KINDS, World, write_scenes
 from xmcgan.device import keep_freed_memory, resolve_device
 from xmcgan.evaluators.dual_encoder import (
     PADDING,
     DualEncoderNetwork,
     DualEncoderShape,
+    Exchange,
     TrainedDualEncoder,
     Vocabulary,
     load_dual_encoder_folder,
 )
 from xmcgan.evaluators.folder import CONFIG_FILE, WEIGHTS_FILE, read_folder
+from xmcgan.evaluators.image_network import CHUNK
 from xmcgan.evaluators.presence import PresenceModel, PresenceShape, load_presence_folder, presence_network
 from xmcgan.evaluators.probes import mistakes_told
 from xmcgan.evaluators.weight_files import weights_sha256
@@ -47,7 +49,7 @@ TRAINING_FILE = "training.safetensors"
 SETTINGS_FILE = "settings.json"
 LOG_FILE = "log.jsonl"
 
-SHIFT, HELD_OUT, MISMATCHED = 4, 5, 6
+SHIFT, HELD_OUT, MISMATCHED, EXCHANGED = 4, 5, 6, 7
 """Uses of random numbers, beside those of data.captions."""
 
 
@@ -112,6 +114,7 @@ def train_dual_encoder(
     shape: DualEncoderShape,
     fitting: Fitting,
     vocabulary: int = 20_000,
+    exchanged: Sequence[Sequence[str]] = (),
     candidates: int = 100,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -124,6 +127,8 @@ def train_dual_encoder(
         records: what is trained on.
         held_out: other images, at least as many as ``candidates``.
         vocabulary: the most words that are told apart, the commonest of the captions.
+        exchanged: kinds of words, such as left and right. With them each caption is also told from itself with one word
+            put for another of its kind: see :class:`Exchange`.
         candidates: captions among which that of an image is to be found.
 
     Returns:
@@ -140,9 +145,11 @@ def train_dual_encoder(
         "fitting": asdict(fitting),
         "candidates": candidates,
         "most_words": vocabulary,
+        "exchanged": [list(kind) for kind in exchanged],
         "data": data_of(records),
         "held_out": data_of(held_out),
     }
+    exchange = Exchange(exchanged, words)
     if already_there(output, settings):
         return read_folder(output, "dual-encoder")["measured"]
     torch.manual_seed(fitting.seed)
@@ -150,12 +157,20 @@ def train_dual_encoder(
 
     def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
         words_BT = words(batch.captions, length=shape.words)
-        words_BT = words_BT[:, (words_BT != PADDING).any(0)].to(images_B3HW.device)
+        words_BT = words_BT[:, (words_BT != PADDING).any(0)]
         with half_precision(fitting, images_B3HW.device):
             images_BF = network.image(images_B3HW)
         # The text network's matrices are so small that half precision would not speed them up.
-        contrast = cross_entropy_both_ways(network.scores(images_BF.float(), network.text(words_BT)))
-        return Loss(contrast.loss, contrast.accuracy)
+        scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
+        contrast = cross_entropy_both_ways(scores_BB)
+        if not exchanged:
+            return Loss(contrast.loss, contrast.accuracy)
+        generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
+        wrong_BT = exchange(words_BT, generators)
+        wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(images_B3HW.device)))
+        has_mistake_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
+        mistaken_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * has_mistake_B
+        return Loss(contrast.loss + mistaken_B.mean(), contrast.accuracy)
 
     optimise(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
     sha256 = save_weights(network, output)
@@ -303,7 +318,7 @@ def retrieval_accuracy(
     as captions leave things unsaid: 1 is out of reach.
     """
     transform = ImageTransform(encoder.shape.image_size, fit)
-    images_NF = torch.cat([encoder.encode_images(transform(record)[None]) for record in records])
+    images_NF = torch.cat([encoder.encode_images(pixels_of(batch, transform)) for batch in batched(records)])
     captions_MF = encoder.encode_captions([caption for record in records for caption in record.captions])
     counts = np.array([len(record.captions) for record in records])
     first = np.concatenate([[0], counts.cumsum()[:-1]])
@@ -316,6 +331,16 @@ def retrieval_accuracy(
             others = first[others] + generator.integers(counts[others])
             right += bool((scores_M[own] > scores_M[others]).all())
     return right / len(captions_MF)
+
+
+def batched(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """So many records at a time as a network takes in one forward pass."""
+    return (records[start : start + CHUNK] for start in range(0, len(records), CHUNK))
+
+
+def pixels_of(records: Sequence[Record], transform: ImageTransform) -> Tensor:
+    """Their images as uint8 pixels (B, 3, size, size)."""
+    return torch.stack([transform(record) for record in records])
 
 
 class PresenceAccuracy(NamedTuple):
@@ -346,7 +371,8 @@ def presence_accuracy(model: PresenceModel, records: Sequence[Record], *, fit: F
     """Measured on records with boxes; what :func:`present_in` refuses is refused."""
     shape = model.shape
     present_NC = present_in(records, shape)
-    found = model(torch.stack([ImageTransform(shape.image_size, fit)(record) for record in records]))
+    transform = ImageTransform(shape.image_size, fit)
+    found = [ids for batch in batched(records) for ids in model(pixels_of(batch, transform))]
     found_NC = torch.tensor([[id in ids for id in shape.categories.values()] for ids in found])
     right_NC = found_NC == present_NC
     accuracy, balanced = {}, {}
@@ -368,9 +394,23 @@ SCENES_DRAWN: dict[str, tuple[World, int, int]] = {
 """Worlds, and how many scenes of each are drawn to train on and to measure with. In the default one a side is seldom
 what tells two captions apart, so there is one that names sides often; few objects are what a short demo learns."""
 
-SCENES_ENCODER = DualEncoderShape(words=24)
-SCENES_ENCODER_FITTING = Fitting(steps=1500, batch_size=192, warmup=100, save_every=50)
-SCENES_PRESENCE_FITTING = Fitting(steps=1200, batch_size=128, learning_rate=2e-3, warmup=100, save_every=50)
+SCENES_ENCODER = DualEncoderShape(width=24, words=24)
+SCENES_EXCHANGED = (
+    ("left", "right"),
+    ("above", "below"),
+    ("two", "three", "four"),
+    COLOURS,
+    ("car", "bus", "truck", "bench", "umbrella", "sheep"),
+    ("cars", "buses", "trucks", "benches", "umbrellas"),
+    ("bird", "kite", "plane"),
+    ("birds", "kites", "planes"),
+    ("cup", "banana", "donut", "cake", "clock", "vase"),
+    ("cups", "bananas", "donuts", "cakes", "clocks", "vases"),
+)
+"""Words that could stand in each other's place in a picture, so that the words alone do not give a mistake away."""
+
+SCENES_ENCODER_FITTING = Fitting(steps=1000, batch_size=192, warmup=100, save_every=50)
+SCENES_PRESENCE_FITTING = Fitting(steps=3000, batch_size=128, learning_rate=2e-3, warmup=100, save_every=50)
 
 
 def train_scenes_evaluators(output: Path, *, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
@@ -416,6 +456,7 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
         held_out,
         shape=SCENES_ENCODER,
         fitting=SCENES_ENCODER_FITTING,
+        exchanged=SCENES_EXCHANGED,
         progress=progress,
     )
     encoder = load_dual_encoder_folder(output / "scenes-dual-encoder")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +129,50 @@ class Vocabulary:
             numbers = [self.numbers.get(word, UNKNOWN) for word in spelled(caption)[:length]] or [UNKNOWN]
             row[: len(numbers)] = torch.tensor(numbers)
         return words_BT
+
+
+class Exchange:
+    """Puts one word of a caption for another of its kind: "a red car" becomes "a blue car".
+
+    A caption and the same with a mistake are told apart by an image alone, where random captions of other images differ
+    in so much that sides or counts need not be looked at (Yuksekgonul et al., When and Why Vision-Language Models
+    Behave like Bags-of-Words, ICLR 2023).
+
+    Args:
+        kinds: words that stand for one another.
+
+    Raises:
+        ValueError: if the vocabulary has fewer than two words of a kind, or a word is of two kinds.
+    """
+
+    def __init__(self, kinds: Sequence[Sequence[str]], vocabulary: Vocabulary):
+        self.others: dict[int, list[int]] = {}
+        self.kind: dict[int, int] = {}
+        for number, kind in enumerate(kinds):
+            known = [vocabulary.numbers[word] for word in kind if word in vocabulary.numbers]
+            if len(known) < 2:
+                raise ValueError(f"of the words {', '.join(kind)} the captions have {len(known)}; it should be two")
+            for word in known:
+                if word in self.kind:
+                    raise ValueError(f"the word {vocabulary.words[word - FIRST_WORD]!r} is to be exchanged in two ways")
+                self.others[word], self.kind[word] = [other for other in known if other != word], number
+
+    def __call__(self, words_BT: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+        """The same captions with a mistake each, a random one; those without a word to exchange stay as they are.
+
+        A kind is chosen before one of its words, so that a rare one is exchanged as often as a common one.
+        """
+        rows = words_BT.tolist()
+        for row, generator in zip(rows, generators, strict=True):
+            kinds = sorted({self.kind[word] for word in row if word in self.kind})
+            if not kinds:
+                continue
+            kind = kinds[generator.integers(len(kinds))]
+            places = [place for place, word in enumerate(row) if self.kind.get(word) == kind]
+            place = places[generator.integers(len(places))]
+            others = self.others[row[place]]
+            row[place] = others[generator.integers(len(others))]
+        return torch.tensor(rows)
 
 
 class TrainedDualEncoder:

@@ -25,7 +25,7 @@ class PresenceShape:
 
     categories: dict[str, int] = field(default_factory=dict)
     image_size: int = 64
-    width: int = 16
+    width: int = 24
 
     def __post_init__(self):
         if not self.categories:
