@@ -296,5 +296,5 @@ def test_the_width_of_inception_takes_seconds_of_one_core(count):
     a, b = statistics(torch.randn(count, 2048)), statistics(1.1 * torch.randn(count, 2048) + 0.1)
     began = time.process_time()
     distance = frechet_distance(a, b)
-    assert time.process_time() - began < 10  # 2 to 3, and leave to share a core; a square root by scipy takes 60
+    assert time.process_time() - began < 20  # 2 of one core; more where threads wait for cores that others use
     assert distance > 0

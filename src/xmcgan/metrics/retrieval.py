@@ -166,4 +166,4 @@ def shared_hits(true_N: Tensor, scores_NM: Tensor) -> Tensor:
     """1 where the true score is the best of a row, which holds it; 1 / n where n share the best; otherwise 0."""
     beyond_NM = scores_NM - true_N[:, None]
     best_N = (beyond_NM <= TIE).all(1)
-    return best_N / (beyond_NM.abs() <= TIE).sum(1)
+    return best_N.double() / (beyond_NM.abs() <= TIE).sum(1)
