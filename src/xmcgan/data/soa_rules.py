@@ -300,22 +300,32 @@ def phrases(names: str) -> Iterator[tuple[str, ...]]:
         yield tuple(plural(name).split())
 
 
-def lexicon(*tables: dict[str, str]) -> dict[tuple[str, ...], int | None]:
-    """The category of every known phrase; none of those that mean another thing."""
-    known: dict[tuple[str, ...], int | None] = dict.fromkeys(phrases(OTHER))
+class Phrase(NamedTuple):
+    """Words that are known, and what they mean."""
+
+    words: tuple[str, ...]
+    category: int | None  # official id; None: none of the classes
+    behind: int  # words of it that a blank has to follow in the lists; 0: nothing has to
+
+
+def lexicon(*tables: dict[str, str]) -> dict[str, list[Phrase]]:
+    """The known phrases by their first word, the longest first."""
+    meaning: dict[tuple[str, ...], int | None] = dict.fromkeys(phrases(OTHER))
     for table in tables:
         for category in CATEGORIES:
-            known |= dict.fromkeys(phrases(table[category.name]) if category.name in table else (), category.id)
+            meaning |= dict.fromkeys(phrases(table[category.name]) if category.name in table else (), category.id)
+    anywhere = set(phrases(ANY_ENDING))
+    known: dict[str, list[Phrase]] = {}
+    for words in sorted(meaning, key=len, reverse=True):
+        # "microwave oven." has its blank behind "microwave", which names the class by itself.
+        behind = next(n for n in range(1, len(words) + 1) if meaning.get(words[:n], -1) == meaning[words])
+        phrase = Phrase(words, meaning[words], 0 if words in anywhere else behind)
+        known.setdefault(words[0], []).append(phrase)
     return known
 
 
-LEXICONS: dict[Reading, dict[tuple[str, ...], int | None]] = {
-    "lists": lexicon(NAMED),
-    "reader": lexicon(NAMED, SYNONYMS),
-}
-LONGEST = max(map(len, LEXICONS["reader"]))
-ENDS_ANYWHERE = frozenset(phrases(ANY_ENDING))
-WORDS = re.compile(r"[a-z0-9]+(?:[ -]+[a-z0-9]+)*")
+LEXICONS: dict[Reading, dict[str, list[Phrase]]] = {"lists": lexicon(NAMED), "reader": lexicon(NAMED, SYNONYMS)}
+RUN = re.compile(r"[a-z0-9]+(?:[ -]+[a-z0-9]+)*")
 WORD = re.compile(r"[a-z0-9]+")
 
 
@@ -331,27 +341,33 @@ def classes_in(caption: str, *, reading: Reading = "lists") -> set[int]:
     """
     if reading not in LEXICONS:
         raise ValueError(f"reading is {reading!r}; it should be one of {', '.join(LEXICONS)}")
-    known = LEXICONS[reading]
-    text = caption.lower()
+    known, text = LEXICONS[reading], caption.lower()
     found: set[int] = set()
-    for run in WORDS.finditer(text):  # a phrase does not reach over a comma
-        matches = list(WORD.finditer(text, *run.span()))
-        words = tuple(match.group() for match in matches)
+    for run in RUN.finditer(text):  # a phrase does not reach over a comma
+        words = tuple(WORD.findall(run.group()))
         place = 0
         while place < len(words):
-            length = longest_known(words, place, known)
-            category = known.get(words[place : place + length])
-            if category is not None:
-                # "microwave oven." has its blank behind "microwave", which names the class by itself.
-                shortest = min(n for n in range(1, length + 1) if known.get(words[place : place + n]) == category)
-                end, name = matches[place + shortest - 1].end(), words[place : place + shortest]
-                if reading == "reader" or name in ENDS_ANYWHERE or text[end : end + 1] == " ":
-                    found.add(category)
-            place += length
+            phrase = phrase_at(words, place, known)
+            if phrase is None:
+                place += 1
+                continue
+            if phrase.category is not None and (
+                reading == "reader" or not phrase.behind or blank_behind(text, run, place + phrase.behind)
+            ):
+                found.add(phrase.category)
+            place += len(phrase.words)
     return found
 
 
-def longest_known(words: tuple[str, ...], place: int, known: dict[tuple[str, ...], int | None]) -> int:
-    """How many words the longest known phrase has that starts at a place; 1 where there is none."""
-    lengths = range(min(LONGEST, len(words) - place), 1, -1)
-    return next((length for length in lengths if words[place : place + length] in known), 1)
+def phrase_at(words: tuple[str, ...], place: int, known: dict[str, list[Phrase]]) -> Phrase | None:
+    """The longest known phrase that starts at a place."""
+    for phrase in known.get(words[place], ()):
+        if words[place : place + len(phrase.words)] == phrase.words:
+            return phrase
+    return None
+
+
+def blank_behind(text: str, run: re.Match[str], count: int) -> bool:
+    """Whether a blank follows the first ``count`` words of a run of words."""
+    end = [match.end() for match in WORD.finditer(text, *run.span())][count - 1]
+    return text[end : end + 1] == " "
