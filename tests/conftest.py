@@ -12,6 +12,9 @@ import pytest
 import torch
 
 
+torch.set_num_threads(1)  # already here: fixtures of modules and sessions come before those of a test
+
+
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed():
     torch.set_num_threads(1)
@@ -51,9 +54,6 @@ def trained(scenes, encoder_folder, tmp_path_factory) -> Path:
     """A run of 6 steps without an interruption, with checkpoints at 2, 4 and 6."""
     from tiny import run, tiny_config
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     output = tmp_path_factory.mktemp("runs") / "trained"
     run(tiny_config(scenes, encoder_folder, steps=6), output)
-    torch.set_num_threads(threads)
     return output

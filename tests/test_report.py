@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -15,7 +16,14 @@ from PIL import Image
 from tiny import run, tiny_config
 from xmcgan import Pipeline
 from xmcgan.data.layouts import read_records
-from xmcgan.report import plot_curves, progress_row, read_log, write_report
+from xmcgan.report import (
+    evaluations_section,
+    plot_curves,
+    plot_evaluations,
+    progress_row,
+    read_log,
+    write_report,
+)
 
 TYPED = ["a red car left of the bus", '<script>alert("1")</script> & co', "", "🚗 一辆汽车"]
 
@@ -144,6 +152,19 @@ def test_the_curves_are_those_of_the_log(trained):
     lines = {line.get_label(): list(line.get_ydata()) for axis in figure.axes for line in axis.get_lines()}
     assert lines["d hinge"] == curves.columns["d_hinge"]
     assert "image encoder" not in lines  # which was off
+
+
+def test_metrics_taken_while_training_have_curves_of_their_own(tmp_path):
+    assert evaluations_section(tmp_path / "evaluations.jsonl") == []
+    lines = [{"step": step, "time": 0.0, "fid": 100.0 / step, "contrastive-accuracy": step / 10} for step in (1, 2, 4)]
+    path = tmp_path / "evaluations.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fid, accuracy = sorted(plot_evaluations(read_log(path)).axes, key=lambda axis: axis.get_title() != "fid")
+    assert fid.get_title() == "fid"
+    assert list(fid.lines[0].get_xdata()) == [1, 2, 4]
+    assert list(fid.lines[0].get_ydata()) == [100.0, 50.0, 25.0]
+    assert list(accuracy.lines[0].get_ydata()) == [0.1, 0.2, 0.4]
+    assert 'alt="metrics against the step"' in evaluations_section(path)[1]
 
 
 @pytest.mark.parametrize(("count", "shown"), [(0, []), (1, [1]), (3, [1, 2, 3]), (10, [1, 4, 7, 10])])

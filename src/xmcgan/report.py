@@ -73,6 +73,26 @@ def read_log(path: Path) -> Curves:
     return Curves([line["step"] for line in lines], columns)
 
 
+def plot_evaluations(curves: Curves) -> Figure:
+    """Each metric against the step (the paper's Figure 5 has FID and contrastive accuracy)."""
+    figure = Figure(figsize=(13.5, 3.2), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(curves.columns)))
+    for axis, (name, values) in zip(axes, curves.columns.items(), strict=True):
+        axis.plot(curves.steps, values, marker="o", markersize=4)
+        axis.set(title=name, xlabel="step")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def evaluations_section(path: Path) -> list[str]:
+    """The metrics that were taken while training; nothing where none were."""
+    if not path.is_file():
+        return []
+    figure = data_url(plot_evaluations(read_log(path)))
+    return ["<h2>Judged while training</h2>", f'<img class="wide" alt="metrics against the step" src="{figure}">']
+
+
 def plot_curves(curves: Curves) -> Figure:
     """Losses and accuracies against the step."""
     figure = Figure(figsize=(13.5, 3.9), layout="constrained")
@@ -126,6 +146,7 @@ def write_report(
         attention_section(alone, images_a_caption),
         "<h2>Training</h2>",
         f'<img class="wide" alt="training curves" src="{data_url(plot_curves(read_log(run / "log.jsonl")))}">',
+        *evaluations_section(run / "evaluations.jsonl"),
         "<h2>The same captions as training went on</h2>",
         progress_row(run / "samples"),
         "<h2>Go on</h2>",
