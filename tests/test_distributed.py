@@ -33,7 +33,7 @@ def folder(scenes, encoder_folder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, str(Path(__file__).with_name("ranks.py")), folder, scenes, encoder_folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -398,7 +398,7 @@ def test_torchrun_ctrl_c_and_a_killed_rank(scenes, encoder_folder, tmp_path):
     command = flags(tiny_config(scenes, encoder_folder, steps=2000, checkpoint_every=1000), output)
     process = torchrun(command, output, 2)
     os.killpg(process.pid, signal.SIGINT)
-    printed = process.communicate(timeout=120)[0]
+    printed = process.communicate(timeout=240)[0]
     assert printed.count("stopped and saved at step") == 1, printed
     stopped = int(newest_checkpoint(output / "checkpoints").name.removeprefix("step-"))
     assert stopped >= 2
@@ -406,7 +406,7 @@ def test_torchrun_ctrl_c_and_a_killed_rank(scenes, encoder_folder, tmp_path):
     process = torchrun(command, output, stopped + 1)
     began = time.monotonic()
     os.kill(processes_of(process.pid)["1"], signal.SIGKILL)
-    printed = process.communicate(timeout=120)[0]
+    printed = process.communicate(timeout=240)[0]
     assert time.monotonic() - began < 60
     assert process.returncode != 0
     assert f"going on from step {stopped}" in printed
