@@ -647,12 +647,12 @@ def test_the_averaged_generator_is_judged_and_the_best_kept(config, tmp_path):
         return Evaluation({"fid": float(step)}, score=-abs(step - 3.0))
 
     train(judged, tmp_path / "run", records=records, sample_captions=["a car"], evaluate=evaluate)
-    assert seen == [1, 2, 3, 4]
+    assert seen == [0, 1, 2, 3, 4]
     assert json.loads((tmp_path / "run/best/evaluation.json").read_text())["step"] == 3
     _, _, step = load_generator(tmp_path / "run/best")
     assert step == 3
     lines = [json.loads(line) for line in (tmp_path / "run/evaluations.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["fid"]) for line in lines] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert [(line["step"], line["fid"]) for line in lines] == [(step, float(step)) for step in range(5)]
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")) == []
 
 

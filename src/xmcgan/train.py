@@ -205,7 +205,8 @@ def train(
     Args:
         records: what is trained on, the same on every rank.
         sample_captions: the captions of the grids.
-        evaluate: judges the averaged generator every ``config.evaluation.every`` steps, and after the last one.
+        evaluate: judges the averaged generator before the first step, every ``config.evaluation.every`` steps, and after
+            the last one.
 
     Returns:
         the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.
@@ -254,6 +255,8 @@ def run(
     )
     sample_text = encoder(sample_captions)
     with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
+        if evaluate is not None and config.evaluation.every and step == 0:
+            assess(evaluate, training, output, step, config, encoder.dim, log)
         last = step >= settings.steps
         while not last:
             with log.waiting():
@@ -275,10 +278,9 @@ def run(
                 on_main(draw_grid, training, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
                 on_main(save, training, output, step, config, encoder.dim)
-            if evaluate and config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps):
-                evaluation = evaluate(training.ema.network, step)
-                log.write_evaluation(step, evaluation.values)
-                on_main(keep_best, training, output, step, config, encoder.dim, evaluation)
+            due = config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps)
+            if evaluate is not None and due:
+                assess(evaluate, training, output, step, config, encoder.dim, log)
     return step
 
 
@@ -399,6 +401,15 @@ def save(training: Training, output: Path, step: int, config: Config, text_dim: 
         discriminator_optimizer=training.discriminator_optimizer,
     )
     keep_newest(output / "checkpoints", config.training.keep_checkpoints)
+
+
+def assess(
+    evaluate: Evaluate, training: Training, output: Path, step: int, config: Config, text_dim: int, log: "Log"
+) -> None:
+    """Judges the averaged generator, writes down its values, and keeps it if it is the best."""
+    evaluation = evaluate(training.ema.network, step)
+    log.write_evaluation(step, evaluation.values)
+    on_main(keep_best, training, output, step, config, text_dim, evaluation)
 
 
 def keep_best(
