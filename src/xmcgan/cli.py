@@ -13,6 +13,7 @@ from xmcgan import __version__
 from xmcgan.cli_compare import compare_command
 from xmcgan.cli_data import data_command
 from xmcgan.cli_evaluate import evaluate_command
+from xmcgan.cli_train_evaluators import train_dual_encoder_command, train_evaluators_command
 from xmcgan.config import RECIPES, Config, flatten, from_dict, suggestion, to_dict
 
 # torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
@@ -225,6 +226,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "generate": (generate_command, "draw pictures of captions"),
     "evaluate": (evaluate_command, "judge images by the paper's metrics: a checkpoint's, another system's, real ones"),
     "compare": (compare_command, "results beside the paper's own, one protocol a column"),
+    "train-dual-encoder": (train_dual_encoder_command, "train a judge of images and captions of one's own"),
+    "train-evaluators": (train_evaluators_command, "train the judges of Scenes that are in the package, anew"),
     "data": (data_command, "prepare, count, look at and export data sets"),
     "scenes": (scenes_command, "write the embedded data set"),
     "demo": (demo_command, "all of it in a few minutes: data, training, pictures, one page"),
@@ -238,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"xmcgan {__version__}: images from captions, by XMC-GAN\n\nusage: xmcgan COMMAND ...\n")
-        print("\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items()))
+        print("\n".join(f"  {name:<18} {about}" for name, (_, about) in COMMANDS.items()))
         print("\n`xmcgan COMMAND --help` says more.")
         return 0 if arguments else 2
     if arguments[0] == "--version":

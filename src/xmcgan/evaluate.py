@@ -329,7 +329,7 @@ def measure_objects(metric: str, judged: Judged, requests: Sequence[Request]) ->
     if not wanted:
         raise ValueError(f"{metric}: no caption names one of COCO's categories")
     soa = semantic_object_accuracy(detected, wanted)
-    rule = "official lists" if listed else "word rules"
+    rule = "official lists" if listed else "word rules that follow the lists"
     value = soa.c if metric == "soa-c" else soa.i
     return Measured(value, None, {"objects": rule, "objects_wanted": len(wanted)})
 

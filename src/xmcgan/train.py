@@ -205,8 +205,8 @@ def train(
     Args:
         records: what is trained on, the same on every rank.
         sample_captions: the captions of the grids.
-        evaluate: judges the averaged generator before the first step, every ``config.evaluation.every`` steps, and after
-            the last one.
+        evaluate: judges the averaged generator before the first step, every ``config.evaluation.every`` steps, and
+            after the last one.
 
     Returns:
         the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.

@@ -105,7 +105,7 @@ def write_scenes(
     return root
 
 
-def _unusual(layout: str, world: World) -> dict[str, str | float]:
+def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
     """The settings that a manifest has only where they are not the default, as in sets from before there were any."""
     usual = {"layout": "coco", "colours": list(World.colours), "sides": World.sides, "largest": World.largest}
     asked = {"layout": layout, "colours": list(world.colours), "sides": world.sides, "largest": world.largest}
