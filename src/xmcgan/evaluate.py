@@ -49,7 +49,8 @@ GROUPS = {"soa": OBJECTS, "prdc": ("precision", "recall", "density", "coverage")
 SERVES = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
 """The metrics that each judge serves."""
 
-SPLITS, NEIGHBOURS, DENSITY_NEIGHBOURS, KID_SUBSET = 10, 3, 5, 1000
+SEED = 0  # of what the metrics draw: splits, subsets, mismatched captions, batches
+SPLITS, NEIGHBOURS, DENSITY_NEIGHBOURS, KID_SUBSETS, KID_SUBSET = 10, 3, 5, 100, 1000
 MISMATCHED, FOLDS, CONTRASTIVE_BATCH = 99, 10, 100
 CLIP_WEIGHT, CLIP_PROMPT = 2.5, "A photo depicts "
 
@@ -293,7 +294,10 @@ def measure(metric: str, evidence: Evidence) -> Measured:
         case "kid":
             drawn, true = given(judged.features_NF), given(real.features_NF)
             subset = min(KID_SUBSET, len(drawn), len(true))
-            return Measured(*kernel_distance(drawn, true, subset_size=subset), {"subset_size": subset})
+            return Measured(
+                *kernel_distance(drawn, true, subsets=KID_SUBSETS, subset_size=subset, seed=SEED),
+                {"subsets": KID_SUBSETS, "subset_size": subset, "draw": SEED},
+            )
         case "precision" | "recall":
             return Measured(getattr(evidence.neighbourhoods, metric), None, {"neighbours": NEIGHBOURS})
         case "density" | "coverage":
@@ -301,14 +305,16 @@ def measure(metric: str, evidence: Evidence) -> Measured:
         case "is":
             if judged.logits_NC is None:
                 raise ValueError("is needs an extractor that is a classifier, such as inception-v3-tf")
-            return Measured(*inception_score(judged.logits_NC, splits=SPLITS), {"splits": SPLITS})
+            return Measured(
+                *inception_score(judged.logits_NC, splits=SPLITS, seed=SEED), {"splits": SPLITS, "draw": SEED}
+            )
         case "r-precision":
             ids = [request.image_id for request in evidence.requests]
-            found = r_precision(*evidence.pairs, image_ids=ids, mismatched=MISMATCHED, folds=FOLDS)
-            return Measured(*found, {"mismatched": MISMATCHED, "folds": FOLDS})
+            found = r_precision(*evidence.pairs, image_ids=ids, mismatched=MISMATCHED, folds=FOLDS, seed=SEED)
+            return Measured(*found, {"mismatched": MISMATCHED, "folds": FOLDS, "draw": SEED})
         case "contrastive-accuracy":
-            found = contrastive_accuracy(*evidence.pairs, batch_size=CONTRASTIVE_BATCH)
-            return Measured(*found, {"contrastive_batch": CONTRASTIVE_BATCH})
+            found = contrastive_accuracy(*evidence.pairs, batch_size=CONTRASTIVE_BATCH, seed=SEED)
+            return Measured(*found, {"contrastive_batch": CONTRASTIVE_BATCH, "draw": SEED})
         case "clip-score":
             # CLIP is asked as its authors ask it; an encoder without prompts in its training has none here.
             prompt = CLIP_PROMPT if given(evidence.encoder).name == "clip" else ""
