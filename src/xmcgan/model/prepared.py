@@ -153,14 +153,14 @@ class PreparedUpsampleConv(nn.Module):
         if small:  # (9 O, I), rows and columns of the kernel first
             weight = kernel.permute(2, 3, 0, 1).flatten(0, 2).contiguous()
         else:
-            weight = kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            # Four times the kernel, which is exact, and the mean of four pixels are their sum.
+            weight = 4 * kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight)
         self.small = small
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.small:
-            spread_apart = F.conv_transpose2d(x, self.weight, stride=2)
-            return F.avg_pool2d(spread_apart, 2, stride=1, divisor_override=1)
+            return F.avg_pool2d(F.conv_transpose2d(x, self.weight, stride=2), 2, stride=1)
         products = F.linear(x.permute(0, 2, 3, 1), self.weight).unflatten(3, (3, 3, -1))  # B, H, W, 3, 3, O
         columns = [interleave(products[:, :, :, row].unbind(3), 2) for row in range(3)]
         return interleave(columns, 1).permute(0, 3, 1, 2)
