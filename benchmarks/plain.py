@@ -1,0 +1,69 @@
+"""The plain formulation of the same networks and losses, to compare ours with: as the paper and the release write them.
+
+Upsampling and pooling stand apart from their convolutions, the condition is projected at full size, context vectors are
+formed. ``with plain():`` runs the library's own networks, with the weights they have, in that way; what both compute is
+the same to rounding.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xmcgan import losses
+from xmcgan.model import layers
+
+
+def plain_upsample_conv(self: layers.UpsampleConv2d, input: Tensor) -> Tensor:
+    return F.conv2d(layers.upsample_nearest(input), self.weight, self.bias, padding=1)
+
+
+def plain_conv_pool(self: layers.ConvAveragePool2d, input: Tensor) -> Tensor:
+    return F.avg_pool2d(F.conv2d(input, self.weight, self.bias, padding=1), 2)
+
+
+def plain_attentional(self: layers.AttentionalSelfModulation, x: Tensor, condition: layers.SpatialCondition) -> Tensor:
+    context = condition.attention_BRT @ condition.words_BTD
+    everywhere = condition.global_BC[:, None].expand(-1, context.shape[1], -1)
+    spatial = torch.cat([context, everywhere], 2).mT.unflatten(2, (16, 16))
+    spatial = F.interpolate(spatial, size=x.shape[2:], mode="nearest")
+    return self.norm(x) * (1 + self.gamma(spatial)) + self.beta(spatial)
+
+
+def plain_up_block(self: layers.UpBlock, x: Tensor, condition: Tensor | layers.SpatialCondition) -> Tensor:
+    y = self.conv1(F.relu(self.norm1(x, condition)))
+    y = self.conv2(F.relu(self.norm2(y, condition)))
+    return y + self.shortcut(layers.upsample_nearest(x))
+
+
+def plain_down_block(self: layers.DownBlock, x: Tensor) -> Tensor:
+    y, shortcut = self.conv2(F.relu(self.conv1(F.relu(x)))), self.shortcut(x)
+    return y + (F.avg_pool2d(shortcut, 2) if self.downsample else shortcut)
+
+
+def plain_scores(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, **settings: float) -> Tensor:
+    regions, words = losses.unit_rows(regions_BRD), losses.unit_rows(words_BTD)
+    similarity = torch.einsum("brd,ctd->bctr", regions, words)
+    context = torch.einsum("bctr,brd->bctd", (settings["rho_1"] * similarity).softmax(-1), regions)
+    cosine = (losses.unit_rows(context) * words).sum(-1)
+    scores = (settings["rho_2"] * cosine).masked_fill(~mask_BT, -torch.inf).logsumexp(-1)
+    return scores / (settings["rho_2"] * settings["temperature"])
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """The networks and losses in the plain formulation, as long as the context lasts."""
+    with ExitStack() as stack:
+        for target, name, replacement in (
+            (layers.UpsampleConv2d, "forward", plain_upsample_conv),
+            (layers.ConvAveragePool2d, "forward", plain_conv_pool),
+            (layers.AttentionalSelfModulation, "forward", plain_attentional),
+            (layers.UpBlock, "forward", plain_up_block),
+            (layers.DownBlock, "forward", plain_down_block),
+            (losses, "region_word_scores", plain_scores),
+        ):
+            stack.enter_context(patch.object(target, name, replacement))
+        yield

@@ -1,0 +1,83 @@
+// A caption to a picture with the two graphs of `xmcgan export RUN --output model`: nothing leaves the browser.
+
+import { WordPiece } from "./tokenizer.js";
+
+export class Painter {
+  // ort: onnxruntime-web; folder: where the exported files are served.
+  static async load(ort, folder, progress = () => {}) {
+    progress("reading the description");
+    const about = await (await fetched(`${folder}/export.json`)).json();
+    if (about.format !== "onnx" || !about.tokenizer || about.images !== "uint8") {
+      throw new Error(`${folder} should be made by: xmcgan export RUN --output model (ONNX, uint8, text encoder)`);
+    }
+    progress("reading the vocabulary");
+    const tokenizer = new WordPiece(await (await fetched(`${folder}/vocab.txt`)).text(), about.tokenizer);
+    progress("reading the text encoder (90 MB for MiniLM)");
+    const encoder = await ort.InferenceSession.create(`${folder}/text_encoder.onnx`);
+    progress("reading the generator");
+    const generator = await ort.InferenceSession.create(`${folder}/generator.onnx`);
+    return new Painter(ort, about, tokenizer, encoder, generator);
+  }
+
+  constructor(ort, about, tokenizer, encoder, generator) {
+    Object.assign(this, { ort, about, tokenizer, encoder, generator });
+  }
+
+  // One picture: its pixels as ImageData, the word pieces, and each piece's attention over 16 x 16 places.
+  async draw(caption, noise) {
+    const { Tensor } = this.ort;
+    const { max_length: length, noise_dim, image_size: size } = this.about;
+    const { ids, real } = this.tokenizer.encode(caption, length);
+    const mask = Uint8Array.from(ids, (_, place) => (place < real ? 1 : 0));
+    const mask_BT = new Tensor("bool", mask, [1, length]);
+    const input_ids_BT = new Tensor("int64", BigInt64Array.from(ids, BigInt), [1, length]);
+    const { words_BTD, sentence_BD } = await this.encoder.run({ input_ids_BT, mask_BT });
+    const noise_BZ = new Tensor("float32", noise, [1, noise_dim]);
+    const { images, attention_BRT } = await this.generator.run({ noise_BZ, words_BTD, mask_BT, sentence_BD });
+    return {
+      picture: toImageData(images.data, size),
+      pieces: ids.slice(0, real).map((id) => this.tokenizer.pieces[id]),
+      attention: attention_BRT && wordMaps(attention_BRT.data, length, real),
+    };
+  }
+}
+
+// Standard-normal noise from a seed. Not the numbers of xmcgan.sample: another picture than Python's of that seed.
+export function seededNoise(seed, count) {
+  let state = seed >>> 0;
+  const uniform = () => {
+    // mulberry32
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return Float32Array.from({ length: count }, () => {
+    const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
+    return radius * Math.cos(2 * Math.PI * uniform()); // Box-Muller
+  });
+}
+
+function toImageData(pixels, size) {
+  const image = new ImageData(size, size);
+  for (let place = 0; place < size * size; place++) {
+    for (let channel = 0; channel < 3; channel++) {
+      image.data[4 * place + channel] = pixels[channel * size * size + place];
+    }
+    image.data[4 * place + 3] = 255;
+  }
+  return image;
+}
+
+function wordMaps(attention, length, real) {
+  const regions = attention.length / length;
+  return Array.from({ length: real }, (_, word) =>
+    Float32Array.from({ length: regions }, (_, region) => attention[region * length + word]),
+  );
+}
+
+async function fetched(address) {
+  const answer = await fetch(address);
+  if (!answer.ok) throw new Error(`${address}: ${answer.status} ${answer.statusText}`);
+  return answer;
+}

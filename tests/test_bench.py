@@ -1,0 +1,128 @@
+"""The bench: what it times, counts and reports, with tiny networks."""
+
+import pytest
+import torch
+from torch import nn
+
+import xmcgan.bench as bench
+from xmcgan.bench import Measurement, Schedule
+from xmcgan.model.generator import Generator
+from xmcgan.text import TextEncoder
+
+CPU = torch.device("cpu")
+QUICK = Schedule(repetitions=2, warmup=1)
+
+
+def measurement(**values: object) -> Measurement:
+    given = {
+        "part": "training",
+        "variant": "",
+        "precision": "float32",
+        "images": 8,
+        "seconds": (0.1, 0.2, 0.4),
+        "gflop": 30.0,
+        "peak_mb": 12.0,
+        "first_seconds": 3.0,
+    }
+    return Measurement(**(given | values))  # type: ignore[arg-type]
+
+
+def test_medians_rates_and_utilisation():
+    found = measurement()
+    assert found.median == 0.2
+    assert found.quartiles == pytest.approx((0.15, 0.3))
+    assert found.images_per_second == 40
+    assert found.tflops == pytest.approx(0.15)
+    assert found.mfu({"float32": 0.6}) == pytest.approx(0.25)
+    assert measurement(gflop=0.0).mfu({}) is None
+    summary = found.summary({"float32": 0.6})
+    assert summary["median_ms"] == 200
+    assert summary["seconds"] == (0.1, 0.2, 0.4)
+
+
+def test_the_table_has_a_cell_for_everything():
+    rows = [measurement(variant="compiled"), measurement(part="loading", precision="", gflop=0.0, peak_mb=None)]
+    lines = bench.table(rows, {"float32": 0.6}).splitlines()
+    assert lines[2] == "| training | float32, compiled | 40.00 | 200.0 | 150.0 to 300.0 | 12 | 30.0 | 25% |"
+    assert lines[3] == "| loading |  | 40.00 | 200.0 | 150.0 to 300.0 |  |  |  |"
+
+
+def test_warm_up_is_not_timed_and_every_call_ticks():
+    calls, words = [], []
+    found = bench.measure(
+        "training", "", "float32", lambda: calls.append(1), images=1, device=CPU, gflop=0.0,
+        schedule=Schedule(repetitions=3, warmup=2, tick=words.append),
+    )  # fmt: skip
+    assert len(calls) == len(words) == 5
+    assert len(found.seconds) == 3
+    assert [word.endswith("warm-up") for word in words] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(("values", "message"), [((1, 1), "repetitions is 1"), ((2, 0), "warmup is 0")])
+def test_a_schedule_without_spread_or_warm_up_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Schedule(*values)
+
+
+def test_peak_memory_sees_a_large_tensor_and_forgets_it():
+    if not bench.reset_peak(CPU):
+        pytest.skip("this system does not let a process reset its peak of memory")
+    before = bench.peak_mb(CPU)
+    large = torch.ones(2**25)  # 128 MB
+    assert bench.peak_mb(CPU) > before + 100
+    del large
+    bench.reset_peak(CPU)
+    assert bench.peak_mb(CPU) < before + 100
+
+
+def test_operations_of_a_product():
+    linear = nn.Linear(10, 20, bias=False)
+    assert bench.count_gflop(lambda: linear(torch.zeros(5, 10))) == pytest.approx(2 * 5 * 10 * 20 / 1e9)
+
+
+def test_the_ceiling_is_a_rate():
+    assert 1e-4 < bench.ceiling(CPU, torch.float32, side=256, repetitions=2) < 100
+
+
+def test_random_text_has_every_length_and_zero_padding():
+    text = bench.random_text(13, 17, 4, CPU)
+    assert sorted(text.mask_BT.sum(1).tolist()) == list(range(5, 18))
+    assert not text.words_BTD[~text.mask_BT].any()
+    torch.testing.assert_close(text.sentence_BD[0], text.words_BTD[0, :5].mean(0))
+
+
+def test_training(config):
+    found = bench.bench_training(config, 32, CPU, schedule=QUICK)
+    assert found.images == config.training.batch_size * config.training.discriminator_steps
+    assert found.gflop > 0
+    assert found.variant == ""
+
+
+def test_a_recipe_with_a_frozen_encoder_is_measured_without_it(config):
+    from dataclasses import replace
+
+    with_encoder = replace(config, losses=replace(config.losses, image_encoder=1.0))
+    assert bench.bench_training(with_encoder, 32, CPU, schedule=QUICK).variant == "no frozen image encoder"
+
+
+def test_generation_prepared_counts_fewer_operations():
+    generator = Generator(image_size=64, width=4, text_dim=8, noise_dim=8)
+    plain, ready = (
+        bench.bench_generation(generator, 8, CPU, torch.float32, batch_size=2, prepared=prepared, schedule=QUICK)
+        for prepared in (False, True)
+    )
+    assert (plain.variant, ready.variant) == ("as trained", "prepared")
+    assert 0 < ready.gflop <= plain.gflop
+    assert ready.images == 2
+
+
+def test_text(encoder_folder):
+    found = bench.bench_text(TextEncoder(str(encoder_folder), cache_mb=0), captions=8, schedule=QUICK)
+    assert found.images == 8
+    assert found.gflop > 0
+
+
+def test_loading():
+    found = bench.bench_loading(64, batch_size=4, originals=4, schedule=QUICK)
+    assert found.images == 4
+    assert found.gflop == 0
