@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from xmcgan import __version__
+from xmcgan.cli_bench import bench_command, export_command, project_command
 from xmcgan.cli_compare import compare_command
 from xmcgan.cli_data import data_command
 from xmcgan.cli_evaluate import evaluate_command
@@ -228,6 +229,9 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "compare": (compare_command, "results beside the paper's own, one protocol a column"),
     "train-dual-encoder": (train_dual_encoder_command, "train a judge of images and captions of one's own"),
     "train-evaluators": (train_evaluators_command, "train the judges of Scenes that are in the package, anew"),
+    "export": (export_command, "write a generator as ONNX or torch.export, and a page that draws in the browser"),
+    "bench": (bench_command, "time training, drawing, text and loading on this machine"),
+    "project": (project_command, "hours and memory of a training on 1 to 64 GPUs, from measured numbers"),
     "data": (data_command, "prepare, count, look at and export data sets"),
     "scenes": (scenes_command, "write the embedded data set"),
     "demo": (demo_command, "all of it in a few minutes: data, training, pictures, one page"),
