@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-
 torch.set_num_threads(1)  # already here: fixtures of modules and sessions come before those of a test
 
 

@@ -53,7 +53,7 @@ class ByNumber:
 class AlwaysDogs:
     """A detector that sees a dog (COCO's 18) in dark images, and nothing in bright ones."""
 
-    name, weights_sha256, protocol = "dogs", "2" * 64, {"confidence": 0.5}
+    name, weights_sha256, protocol, sees = "dogs", "2" * 64, {"confidence": "0.5"}, frozenset({3, 18})
 
     def __call__(self, images_B3HW):
         return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
@@ -135,6 +135,9 @@ def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
     bright = [TRANSFORM(image).float().mean() >= 128 for image in PICTURES]
     soa = values(judged(tmp_path, metrics=["soa-c", "soa-i"]))
     assert soa["soa-c"] == pytest.approx(1 - sum(bright) / COUNT)
+    # A category that the judge cannot see is not asked for.
+    benches = [request._replace(caption=f"a dog on a bench with number {k}") for k, request in enumerate(REQUESTS)]
+    assert values(judged(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
     listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
     found = [not bright[k] for k in range(COUNT) if k % 2]
     assert values(judged(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)

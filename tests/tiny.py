@@ -91,7 +91,8 @@ def flags(config: Config, output: Path) -> list[str]:
         "discriminator.width": config.discriminator.width,
         **{f"training.{name}": value for name, value in vars(config.training).items()},
     }
-    return ["train", "scenes-64", *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
+    said = {name: "null" if value is None else str(value) for name, value in values.items()}
+    return ["train", "scenes-64", *(word for name, value in said.items() for word in (f"--{name}", value))]
 
 
 def contents(folder: Path) -> dict[str, object]:

@@ -221,7 +221,7 @@ def evaluate(
     real = Judged()
     if distribution and reference is not None and judges.extractor is not None:
         real = judge_reference(reference, judges.extractor, rows=rows, batch_size=batch_size, progress=progress)
-    evidence = Evidence(judged, real, requests, judges.encoder)
+    evidence = Evidence(judged, real, requests, judges.encoder, judges.detector)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
     results = []
@@ -254,6 +254,7 @@ class Evidence:
     real: Judged
     requests: Sequence[Request]
     encoder: DualEncoder | None
+    detector: Detector | None
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
@@ -321,23 +322,27 @@ def measure(metric: str, evidence: Evidence) -> Measured:
             score = clip_score(given(judged.embeddings_NF), evidence.captions_NF(prompt), weight=CLIP_WEIGHT)
             return Measured(score, None, {"weight": CLIP_WEIGHT, "prompt": prompt})
         case _:
-            return measure_objects(metric, judged, evidence.requests)
+            return measure_objects(metric, evidence)
 
 
-def measure_objects(metric: str, judged: Judged, requests: Sequence[Request]) -> Measured:
-    """SOA-C or SOA-I: of the category each caption is listed for, or else of every category that it names."""
+def measure_objects(metric: str, evidence: Evidence) -> Measured:
+    """SOA-C or SOA-I: of the category each caption is listed for, or else of all that it names and the judge can see.
+
+    "A wooden table" is a dining table to COCO; a judge of Scenes, whose tables are no objects, is not asked for it.
+    """
+    requests, sees = evidence.requests, given(evidence.detector).sees
     listed = all(request.category is not None for request in requests)
     detected, wanted = [], []
-    for seen, request in zip(judged.detected or [], requests, strict=True):
-        for category in [request.category] if listed else sorted(classes_in(request.caption)):
+    for seen, request in zip(given(evidence.judged.detected), requests, strict=True):
+        for category in [request.category] if listed else sorted(classes_in(request.caption) & sees):
             detected.append(seen)
             wanted.append(category)
     if not wanted:
-        raise ValueError(f"{metric}: no caption names one of COCO's categories")
+        raise ValueError(f"{metric}: no caption names a category that the detector can see")
     soa = semantic_object_accuracy(detected, wanted)
     rule = "official lists" if listed else "word rules that follow the lists"
-    value = soa.c if metric == "soa-c" else soa.i
-    return Measured(value, None, {"objects": rule, "objects_wanted": len(wanted)})
+    settings = {"objects": rule, "objects_wanted": len(wanted), "categories": len(soa.counts)}
+    return Measured(soa.c if metric == "soa-c" else soa.i, None, settings)
 
 
 def given(value: Value | None) -> Value:

@@ -72,6 +72,8 @@ class TorchvisionDetector:
         FileNotFoundError: if there is no such file.
     """
 
+    sees = frozenset(CATEGORIES.values())
+
     def __init__(
         self, name: str, weights: Path | None, *, size: int | None = SQUASHED, device: torch.device | str = "cpu"
     ):
@@ -115,6 +117,8 @@ class TransformersDetector:
         ValueError: naming the source, if it is no such detector, or one of other categories than COCO's 80.
     """
 
+    sees = frozenset(CATEGORIES.values())
+
     def __init__(
         self, name: str, source: Path | str, *, size: int | None = SQUASHED, device: torch.device | str = "cpu"
     ):
@@ -155,12 +159,14 @@ class FunctionDetector:
         categories_in: uint8 pixels (3, H, W) to the official ids of the COCO categories it sees.
         protocol: every choice in it that changes a number.
         weights_sha256: of its weights, if it has any.
+        sees: the categories that it can see at all; all 80 unless given.
     """
 
     name: str
     categories_in: Callable[[Tensor], Iterable[int]]
     protocol: dict[str, str]
     weights_sha256: str = ""
+    sees: frozenset[int] = frozenset(CATEGORIES.values())
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:
         """uint8 images to the categories seen in each.

@@ -43,6 +43,7 @@ class PresenceModel:
     def __init__(self, network: ImageNetwork, shape: PresenceShape, *, name: str, sha256: str):
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.shape, self.name, self.weights_sha256 = shape, name, sha256
+        self.sees = frozenset(shape.categories.values())
         self.protocol = {"resize": f"bilinear-antialiased {shape.image_size}", "confidence": str(CONFIDENCE)}
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:

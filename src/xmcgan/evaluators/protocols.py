@@ -47,5 +47,6 @@ class Detector(Protocol):
     name: str
     weights_sha256: str
     protocol: dict[str, str]
+    sees: frozenset[int]  # the categories that it can see at all
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]: ...

@@ -1,0 +1,118 @@
+"""`xmcgan evaluate` as a user runs it: a checkpoint, another system's images, real ones, and tables of them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from xmcgan.cli import main
+from xmcgan.results import read_results
+
+METRICS = "fid,clip-score,soa"
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, scenes, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("evaluated") / "evaluations"
+    command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", METRICS]
+    assert main([*command, "--checkpoint", str(trained)]) == 0
+    assert main([*command, "--real", "true"]) == 0
+    return output
+
+
+def values(path: Path, system: str) -> dict[str, float]:
+    return {result.metric: result.value for result in read_results(path) if result.system == system}
+
+
+def test_a_checkpoint_and_real_images_are_rows(evaluated):
+    results = read_results(evaluated / "results.jsonl")
+    assert {result.system for result in results} == {"trained step 6", "real images"}
+    assert set(values(evaluated / "results.jsonl", "trained step 6")) == {"fid", "clip-score", "soa-c", "soa-i"}
+    # Real images are at no distance from themselves, which would say nothing.
+    assert set(values(evaluated / "results.jsonl", "real images")) == {"clip-score", "soa-c", "soa-i"}
+    for result in results:
+        assert result.samples == 40
+        assert result.protocol["data"] == "scenes"
+        assert result.protocol["split"] == "val2014"
+        assert result.protocol["image_size"] == 64
+
+
+def test_the_images_have_a_manifest(evaluated):
+    folder = evaluated / "sets" / "trained-step-6"
+    requests = [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
+    assert len(requests) == 40 == len(list((folder / "images").iterdir()))
+    assert {"file", "id", "image_id", "caption", "seed"} <= requests[0].keys()
+    assert json.loads((folder / "settings.json").read_text())["step"] == 6
+
+
+def test_the_same_command_draws_nothing_anew_and_gives_the_same_values(evaluated, trained, scenes, tmp_path):
+    output = Path(shutil.copytree(evaluated, tmp_path / "again"))
+    images = {path: path.stat().st_mtime_ns for path in (output / "sets").rglob("*.png")}
+    command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", METRICS]
+    assert main([*command, "--checkpoint", str(trained)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in images} == images
+    results = [result for result in read_results(output / "results.jsonl") if result.system == "trained step 6"]
+    assert len(results) == 8
+    for first, second in zip(results[:4], results[4:], strict=True):
+        assert (first.metric, first.value, first.protocol) == (second.metric, second.value, second.protocol)
+
+
+def test_images_of_another_system_are_judged_by_the_same_protocol(evaluated, scenes, tmp_path):
+    """The checkpoint's own pictures under another name score what they scored."""
+    listed = tmp_path / "captions.jsonl"
+    assert main(["evaluate", "--data", str(scenes), "--write_captions", str(listed)]) == 0
+    drawn = evaluated / "sets" / "trained-step-6" / "images"
+    (tmp_path / "theirs").mkdir()
+    for line, image in zip(listed.read_text().splitlines(), sorted(drawn.iterdir()), strict=True):
+        shutil.copy(image, tmp_path / "theirs" / f"{json.loads(line)['id']}.png")
+    command = ["evaluate", "--data", str(scenes), "--output", str(tmp_path / "out"), "--metrics", METRICS]
+    assert main([*command, "--images", str(tmp_path / "theirs"), "--system", "OP-GAN"]) == 0
+    theirs = read_results(tmp_path / "out" / "results.jsonl")
+    assert {result.system for result in theirs} == {"OP-GAN"}
+    assert values(tmp_path / "out" / "results.jsonl", "OP-GAN") == values(evaluated / "results.jsonl", "trained step 6")
+    # One protocol, so that one table holds both.
+    assert main(["compare", str(evaluated / "results.jsonl"), str(tmp_path / "out" / "results.jsonl")]) == 0
+
+
+def test_captions_that_are_written_already_stay(scenes, tmp_path, capsys):
+    listed = tmp_path / "captions.jsonl"
+    listed.write_text("mine")
+    assert main(["evaluate", "--data", str(scenes), "--write_captions", str(listed)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert listed.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give one of --checkpoint, --images and --real, not none"),
+        (["--real", "true", "--images", "x"], "not --images and --real"),
+        (["--real", "true", "--metrics", "fidd"], "unknown metric 'fidd'"),
+        (["--real", "true", "--count", "9999"], "9999 captions are asked for; it should be 1 to 40"),
+        (["--real", "true", "--metrics", "clip-score", "--encoder", "clap"], "dual encoder 'clap' is unknown"),
+        (["--real", "true", "--metrics", "is"], "is needs an extractor that is a classifier"),
+        (["--real", "true", "--metrics", "fid", "--extractor", "inception-v3-tf"], "pt_inception-2015-12-05"),
+        (["--images", "/nowhere", "--metrics", "clip-score"], "/nowhere"),
+        (["--checkpoint", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+)
+def test_mistakes_are_one_line(scenes, tmp_path, capsys, arguments, said):
+    assert main(["evaluate", "--data", str(scenes), "--output", str(tmp_path / "out"), *arguments]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert said in errors[-1]
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_real_photographs_go_through_the_coco_path(tmp_path):
+    """On the photographs of a COCO folder, by judges that need no download: the values mean nothing, the path does."""
+    folder = os.environ.get("XMCGAN_COCO")
+    if not folder:
+        pytest.skip("XMCGAN_COCO does not name a folder with val2014/ and annotations/ of COCO 2014")
+    scenes_judges = ["--extractor", "scenes-dual-encoder", "--encoder", "scenes-dual-encoder"]
+    command = ["evaluate", "--data", folder, "--real", "true", "--output", str(tmp_path), "--size", "64"]
+    detector = ["--detector", "scenes-presence", "--count", "110", "--metrics", "r-precision,clip-score,soa"]
+    assert main([*command, *scenes_judges, *detector]) == 0
+    results = read_results(tmp_path / "results.jsonl")
+    assert [result.protocol["data"] for result in results] == ["coco14"] * 4

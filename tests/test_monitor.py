@@ -1,0 +1,31 @@
+"""Evaluation while training, from the command line: drawn, judged, logged, the best kept, and nothing left behind."""
+
+import json
+
+from tiny import flags, tiny_config
+from xmcgan.cli import main
+from xmcgan.pipeline import Pipeline
+
+
+def test_a_run_is_judged_by_the_scenes_judges(scenes, encoder_folder, tmp_path, capsys):
+    config = tiny_config(scenes, encoder_folder, steps=4)
+    evaluation = ["--evaluation.every", "2", "--evaluation.count", "6"]
+    asked = ["--evaluation.metrics", "contrastive-accuracy,fid"]
+    # Six images have no hundred captions to tell apart.
+    assert main([*flags(config, tmp_path / "run"), *evaluation, *asked]) == 2
+    assert "batch_size is 100" in capsys.readouterr().err
+    assert main([*flags(config, tmp_path / "judged"), *evaluation, "--evaluation.metrics", "fid,clip-score"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "judged/evaluations.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    best = json.loads((tmp_path / "judged/best/evaluation.json").read_text())
+    assert best["score"] == -min(line["fid"] for line in lines)
+    assert Pipeline.from_pretrained(tmp_path / "judged/best").step == best["step"]
+    assert [path.name for path in (tmp_path / "judged/evaluation").iterdir()] == ["cache"]
+
+
+def test_an_unknown_metric_is_named_before_the_training(scenes, encoder_folder, tmp_path, capsys):
+    config = tiny_config(scenes, encoder_folder, steps=4)
+    wrong = ["--evaluation.every", "2", "--evaluation.metrics", "fidd"]
+    assert main([*flags(config, tmp_path / "run"), *wrong]) == 2
+    assert "unknown metric 'fidd'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
