@@ -195,6 +195,8 @@ def test_differences_name_fields_with_both_values():
         ("training.ema_decay", 1.0),
         ("training.ema_decay", -0.5),
         ("training.seed", -1),
+        ("training.micro_batch", 0),
+        ("training.micro_batch", -4),
         ("training.log_every", 0),
         ("training.sample_every", 0),
         ("training.checkpoint_every", -5),

@@ -142,6 +142,11 @@ class TrainingConfig:
         beta2: Adam's second decay.
         ema_decay: decay of the averaged generator.
         ema_warmup: a lower decay at first, for short runs.
+        micro_batch: examples that go through the networks at a time, of a process' part of the batch; losses are still
+            of the whole batch. All at once unless given (docs/training.md, "Small memory").
+        checkpoint_activations: blocks keep their inputs alone and compute the rest again in the backward pass.
+        compile: the networks' forward and backward passes by torch.compile.
+        fused: Adam's update of all weights in one kernel.
         precision: ``float32``, or ``bfloat16`` for the networks' layers; losses and parameters stay float32.
         device: ``cpu``, ``cuda`` (or ``cuda:1``, ...), or ``auto``: CUDA where there is one.
         seed: of weights, data order, captions and noise.
@@ -160,6 +165,10 @@ class TrainingConfig:
     beta2: float = 0.999
     ema_decay: float = 0.999
     ema_warmup: bool = False
+    micro_batch: int | None = None
+    checkpoint_activations: bool = False
+    compile: bool = False
+    fused: bool = False
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     device: str = "auto"
     seed: int = 0
@@ -177,6 +186,10 @@ class TrainingConfig:
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(self, name)
             check(0 <= value < 1, f"training.{name} is {value}; it should be at least 0 and less than 1")
+        check(
+            self.micro_batch is None or self.micro_batch >= 1,
+            f"training.micro_batch is {self.micro_batch}; it should be at least 1, or left out for the whole batch",
+        )
         check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
         check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
 
@@ -310,14 +323,15 @@ SCENES_64 = Config(
     data="data/scenes-64",
     # A mirrored scene would make "left of" false.
     dataset=DatasetConfig(flip=False, workers=0),
-    text=TextConfig(encoder="minilm", cache_mb=512),
+    # All of MiniLM's six layers would make "left" and "right" nearly one (docs/log.md).
+    text=TextConfig(encoder="minilm", layers=4, cache_mb=512),
     generator=GeneratorConfig(width=8, noise_dim=64),
     discriminator=DiscriminatorConfig(width=16),
     losses=LossConfig(image_encoder=0.0),
     # For minutes on a CPU: more and larger steps of fewer images than the paper's (docs/log.md).
     training=TrainingConfig(
-        steps=1200,
-        batch_size=16,
+        steps=900,
+        batch_size=24,
         discriminator_steps=1,
         discriminator_lr=1.2e-3,
         generator_lr=6e-4,

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as AbstractGenerator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch._functorch.config
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Adam
@@ -53,18 +55,22 @@ from xmcgan.distributed import (
 )
 from xmcgan.ema import EMA
 from xmcgan.image_encoder import frozen_image_encoder
-from xmcgan.losses import LossWeights, Objective, own_rows
+from xmcgan.losses import LossWeights, Objective, Terms, own_rows
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.model.layers import BATCH_NORM_MOMENTUM, BatchNorm2d
 from xmcgan.precision import float32_or_wider
 from xmcgan.sample import sample
 from xmcgan.text import TextEncoder
-from xmcgan.types import Batch, GeneratorOutput, TextEmbedding
+from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
 
 MAY_CHANGE = {
     "data",
     "dataset.workers",
     "text.cache_mb",
+    "training.checkpoint_activations",
+    "training.compile",
+    "training.fused",
     "training.device",
     "training.steps",
     "training.log_every",
@@ -73,7 +79,8 @@ MAY_CHANGE = {
     "training.keep_checkpoints",
 }
 MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
-"""Settings that a run may be continued with other values of: none changes what the next step computes."""
+"""Settings that a run may be continued with other values of: none changes what the next step computes, but for the
+rounding of another device, compiler or kernel (``training.device``, ``.compile``, ``.fused``)."""
 
 
 class Evaluation(NamedTuple):
@@ -99,6 +106,7 @@ class Training:
     objective: Objective
     image_encoder: nn.Module | None = None
     precision: torch.dtype = torch.float32
+    micro_batch: int | None = None  # rows that go through the networks at a time; None takes all
 
     def layers_in_precision(self) -> torch.autocast:
         """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
@@ -123,22 +131,21 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
     discriminator_weights = list(discriminator.parameters())
 
     for batch in batches[:-1]:
-        with training.layers_in_precision():
-            fake = draw_without_trace(generator, batch)
-            judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
-        terms = objective.discriminator(*judged, batch.text, batch.traces_BTR)
-        terms.total.backward(inputs=discriminator_weights)
+        normalised, parts = discriminator.normalised_weights(), parts_of(batch, training.micro_batch)
+        with torch.no_grad():
+            drawn = [draw(training, part) for part in parts]
+        looks = [partial(judge, training, normalised, *each) for each in zip(parts, drawn, strict=True)]
+        seen, go_back = observe(looks)
+        terms = objective.discriminator(seen.real, seen.fake, batch.text, batch.traces_BTR)
+        go_back((terms, discriminator_weights))
         update(training.discriminator_optimizer)
 
     batch = batches[-1]
-    with training.layers_in_precision():
-        fake = generator(batch.noise_BZ, batch.text)
-        judged = discriminator.judge_pair(batch.images_B3HW, fake.images_B3HW, batch.text)
-        encoded = encode_images(training.image_encoder, batch.images_B3HW, fake.images_B3HW)
-    discriminator_terms = objective.discriminator(*judged, batch.text, batch.traces_BTR)
-    generator_terms = objective.generator(*judged, batch.text, encoded)
-    discriminator_terms.total.backward(inputs=discriminator_weights, retain_graph=True)
-    generator_terms.total.backward(inputs=generator_weights)
+    normalised, parts = discriminator.normalised_weights(), parts_of(batch, training.micro_batch)
+    seen, go_back = observe([partial(draw_and_judge, training, normalised, part) for part in parts])
+    discriminator_terms = objective.discriminator(seen.real, seen.fake, batch.text, batch.traces_BTR)
+    generator_terms = objective.generator(seen.real, seen.fake, batch.text, seen.encoded)
+    go_back((discriminator_terms, discriminator_weights), (generator_terms, generator_weights))
     update(training.discriminator_optimizer)
     update(training.generator_optimizer)
     training.ema.update(generator)
@@ -149,21 +156,117 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
     return mean_over_ranks(report)
 
 
-@torch.no_grad()
-def draw_without_trace(generator: Generator, batch: Batch) -> GeneratorOutput:
-    """Images for a discriminator step: in training mode, but the running statistics are left as they were."""
-    statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
-    return functional_call(generator, statistics, (batch.noise_BZ, batch.text))
+class Features(NamedTuple):
+    """What discriminator and frozen encoder see in a batch's images: of this, and of text, the losses are made."""
+
+    real: DiscriminatorOutput
+    fake: DiscriminatorOutput
+    encoded: tuple[Tensor, Tensor] | None = None  # of real and generated images
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, each a row an example."""
+        return [*self.real, *self.fake, *(self.encoded or ())]
 
 
-def encode_images(encoder: nn.Module | None, real_B3HW: Tensor, fake_B3HW: Tensor) -> tuple[Tensor, Tensor] | None:
+def parts_of(batch: Batch, rows: int | None) -> list[Batch]:
+    """The batch in parts of so many rows (``check_shares`` has seen that they come out even), or whole."""
+    if rows is None:
+        return [batch]
+    slices = [slice(start, start + rows) for start in range(0, len(batch.noise_BZ), rows)]
+    traces = batch.traces_BTR
+    return [
+        Batch(batch.images_B3HW[part], batch.text[part], batch.noise_BZ[part], None if traces is None else traces[part])
+        for part in slices
+    ]
+
+
+def observe(looks: Sequence[Callable[[], Features]]) -> tuple[Features, Callable[..., None]]:
+    """The features of a whole batch of which each look sees a part, and the way back from losses to weights.
+
+    The features are leaves. Losses of them give gradients of features, and these go on into the networks. So what the
+    networks keep for a backward pass need be that of one part at a time, while a contrastive loss is of the whole
+    batch: gradient caching (Gao et al. 2021, arXiv:2101.06983). All parts are looked at without a graph; on the way
+    back each is looked at again, and its own rows of the gradients pass through. A single part is looked at once.
+
+    Returns:
+        the features, and a function of pairs (terms, weights): it adds the gradient of each terms' total to the
+        ``grad`` of its weights.
+    """
+    if len(looks) == 1:
+        kept = looks[0]()
+        seen, looks = joined([kept]), [lambda: kept]
+    else:
+        with torch.no_grad():
+            seen = joined([look() for look in looks])
+
+    def go_back(*aims: tuple[Terms, list[nn.Parameter]]) -> None:
+        gradients = [torch.autograd.grad(terms.total, seen.tensors, allow_unused=True) for terms, _ in aims]
+        pulls = [(each, weights) for each, (_, weights) in zip(gradients, aims, strict=True)]
+        for number, look in enumerate(looks):
+            pass_on(look(), pulls, number, len(looks))
+
+    return seen, go_back
+
+
+def joined(parts: list[Features]) -> Features:
+    """The features of all parts as one, and as leaves."""
+    rows = zip(*(part.tensors for part in parts), strict=True)
+    tensors = [(torch.cat(each) if len(each) > 1 else each[0]).detach().requires_grad_() for each in rows]
+    count = len(DiscriminatorOutput._fields)
+    real, fake, rest = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+    encoded = (rest[0], rest[1]) if rest else None
+    return Features(DiscriminatorOutput(*real), DiscriminatorOutput(*fake), encoded)
+
+
+def pass_on(
+    features: Features, pulls: Sequence[tuple[Sequence[Tensor | None], list[nn.Parameter]]], number: int, count: int
+) -> None:
+    """Adds to the ``grad`` of each pull's weights what part ``number`` of the features' gradients makes of it."""
+    for pull, (gradients, weights) in enumerate(pulls):
+        pairs = [
+            (feature, gradient.chunk(count)[number])
+            for feature, gradient in zip(features.tensors, gradients, strict=True)
+            if feature.requires_grad and gradient is not None
+        ]
+        # Pulls share the graph of a part, and parts that of the normalised weights: only the very last may free them.
+        more = number < count - 1 or pull < len(pulls) - 1
+        torch.autograd.backward(*zip(*pairs, strict=True), retain_graph=more, inputs=weights)
+
+
+def judge(training: Training, normalised: dict[str, Tensor], batch: Batch, fake_B3HW: Tensor) -> Features:
+    """What the discriminator, by its normalised weights, sees in real images and in ones that are drawn already."""
+    with training.layers_in_precision():
+        return Features(*training.discriminator.judge_pair(batch.images_B3HW, fake_B3HW, batch.text, normalised))
+
+
+def draw_and_judge(training: Training, normalised: dict[str, Tensor], batch: Batch) -> Features:
+    """``judge`` of images drawn for it, and what the frozen encoder sees."""
+    fake_B3HW = draw(training, batch)
+    encoded = encode_images(training, batch.images_B3HW, fake_B3HW)
+    return judge(training, normalised, batch, fake_B3HW)._replace(encoded=encoded)
+
+
+def draw(training: Training, batch: Batch) -> Tensor:
+    """Images in training mode. Only where they get a graph, once a step, do they move the running statistics."""
+    generator = training.generator
+    with training.layers_in_precision():
+        if torch.is_grad_enabled():
+            return generator(batch.noise_BZ, batch.text).images_B3HW
+        statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
+        return functional_call(generator, statistics, (batch.noise_BZ, batch.text)).images_B3HW
+
+
+def encode_images(training: Training, real_B3HW: Tensor, fake_B3HW: Tensor) -> tuple[Tensor, Tensor] | None:
     """The frozen encoder's features of real images, which need no gradient, and of generated ones, which do."""
+    encoder = training.image_encoder
     if encoder is None:
         return None
-    with torch.no_grad():
-        real = encoder(float32_or_wider(real_B3HW))
-    # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
-    return float32_or_wider(real), float32_or_wider(encoder(float32_or_wider(fake_B3HW)))
+    with training.layers_in_precision():
+        with torch.no_grad():
+            real = encoder(float32_or_wider(real_B3HW))
+        # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
+        return float32_or_wider(real), float32_or_wider(encoder(float32_or_wider(fake_B3HW)))
 
 
 def update(optimizer: Adam) -> None:
@@ -285,16 +388,23 @@ def run(
 
 
 def check_shares(config: Config, ranks: int) -> None:
-    """Refuses a batch that the ranks cannot share.
+    """Refuses a batch that the ranks cannot share, or a rank's part that micro-batches cannot.
 
     Raises:
-        ValueError: naming the batch, and what would be right.
+        ValueError: naming the field, and what would be right.
     """
     batch_size, contrastive = config.training.batch_size, ("sentence", "word", "image_discriminator", "image_encoder")
+    micro_batch = config.training.micro_batch
     if batch_size % ranks:
         raise ValueError(
             f"training.batch_size is {batch_size}, of all ranks together, which {ranks} ranks cannot share equally; it "
             f"should be a multiple of {ranks}"
+        )
+    share = batch_size // ranks
+    if micro_batch is not None and share % micro_batch:
+        whose = f"of training.batch_size {batch_size}" if ranks == 1 else f"that each of {ranks} ranks has"
+        raise ValueError(
+            f"training.micro_batch is {micro_batch}, which does not divide the {share} examples {whose}; it should"
         )
     alone = config.losses.negatives == "local" and batch_size == ranks > 1
     if alone and any(getattr(config.losses, name) for name in contrastive):
@@ -306,12 +416,25 @@ def check_shares(config: Config, ranks: int) -> None:
 
 def start(config: Config, text_dim: int, device: torch.device) -> Training:
     """The parts of a run before its first step, a function of the configuration alone."""
-    torch.manual_seed(config.training.seed)
+    settings, losses = config.training, config.losses
+    torch.manual_seed(settings.seed)
     # Convolutions are faster in channels_last, on a CPU by up to 1.4 times (docs/log.md).
     generator = build_generator(config, text_dim).to(device).to(memory_format=torch.channels_last)
     discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=torch.channels_last)
-    settings, losses = config.training, config.losses
-    betas = (settings.beta1, settings.beta2)
+    if settings.micro_batch is not None:
+        # A whole batch moves the running statistics as far as it does in one piece.
+        parts = settings.batch_size // world_size() // settings.micro_batch
+        for module in generator.modules():
+            if isinstance(module, BatchNorm2d):
+                module.momentum = 1 - (1 - BATCH_NORM_MOMENTUM) ** (1 / parts)
+    ema = EMA(generator, decay=settings.ema_decay, warmup=settings.ema_warmup)
+    generator.checkpoint_activations = discriminator.network.checkpoint_activations = settings.checkpoint_activations
+    if settings.compile:
+        # The last discriminator step and the generator's go back through one graph: its buffers may not be given up.
+        torch._functorch.config.donated_buffer = False  # ty: ignore[invalid-assignment]
+        generator.compile()
+        discriminator.network.compile()
+    betas, fused = (settings.beta1, settings.beta2), settings.fused or None  # None: torch's choice of the others
     encoder = None
     if losses.image_encoder > 0:
         weights = Path(losses.encoder_weights) if losses.encoder_weights else None
@@ -319,9 +442,9 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
     return Training(
         generator=generator,
         discriminator=discriminator,
-        ema=EMA(generator, decay=settings.ema_decay, warmup=settings.ema_warmup),
-        generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas),
-        discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas),
+        ema=ema,
+        generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas, fused=fused),
+        discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas, fused=fused),
         objective=Objective(
             LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder, losses.trace),
             temperature=losses.temperature,
@@ -332,6 +455,7 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
         ),
         image_encoder=encoder,
         precision=getattr(torch, settings.precision),
+        micro_batch=settings.micro_batch,
     )
 
 

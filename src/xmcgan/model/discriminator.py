@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal
+from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal, recomputed
 from xmcgan.precision import float32_or_wider
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
 
@@ -14,11 +14,15 @@ CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8,
 
 
 class DiscriminatorNetwork(nn.Module):
-    """The layers, plain: spectral normalisation is the business of ``Discriminator``."""
+    """The layers, plain: spectral normalisation is the business of ``Discriminator``.
+
+    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
+    """
 
     def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
         super().__init__()
         multipliers = CHANNEL_MULTIPLIERS[image_size]
+        self.checkpoint_activations = False
         self.stem = OptimizedDownBlock(3, width)
         self.blocks = nn.ModuleList()
         channels, side = width, image_size // 2
@@ -38,11 +42,12 @@ class DiscriminatorNetwork(nn.Module):
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         images_in_01 = (images_B3HW + 1) / 2  # what the release's weights expect
-        x = self.stem(images_in_01.contiguous(memory_format=torch.channels_last))
+        x = images_in_01.contiguous(memory_format=torch.channels_last)
+        x = recomputed(self.stem, x) if self.checkpoint_activations else self.stem(x)
         for block in self.blocks:
             if x.shape[-1] == REGION_GRID:
                 regions_BRD = self.region_projection(x).flatten(2).mT
-            x = block(x)
+            x = recomputed(block, x) if self.checkpoint_activations else block(x)
         # From here on float32: what follows is small, and the losses are made of it.
         with torch.autocast(x.device.type, enabled=False):
             return self.judge(float32_or_wider(F.relu(x)).sum((2, 3)), regions_BRD, text.sentence_BD)
@@ -107,14 +112,17 @@ class Discriminator(nn.Module):
         return functional_call(self.network, self.normalised_weights(), (images_B3HW, text))
 
     def judge_pair(
-        self, real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding
+        self, real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding, weights: dict[str, Tensor] | None = None
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
         """Real and generated images of the same captions, in one forward pass: one power iteration.
 
         There is no batch norm, so the halves stay apart and a gradient with respect to the generated images
         touches their half alone.
+
+        Args:
+            weights: the normalised ones, where other parts of the batch are judged with them too.
         """
-        weights = self.normalised_weights()
+        weights = self.normalised_weights() if weights is None else weights
         return (
             functional_call(self.network, weights, (real_B3HW, text)),
             functional_call(self.network, weights, (fake_B3HW, text)),

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmcgan.model.attention import attend_to_words
-from xmcgan.model.layers import AttentionalSelfModulation, SelfModulation, SpatialCondition, UpBlock, glorot_normal
+from xmcgan.model.layers import (
+    AttentionalSelfModulation,
+    SelfModulation,
+    SpatialCondition,
+    UpBlock,
+    glorot_normal,
+    recomputed,
+)
 from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
 
 Stem = Literal["condition", "noise"]
@@ -19,6 +26,8 @@ CHANNEL_MULTIPLIERS = {64: (16, 8, 4, 2), 128: (16, 8, 4, 2, 1), 256: (16, 8, 8,
 
 class Generator(nn.Module):
     """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
+
+    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
 
     Args:
         image_size: 64, 128 or 256 pixels.
@@ -49,6 +58,7 @@ class Generator(nn.Module):
         if modulation not in get_args(ModulationKind):
             raise ValueError(f"modulation is {modulation!r}; it can be {', '.join(get_args(ModulationKind))}")
         self.image_size, self.noise_dim, self.stem_sees, self.rho_0 = image_size, noise_dim, stem, rho_0
+        self.checkpoint_activations = False
         multipliers = CHANNEL_MULTIPLIERS[image_size]
         global_dim = 2 * noise_dim
 
@@ -80,7 +90,7 @@ class Generator(nn.Module):
         stem = self.stem(condition_BC if self.stem_sees == "condition" else noise_BZ)
         x = stem.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
         for block in self.global_blocks:
-            x = block(x, condition_BC)
+            x = recomputed(block, x, condition_BC) if self.checkpoint_activations else block(x, condition_BC)
 
         condition, attention_BRT = condition_BC, None
         if self.region_projection is not None:
@@ -88,6 +98,6 @@ class Generator(nn.Module):
             attention_BRT, words_BTD = attend_to_words(regions_BRD, text.words_BTD, text.mask_BT, self.rho_0)
             condition = SpatialCondition(attention_BRT, words_BTD, condition_BC)
         for block in self.attentional_blocks:
-            x = block(x, condition)
+            x = recomputed(block, x, condition) if self.checkpoint_activations else block(x, condition)
         images_B3HW = torch.tanh(self.to_rgb(F.relu(self.norm(x, condition))))
         return GeneratorOutput(images_B3HW, attention_BRT)

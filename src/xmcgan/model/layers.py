@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.func import functional_call
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from xmcgan.distributed import gather, sum_over_ranks, world_size
 from xmcgan.precision import float32_or_wider
@@ -64,6 +66,28 @@ def glorot_normal(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def recomputed(block: nn.Module, *inputs: Any) -> Tensor:
+    """``block(*inputs)``, of which only the inputs are kept: the backward pass computes what lies between once more.
+
+    It does so with the weights that the block has now (the discriminator's are divided ones, for the time of a forward
+    pass), and running statistics move in the forward pass alone.
+    """
+    if not torch.is_grad_enabled():
+        return block(*inputs)
+    weights = dict(block.named_parameters())
+    before = {name: buffer.clone() for name, buffer in block.named_buffers()}
+
+    def compute(*inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        after = {name: buffer.clone() for name, buffer in before.items()}
+        return functional_call(block, weights | after, inputs), after
+
+    output, after = checkpoint(compute, *inputs, use_reentrant=False, preserve_rng_state=False)
+    with torch.no_grad():
+        for name, buffer in block.named_buffers():
+            buffer.copy_(after[name])
+    return output
+
+
 # Generator: batch normalisation whose scale and shift come from the condition
 
 
@@ -71,7 +95,7 @@ class BatchNorm2d(nn.Module):
     """Batch normalisation without an affine of its own: (B, C, H, W) -> the same shape.
 
     The running variance takes the biased batch variance, as Flax does; torch.nn.BatchNorm2d takes the unbiased. The
-    batch is that of all ranks.
+    batch is that of all ranks. ``momentum`` is how far a forward pass moves the running statistics.
     """
 
     running_mean: Tensor
@@ -79,6 +103,7 @@ class BatchNorm2d(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+        self.momentum = BATCH_NORM_MOMENTUM
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
@@ -87,8 +112,8 @@ class BatchNorm2d(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
         normalised, mean, var = NormAcrossRanks.apply(x) if world_size() > 1 else normalise(x)
         with torch.no_grad():
-            self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
-            self.running_var.lerp_(var, BATCH_NORM_MOMENTUM)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
         return normalised
 
 
