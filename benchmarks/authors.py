@@ -8,7 +8,8 @@ T2: 4 images of the generator in evaluation mode at 256 px, width 96, word dimen
 
 Weights are random, inputs are made before the clock starts (17 standard-normal word vectors, 5 to 17 of them real);
 there is no loading, text encoding or frozen image encoder. The variants take turns, so that what else the machine does
-falls on all of them alike. The authors' figures are of two idle cores of an AMD EPYC with AVX-512 in float32: only on
+falls on all of them alike; beside the time by the clock stands this process's own, which with --threads 1 tells what
+other work has taken away. The authors' figures are of two idle cores of an AMD EPYC with AVX-512 in float32: only on
 two idle cores of the same kind are the ratios to them what they say.
 """
 
@@ -94,33 +95,37 @@ def drawings() -> dict[Variant, Callable[[], object]]:
     return calls
 
 
-def in_turns(calls: dict[Variant, Callable[[], object]], samples: int, warmup: int) -> dict[Variant, list[float]]:
-    """Seconds of every call, the variants taking turns; the first rounds are left out."""
-    seconds: dict[Variant, list[float]] = {variant: [] for variant in calls}
+def in_turns(
+    calls: dict[Variant, Callable[[], object]], samples: int, warmup: int
+) -> dict[Variant, list[tuple[float, float]]]:
+    """Seconds of every call, by the clock and of this process; variants take turns, the first rounds are left out."""
+    seconds: dict[Variant, list[tuple[float, float]]] = {variant: [] for variant in calls}
     with tqdm(total=(samples + warmup) * len(calls), unit="call") as bar:
         for number in range(warmup + samples):
             for variant, call in calls.items():
-                began = time.perf_counter()
+                began, own = time.perf_counter(), time.process_time()
                 call()
                 taken = time.perf_counter() - began
                 if number >= warmup:
-                    seconds[variant].append(taken)
+                    seconds[variant].append((taken, time.process_time() - own))
                 bar.set_postfix_str(f"{', '.join(variant)}: {1e3 * taken:.0f} ms", refresh=False)
                 bar.update()
     return seconds
 
 
-def summary(variant: Variant, seconds: list[float], gflop: float) -> dict[str, Any]:
+def summary(variant: Variant, seconds: list[tuple[float, float]], gflop: float) -> dict[str, Any]:
     """One row."""
     which, formulation, precision = variant
-    first, median, third = statistics.quantiles(seconds, n=4, method="inclusive")
+    clock, own = zip(*seconds, strict=True)
+    first, median, third = statistics.quantiles(clock, n=4, method="inclusive")
     rate = IMAGES[which] / median
     return {
         "measurement": which,
         "formulation": formulation,
         "precision": precision,
         "median_ms": 1e3 * median,
-        "minimum_ms": 1e3 * min(seconds),
+        "minimum_ms": 1e3 * min(clock),
+        "own_median_ms": 1e3 * statistics.median(own),
         "quartiles_ms": [1e3 * first, 1e3 * third],
         "samples": len(seconds),
         "images_per_second": rate,
@@ -156,12 +161,15 @@ def main() -> None:
     about = machine(CPU) | {"load_average_of_a_minute": load, "cores": os.cpu_count()}
     print(f"\n{about['name']}, {about['threads']} threads of {about['cores']} cores, torch {about['torch']}; "
           f"load {load:.1f} (more than the threads: other work ran, and rates are too low)\n")  # fmt: skip
-    print("| | formulation | precision | images/s | ms, median | quartiles | GFLOP an image | x authors | wanted |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| | formulation | precision | images/s | ms, median | quartiles | own ms | GFLOP/image | x authors | wanted |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(
             f"| {row['measurement']} | {row['formulation']} | {row['precision']} | {row['images_per_second']:.2f} | "
             f"{row['median_ms']:.0f} | {row['quartiles_ms'][0]:.0f} to {row['quartiles_ms'][1]:.0f} | "
+            f"{row['own_median_ms']:.0f} | "
             f"{row['gflop_per_image']:.2f} | {row['times_authors']:.1f} | {row['wanted_times_authors'] or ''} |"
         )
     if options.output:

@@ -1,6 +1,6 @@
 """Counts the operations of generator, discriminator and training step, ours and the plain formulation's.
 
-    python benchmarks/operations.py [--width 96] [--word-dim 768] [--batch 8]
+    python benchmarks/operations.py [--width 96] [--word-dim 768] [--batch 8] [--layers]
 
 Convolutions and matrix products, two a multiply-add (torch.utils.flop_counter), an image or a real image of a step.
 The plain formulation is in plain.py.
@@ -17,6 +17,7 @@ from xmcgan.ema import EMA
 from xmcgan.losses import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.model.prepared import prepare_generator
 from xmcgan.train import Training, train_step
 from xmcgan.types import Batch, TextEmbedding
 
@@ -52,13 +53,50 @@ def count(image_size: int, width: int, word_dim: int, batch_size: int) -> dict[s
     return counts
 
 
+def by_layer(image_size: int, width: int, word_dim: int) -> dict[str, float]:
+    """GFLOP of a forward pass, an image, of every block and its parts: G as trained and prepared, and D."""
+    torch.manual_seed(0)
+    generator = Generator(image_size=image_size, width=width, text_dim=word_dim, noise_dim=NOISE, stem="noise").eval()
+    discriminator = Discriminator(image_size=image_size, width=width, text_dim=word_dim).eval()
+    words = torch.randn(1, WORDS, word_dim)
+    text = TextEmbedding(words, torch.ones(1, WORDS, dtype=torch.bool), words.mean(1))
+    noise, images = torch.randn(1, NOISE), torch.rand(1, 3, image_size, image_size)
+    counts: dict[str, float] = {}
+    for network, given in (
+        (generator, (noise, text)),
+        (prepare_generator(generator), (noise, text)),
+        (discriminator, (images, text)),
+    ):
+        with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():
+            network(*given)
+        counts |= {name: sum(found.values()) / 1e9 for name, found in counter.get_flop_counts().items()}
+    return {name: value for name, value in counts.items() if name != "Global"}
+
+
+def print_layers(image_size: int, width: int, word_dim: int) -> None:
+    ours = by_layer(image_size, width, word_dim)
+    with plain():
+        theirs = by_layer(image_size, width, word_dim)
+    print(f"| {image_size} px, width {width} | plain | as trained | prepared |\n|---|---|---|---|")
+    for name, value in ours.items():
+        if name.startswith("Prepared") or max(value, theirs[name]) < 0.005:
+            continue
+        ready = ours.get(f"Prepared{name}")
+        print(f"| {name} | {theirs[name]:.2f} | {value:.2f} | {'' if ready is None else f'{ready:.2f}'} |")
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--word-dim", type=int, default=768)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--layers", action="store_true", help="also of every layer")
     options = parser.parse_args()
+    if options.layers:
+        for size in options.sizes:
+            print_layers(size, options.width, options.word_dim)
     print("| GFLOP, width", options.width, "| plain | ours | ours / plain |\n|---|---|---|---|")
     for size in options.sizes:
         ours = count(size, options.width, options.word_dim, options.batch)

@@ -10,12 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.checkpoint import build_generator
 from xmcgan.config import RECIPES
-from xmcgan.projection import Assumptions, Counted, count, crossings, measured, memory_of, project, table
+from xmcgan.projection import Assumptions, Counted, count, crossings, gathered, measured, memory_of, project, table
 from xmcgan.types import TextEmbedding
 
 SMALL = Counted(
     generator_gflop=90.0,
     discriminator_gflop=45.0,
+    encoder_gflop=20.0,
     generator_parameters=93_000_000,
     discriminator_parameters=99_000_000,
     generator_elements=50_000_000,
@@ -40,7 +41,21 @@ def test_counts_are_those_of_the_networks():
         generator(torch.randn(1, config.generator.noise_dim), text)
     assert counted.generator_gflop == pytest.approx(counter.get_total_flops() / 1e9)
     assert counted.norms == 9
+    assert counted.encoder_gflop == 0
     assert counted.batch_size == config.training.batch_size
+
+
+@pytest.mark.parametrize(("encoder", "gflop"), [("vgg19", 51.0), ("resnet50", 8.2)])
+def test_the_frozen_encoder_counts(encoder, gflop):
+    """Published: VGG-19's convolutions 19.5 and ResNet-50 4.1 thousand million multiply-adds at 224 pixels."""
+    config = RECIPES["coco14-256"]
+    narrow = replace(
+        config,
+        generator=replace(config.generator, width=2),
+        discriminator=replace(config.discriminator, width=2),
+        losses=replace(config.losses, encoder=encoder),
+    )
+    assert count(narrow, 8).encoder_gflop == pytest.approx(gflop, rel=0.02)
 
 
 def test_one_device_sends_nothing_and_eight_divide_the_networks():
@@ -53,17 +68,17 @@ def test_one_device_sends_nothing_and_eight_divide_the_networks():
 
 
 def test_compute_is_operations_over_rate():
-    # (G + 6 D) and (G + 6 D + D + 2 G), a mean of the two batches.
-    assert SMALL.step_gflop_per_image == pytest.approx((4 * 90 + 13 * 45) / 2)
+    # (G + 6 D) and (G + 6 D + D + 2 G + 3 V), a mean of the two batches.
+    assert SMALL.step_gflop_per_image == pytest.approx((4 * 90 + 13 * 45 + 3 * 20) / 2)
     found = project(SMALL, 1, Assumptions(tflops=100, mfu=0.5))
-    assert found.compute_s == pytest.approx(472.5e9 * 512 / 50e12)
+    assert found.compute_s == pytest.approx(502.5e9 * 512 / 50e12)
     assert found.hours(82_783, 1000) == pytest.approx(82_783e3 / 512 * found.step_s / 3600)
 
 
 def test_scores_grow_with_the_square_of_the_batch():
     twice = replace(SMALL, batch_size=512)
     # All but the Gram matrices, which grow with the batch.
-    gram = 3 * 3 * 2 * 256 * 256 * 256 * 768 / 1e9
+    gram = 3 * 2 * 2 * 256 * 256 * 256 * 768 / 1e9
     assert twice.score_gflop_per_step - 2 * gram == pytest.approx(4 * (SMALL.score_gflop_per_step - gram))
 
 
@@ -140,3 +155,11 @@ def test_the_table_says_what_does_not_fit():
     assert "too much" in lines[2]
     assert "too much" not in lines[3]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_what_is_gathered():
+    tiny = replace(SMALL, batches=1, feature_dim=3, words=5, text_dim=7, batch_size=11)
+    # Real and generated images: two features, a row of scores, the words; then both features of the image contrast.
+    numbers, messages = gathered(tiny)
+    assert numbers == 2 * (2 * 2 * 3 + 2 * 11 + 2 * 3) + 2 * 5 * 7
+    assert messages == 2 * 8 + 4

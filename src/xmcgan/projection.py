@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.checkpoint import build_discriminator, build_generator
 from xmcgan.config import Config
+from xmcgan.image_encoder import ResNetLogits, VGG19Features
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 PAIRS = {"coco14": 82_783, "12-million": 12_000_000}
@@ -31,16 +32,17 @@ class Assumptions:
 
     Args:
         tflops: peak of one device in bfloat16, dense, in 10^12 operations a second; 989 is an H100 SXM's data sheet.
-        mfu: share of that peak that a training step reaches on its counted operations; 0.30 is a guess between the
-            0.45 that is aimed at and what convolutional GANs of this size are reported to reach.
+        mfu: share of that peak that a training step reaches on its counted operations; 0.30 is a guess, two thirds
+            of the 0.45 that is aimed at.
         memory_gb: of one device, in 10^9 bytes.
         bandwidth_gbs: of one device to the others, each way, in 10^9 bytes a second: 50 is one 400 Gbit/s port a
             device, between nodes; within a node NVLink gives several times that.
         latency_us: of one collective operation, microseconds.
         overlap: share of the gradients' averaging hidden behind the backward pass; 0 hides nothing.
-        score_mfu: share of the peak that the region-word loss reaches: float32 products of small matrices.
+        score_mfu: share of the peak that the region-word loss reaches: its products are float32, whose own peak on
+            that card is 0.07 of bfloat16's.
         activation_bytes: of one element kept for the backward pass, in bfloat16.
-        images_per_worker: images that one CPU core reads, decodes and resizes a second, from prepared shards.
+        images_per_worker: images that one CPU core reads and decodes a second, from prepared shards (docs/data.md).
     """
 
     tflops: float = 989.0
@@ -51,7 +53,7 @@ class Assumptions:
     overlap: float = 0.0
     score_mfu: float = 0.05
     activation_bytes: int = 2
-    images_per_worker: float = 500.0
+    images_per_worker: float = 1000.0
     source: str = "assumed: peak of the data sheet, guessed MFU"
 
     def __post_init__(self):
@@ -74,6 +76,7 @@ class Counted:
     Args:
         generator_gflop: forward pass of the generator, an image, without the losses.
         discriminator_gflop: forward pass of the discriminator, an image.
+        encoder_gflop: forward pass of the frozen image encoder, an image; 0 where it is left out.
         generator_parameters: trained numbers of the generator.
         discriminator_parameters: of the discriminator.
         generator_elements: outputs of convolutions, linear layers and norms in the generator, an image: what autograd
@@ -89,6 +92,7 @@ class Counted:
 
     generator_gflop: float
     discriminator_gflop: float
+    encoder_gflop: float
     generator_parameters: int
     discriminator_parameters: int
     generator_elements: int
@@ -106,22 +110,23 @@ class Counted:
 
         n - 1 discriminator steps: G forward, D forward on two halves, their gradient to D's weights. The shared step:
         G and D forward once, the gradient of D's loss to D's weights (both halves), and of G's loss through D (the
-        generated half, images only) and G.
+        generated half, images only) and G; the frozen encoder on both halves, and back through the generated one.
         """
-        g, d = self.generator_gflop, self.discriminator_gflop
+        g, d, encoder = self.generator_gflop, self.discriminator_gflop, self.encoder_gflop
         alone = g + 2 * d + 2 * 2 * d
-        shared = g + 2 * d + 2 * 2 * d + d + 2 * g
+        shared = g + 2 * d + 2 * 2 * d + d + 2 * g + 3 * encoder
         return ((self.batches - 1) * alone + shared) / self.batches
 
     @property
     def score_gflop_per_step(self) -> float:
         """The region-word scores of a step, over the whole batch: real images each batch, generated ones once.
 
-        Forward: similarities (B T, B R, D), Gram matrices (B, R, R, D), attended (B T, B R, R); backward twice that.
+        Similarities (B T, B R, D) and attended (B T, B R, R) forward, once more in the backward pass, and as much for
+        the gradient to the regions (words have none); Gram matrices (B, R, R, D) forward and backward.
         """
         b, t, r, d = self.batch_size, self.words, REGION_GRID**2, self.text_dim
-        forward = 2 * (b * t * b * r * d + b * r * r * d + b * t * b * r * r)
-        return 3 * forward * (self.batches + 1) / 1e9
+        products = 3 * (b * t * b * r * d + b * t * b * r * r) + 2 * b * r * r * d
+        return 2 * products * (self.batches + 1) / 1e9
 
 
 def count(config: Config, text_dim: int) -> Counted:
@@ -134,11 +139,16 @@ def count(config: Config, text_dim: int) -> Counted:
         )
         noise, images = torch.randn(2, config.generator.noise_dim), torch.randn(2, 3, size, size)
         made = [counted(generator.eval(), noise, text), counted(discriminator.eval(), images, text)]
+        encoder_gflop = 0.0
+        if config.losses.image_encoder > 0:
+            encoder = VGG19Features() if config.losses.encoder == "vgg19" else ResNetLogits()
+            encoder_gflop = counted(encoder.eval(), images)[0] / 2
         feature_dim = discriminator.network.sentence_projection.out_features
     (generator_gflop, generator_elements), (discriminator_gflop, discriminator_elements) = made
     return Counted(
         generator_gflop=generator_gflop / 2,
         discriminator_gflop=discriminator_gflop / 2,
+        encoder_gflop=encoder_gflop,
         generator_parameters=sum(weight.numel() for weight in generator.parameters()),
         discriminator_parameters=sum(weight.numel() for weight in discriminator.parameters()),
         generator_elements=generator_elements // 2,
@@ -203,9 +213,8 @@ class Projection:
 def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
     """One global batch split over ``devices``; every contrastive loss sees all of it (``negatives: global``).
 
-    Each device scores its own rows against all columns, and the columns' half the same way: B^2 / N of the pairs. A
-    ring moves 2 (N - 1) / N of the gradients, and a gather (N - 1) / N of the features and as much of their
-    gradients.
+    Each device scores its own images against every sentence: B^2 / N pairs. A ring moves 2 (N - 1) / N of the
+    gradients; a gather moves (N - 1) / N of what is gathered, and its backward pass as much again.
 
     Raises:
         ValueError: if the batch does not split evenly.
@@ -221,9 +230,8 @@ def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
     latency = assumed.latency_us * 1e-6 if devices > 1 else 0.0
     parameters = counted.batches * counted.discriminator_parameters + counted.generator_parameters
     gradients = 2 * sent * 4 * parameters / bandwidth * (1 - assumed.overlap) + (counted.batches + 1) * latency
-    numbers = REGION_GRID**2 * counted.text_dim + counted.words * counted.text_dim + 2 * counted.feature_dim
-    gathers = counted.batches + 1
-    features = 2 * sent * 4 * counted.batch_size * numbers * gathers / bandwidth + 2 * 4 * gathers * latency
+    received, messages = gathered(counted)
+    features = sent * 4 * counted.batch_size * received / bandwidth + messages * latency
     norms = counted.norms * (counted.batches + 1) * latency  # forward in every pass, backward in the shared one
     memory, micro_batch = memory_of(counted, devices, assumed)
     step = compute + scores + gradients + features + norms
@@ -240,6 +248,19 @@ def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
         micro_batch=micro_batch,
         loader_cores=images / step / assumed.images_per_worker,
     )
+
+
+def gathered(counted: Counted) -> tuple[int, int]:
+    """Numbers an example that a step gathers over the devices (those with a gradient twice), and messages for it.
+
+    Of each batch and of the generated images of the last: image and sentence features, words (without a gradient) and
+    mask, a row of scores; and of the last both images' features once more. Regions stay where they are.
+    """
+    sentence, scores = 2 * counted.feature_dim, counted.batch_size
+    contrasts = counted.batches + 1
+    numbers = 2 * (contrasts * (sentence + scores) + 2 * counted.feature_dim)
+    numbers += contrasts * counted.words * counted.text_dim
+    return numbers, contrasts * (2 * 3 + 2) + 2 * 2
 
 
 def memory_of(counted: Counted, devices: int, assumed: Assumptions) -> tuple[float, int]:
