@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xmcgan.model import layers
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.layers import (
     AttentionalSelfModulation,
@@ -33,6 +34,12 @@ def float64():
     torch.set_default_dtype(before)
 
 
+@pytest.fixture(params=[0, 64], ids=["nine products", "sixteen"])
+def products(request, monkeypatch):
+    """Both ways of taking a resampling convolution; these layers are too narrow to choose the first themselves."""
+    monkeypatch.setattr(layers, "BOX_CHANNELS", request.param)
+
+
 def assert_same(ours, plain, inputs: list[Tensor]) -> None:
     """Two computations give the same output, and the same gradients of a random projection of it."""
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-11)
@@ -53,7 +60,7 @@ def randomised(module: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 5), (8, 8), (7, 2)])
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 1), (3, 5), (4, 2)])
-def test_upsample_conv_is_interpolate_then_conv(size, in_channels, out_channels):
+def test_upsample_conv_is_interpolate_then_conv(size, in_channels, out_channels, products):
     layer = randomised(UpsampleConv2d(in_channels, out_channels))
     x = torch.randn(2, in_channels, *size, requires_grad=True)
     plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), layer.weight, layer.bias, padding=1)
@@ -62,7 +69,7 @@ def test_upsample_conv_is_interpolate_then_conv(size, in_channels, out_channels)
 
 @pytest.mark.parametrize("size", [(2, 2), (2, 6), (6, 10), (8, 8)])
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 1), (3, 5), (4, 2)])
-def test_conv_average_pool_is_conv_then_pool(size, in_channels, out_channels):
+def test_conv_average_pool_is_conv_then_pool(size, in_channels, out_channels, products):
     layer = randomised(ConvAveragePool2d(in_channels, out_channels))
     x = torch.randn(2, in_channels, *size, requires_grad=True)
     plain = F.avg_pool2d(F.conv2d(x, layer.weight, layer.bias, padding=1), 2)

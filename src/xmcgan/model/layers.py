@@ -22,6 +22,15 @@ BATCH_NORM_MOMENTUM = 0.1
 SPECTRAL_NORM_EPS = 1e-10
 
 
+BOX_CHANNELS = 64
+"""Channels (the fewer of in and out) from which resampling convolutions take nine products a pixel instead of sixteen.
+
+Upsampling is spreading the pixels apart and summing every 2 x 2 of them, and pooling is such a sum. It commutes with
+the convolution, which is then the plain 3 x 3 one with stride 2. With few channels the pass over memory costs more
+than the products it saves (docs/performance.md).
+"""
+
+
 def spread(kernel: Tensor) -> Tensor:
     """Sum of a 3 x 3 kernel's four shifts in a 4 x 4 window: (..., 3, 3) -> (..., 4, 4).
 
@@ -39,8 +48,12 @@ class UpsampleConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, input: Tensor) -> Tensor:
-        kernel = spread(self.weight).flip(2, 3).transpose(0, 1)
-        return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+        if min(self.weight.shape[:2]) < BOX_CHANNELS:
+            kernel = spread(self.weight).flip(2, 3).transpose(0, 1)
+            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+        # Four times the kernel, which is exact, and the mean of four pixels are their sum.
+        kernel = 4 * self.weight.flip(2, 3).transpose(0, 1)
+        return F.avg_pool2d(F.conv_transpose2d(input, kernel, self.bias, stride=2), 2, stride=1)
 
 
 class ConvAveragePool2d(nn.Conv2d):
@@ -50,7 +63,9 @@ class ConvAveragePool2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, spread(self.weight) / 4, self.bias, stride=2, padding=1)
+        if min(self.weight.shape[:2]) < BOX_CHANNELS:
+            return F.conv2d(input, spread(self.weight) / 4, self.bias, stride=2, padding=1)
+        return F.conv2d(F.avg_pool2d(input, 2, stride=1, padding=1), self.weight, self.bias, stride=2)
 
 
 def upsample_nearest(x: Tensor) -> Tensor:
@@ -199,12 +214,38 @@ class AttentionalSelfModulation(nn.Module):
 
     def forward(self, x: Tensor, condition: SpatialCondition) -> Tensor:
         gamma, beta = project(self.gamma, condition), project(self.beta, condition)
-        side = gamma.shape[-1]
-        squares = self.norm(x).unflatten(3, (side, -1)).unflatten(2, (side, -1))  # B, C, 16, k, 16, k
-        modulated = torch.addcmul(
-            beta[:, :, :, None, :, None].to(x.dtype), squares, (1 + gamma)[:, :, :, None, :, None].to(x.dtype)
-        )
-        return modulated.flatten(4, 5).flatten(2, 3)
+        x = self.norm(x)
+        return OverSquares.apply(x, (1 + gamma).to(x.dtype), beta.to(x.dtype))
+
+
+class OverSquares(torch.autograd.Function):
+    """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift serves its whole square of x.
+
+    Written out for the gradients of scale and shift, sums over the squares: autograd's sum over (B, C, 16, k, 16, k)
+    takes up to sixty times as long as pooling (docs/performance.md).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        scale, shift = scale[:, :, :, None, :, None], shift[:, :, :, None, :, None]
+        return torch.addcmul(shift, squares(x, scale.shape[2]), scale).flatten(4, 5).flatten(2, 3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        (gradient,) = grad_outputs
+        x, scale = ctx.saved_tensors
+        side = scale.shape[2]
+        times = x.shape[2] // side
+        to_x = (squares(gradient, side) * scale[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+        to_scale, to_shift = (F.avg_pool2d(each, times, divisor_override=1) for each in (gradient * x, gradient))
+        return to_x, to_scale, to_shift
+
+
+def squares(x: Tensor, side: int) -> Tensor:
+    """A map cut into side x side squares: (B, C, H, W) -> (B, C, side, H / side, side, W / side)."""
+    return x.unflatten(3, (side, -1)).unflatten(2, (side, -1))
 
 
 def project(convolution: nn.Conv2d, condition: SpatialCondition) -> Tensor:
