@@ -330,7 +330,7 @@ SCENES_64 = Config(
     losses=LossConfig(image_encoder=0.0),
     # For minutes on a CPU: more and larger steps of fewer images than the paper's (docs/log.md).
     training=TrainingConfig(
-        steps=800,
+        steps=900,
         batch_size=24,
         discriminator_steps=1,
         discriminator_lr=1.2e-3,
