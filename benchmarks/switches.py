@@ -1,0 +1,115 @@
+"""Losses of the first 200 steps with each switch, against those without it.
+
+    python benchmarks/switches.py [--steps 200] [--batch 8] [--precision float32]
+
+A GAN's training magnifies rounding: after enough steps two runs that differ in last bits have little in common but
+their course. So two runs are the measure: one whose weights begin one unit in the last place away, and one in float64,
+which says how far the plain run itself is from the exact one. A switch leaves the losses as they are within the
+precision used if it moves them no further than that. Scenes at 64 px, in a temporary folder, and MiniLM's words.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xmcgan.config import RECIPES, Config
+from xmcgan.data.layouts import read_records
+from xmcgan.data.scenes import write_scenes
+from xmcgan.device import resolve_device
+from xmcgan.text import TextEncoder
+from xmcgan.train import Training, embedded_batches, start, train_step
+from xmcgan.types import Batch, TextEmbedding
+
+SWITCHES: dict[str, dict[str, object]] = {
+    "the same again": {},
+    "one last bit of the weights": {},
+    "float64": {"precision": "float32"},
+    "training.fused": {"fused": True},
+    "training.checkpoint_activations": {"checkpoint_activations": True},
+    "training.compile": {"compile": True},
+    "training.precision bfloat16": {"precision": "bfloat16"},
+    "training.micro_batch, a quarter": {"micro_batch": 0},
+}
+NUDGED, EXACT = "one last bit of the weights", "float64"
+
+
+def config_of(folder: Path, batch_size: int, precision: str) -> Config:
+    recipe = RECIPES["scenes-64"]
+    training = replace(recipe.training, batch_size=batch_size, precision=precision)  # ty: ignore[invalid-argument-type]
+    return replace(recipe, data=str(folder), training=training)
+
+
+def read_batches(config: Config, encoder: TextEncoder, count: int) -> list[Batch]:
+    """The first batches of a run: every switch gets the same."""
+    records = read_records(Path(config.data), config.dataset.layout, config.dataset.split)
+    return list(islice(embedded_batches(config, records, encoder, encoder.device, start=0), count))
+
+
+@torch.no_grad()
+def nudge(training: Training) -> None:
+    """Every weight of both networks to the next number in float32."""
+    for network in (training.generator, training.discriminator):
+        for weight in network.parameters():
+            weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
+
+
+def widen(training: Training) -> None:
+    """The networks in float64."""
+    for network in (training.generator, training.discriminator, training.ema.network):
+        network.double()
+
+
+def wide(batch: Batch) -> Batch:
+    text = TextEmbedding(batch.text.words_BTD.double(), batch.text.mask_BT, batch.text.sentence_BD.double())
+    return Batch(batch.images_B3HW.double(), text, batch.noise_BZ.double())
+
+
+def losses(training: Training, batches: list[Batch]) -> Tensor:
+    """d_loss and g_loss of each step, of one batch each: (steps, 2)."""
+    reports = (train_step(training, [batch]) for batch in batches)
+    return torch.tensor([[float(report["d_loss"]), float(report["g_loss"])] for report in reports])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    until = [number for number in (1, 10, 50, options.steps) if number <= options.steps]
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_scenes(Path(folder) / "scenes", size=64, train=500, val=8, evaluator=4, progress=False)
+        plain = config_of(data, options.batch, options.precision)
+        encoder = TextEncoder(plain.text.encoder, max_length=17, device=resolve_device(options.device))
+        batches = read_batches(plain, encoder, options.steps)
+
+        def run(name: str, switches: dict[str, object]) -> Tensor:
+            switches = {key: options.batch // 4 if key == "micro_batch" else value for key, value in switches.items()}
+            config = replace(plain, training=replace(plain.training, **switches))
+            training = start(config, encoder.dim, encoder.device)
+            if name == NUDGED:
+                nudge(training)
+            if name == EXACT:
+                widen(training)
+                return losses(training, [wide(batch) for batch in batches])
+            return losses(training, batches)
+
+        expected = run("plain", {})
+        print(f"| largest relative difference of a loss in {options.precision}, in the first steps |", end="")
+        print(" | ".join(map(str, until)), "| mean of the last 50 |\n" + "|---" * (len(until) + 2) + "|")
+        for name, switches in SWITCHES.items():
+            found = run(name, switches)
+            off = (found - expected).abs() / expected.abs()
+            last = (found[-50:].mean(0) - expected[-50:].mean(0)).abs() / expected[-50:].mean(0).abs()
+            cells = [float(off[:number].max()) for number in until] + [float(last.max())]
+            print(f"| {name} | " + " | ".join(f"{cell:.1e}" for cell in cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
