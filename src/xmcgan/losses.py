@@ -108,7 +108,7 @@ def region_word_scores(
     with torch.autocast(regions_BRD.device.type, enabled=False):
         regions_BRD, words_ND = unit_rows(regions_BRD), unit_rows(words_BTD[mask_BT])
         if chunk is None:
-            elements = 2**20 if regions_BRD.device.type == "cpu" else 2**25  # a chunk stays in a CPU's cache
+            elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # a chunk stays in a CPU's cache
             chunk = max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
         cosine_NB = WordContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
         word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
@@ -173,14 +173,14 @@ class WordContextCosine(torch.autograd.Function):
         gram_BRR = regions_BRD @ regions_BRD.mT
         elements = len(words_ND) * len(regions_BRD) * regions_BRD.shape[1]
         kept = [] if elements <= KEPT_ELEMENTS else None
-        d, q = [], []
-        for words in words_ND.split(chunk):
+        # Small results between large temporaries would leave holes in a CPU's heap, each too small for the next.
+        d_NB, q_NB = regions_BRD.new_empty(2, len(words_ND), len(regions_BRD))
+        for words, d, q in zip(words_ND.split(chunk), d_NB.split(chunk), q_NB.split(chunk), strict=True):
             similarity, alpha, attended = attend(words, regions_BRD, gram_BRR, rho_1)
-            d.append((similarity * alpha).sum(-1))
-            q.append((attended * alpha).sum(-1))
+            torch.sum(similarity * alpha, -1, out=d)
+            torch.sum(attended * alpha, -1, out=q)
             if kept is not None:
                 kept.append((similarity, alpha, attended))
-        d_NB, q_NB = torch.cat(d), torch.cat(q)
         ctx.save_for_backward(words_ND, regions_BRD, gram_BRR, d_NB, q_NB)
         ctx.rho_1, ctx.chunk, ctx.kept = rho_1, chunk, kept
         return d_NB * q_NB.rsqrt()
@@ -206,7 +206,7 @@ class WordContextCosine(torch.autograd.Function):
             to_regions.addmm_(to_similarity.T, words)
             if ctx.needs_input_grad[0]:
                 to_words.append(to_similarity @ flat_regions)
-        to_regions = to_regions.view_as(regions_BRD) + 2 * (to_gram @ regions_BRD)
+        to_regions = to_regions.view_as(regions_BRD).baddbmm_(to_gram, regions_BRD, alpha=2)
         return torch.cat(to_words) if to_words else None, to_regions, None, None
 
 
