@@ -89,6 +89,18 @@ def test_batch_norm_is_all_that_differs(rows, monkeypatch):
     assert off(ours, without) > 1e-2
 
 
+@pytest.mark.parametrize(("rows", "looks"), [(None, 2 * BATCH), (2, 3 * BATCH)])
+def test_the_frozen_encoder_looks_at_a_real_image_once(rows, looks):
+    """At a generated one twice in micro-batches: first without a graph."""
+    training = training_of(FLOAT32)
+    training.micro_batch = rows
+    seen: list[int] = []
+    assert training.image_encoder is not None
+    training.image_encoder.register_forward_pre_hook(lambda _encoder, images: seen.append(len(images[0])))
+    train_step(training, [batch_of(number, FLOAT32) for number in range(2)])
+    assert sum(seen) == looks
+
+
 def repeated(batch: Batch, rows: int) -> Batch:
     """The first rows of a batch, again and again."""
     numbers = torch.arange(BATCH) % rows

@@ -1,8 +1,12 @@
-"""Switches that make a step faster or smaller and leave its losses as they are: compile, fused, checkpointing.
+"""Switches that make a step faster or smaller and leave its losses as they are: compile, fused, checkpointing, ...
 
 benchmarks/switches.py compares 200 steps; here are the first ten, and what a compiler is given.
 """
 
+import threading
+import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from functools import partialmethod
 from itertools import islice
@@ -12,11 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from tiny import run
+from tiny import contents, different, run
+from xmcgan.checkpoint import newest_checkpoint
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
+from xmcgan.device import use_tf32
 from xmcgan.text import TextEncoder
-from xmcgan.train import Training, embedded_batches, start, train_step
+from xmcgan.train import Training, embedded_batches, prefetched, start, train_step
 from xmcgan.types import Batch
 
 CPU = torch.device("cpu")
@@ -26,11 +32,22 @@ def switched(config: Config, **switches) -> Config:
     return replace(config, training=replace(config.training, **switches))
 
 
-def batches_of(config: Config, count: int) -> list[Batch]:
-    """The first batches of a run."""
+def stream_of(config: Config) -> Generator[Batch]:
+    """The batches of a run."""
     records = read_records(Path(config.data), "coco", "train2014")
     encoder = TextEncoder(config.text.encoder, max_length=config.text.max_length, layers=config.text.layers)
-    return list(islice(embedded_batches(config, records, encoder, CPU, start=0), count))
+    return embedded_batches(config, records, encoder, CPU, start=0)
+
+
+def batches_of(config: Config, count: int) -> list[Batch]:
+    """The first of them."""
+    with closing(stream_of(config)) as batches:
+        return list(islice(batches, count))
+
+
+def prefetching() -> bool:
+    """Whether a thread that makes batches is there."""
+    return any(thread.name.startswith("batches") for thread in threading.enumerate())
 
 
 def reports(training: Training, batches: list[Batch]) -> list[dict[str, float]]:
@@ -101,3 +118,78 @@ def test_a_run_goes_on_compiled_and_fused(config, compiler, tmp_path):
     compiler("eager")
     run(switched(config, steps=2), tmp_path / "run")
     assert run(switched(config, steps=3, compile=True, fused=True), tmp_path / "run") == 3
+
+
+# ------------------------------------------------------------------------------------------------- prefetched batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prefetched_batches_are_the_same(config, workers):
+    config = replace(config, dataset=replace(config.dataset, workers=workers))
+    plain = batches_of(config, 5)
+    with closing(prefetched(stream_of(config), 2, CPU)) as batches:
+        ahead = list(islice(batches, 5))
+        assert prefetching()
+    assert not prefetching()
+    for ours, theirs in zip(ahead, plain, strict=True):
+        assert torch.equal(ours.images_B3HW, theirs.images_B3HW)
+        assert torch.equal(ours.text.words_BTD, theirs.text.words_BTD)
+        assert torch.equal(ours.noise_BZ, theirs.noise_BZ)
+
+
+def test_prefetched_batches_are_made_while_one_is_used_and_no_further(config):
+    made = []
+
+    def counted():
+        for batch in stream_of(config):
+            made.append(threading.current_thread() is threading.main_thread())
+            yield batch
+
+    with closing(prefetched(counted(), 2, CPU)) as batches:
+        next(batches)
+        deadline = time.monotonic() + 60
+        while len(made) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert made == [True, False, False]  # loading processes are forked where no thread is beside
+
+
+def test_an_error_in_the_thread_ends_the_run(config):
+    def broken():
+        yield from batches_of(config, 2)
+        raise ValueError("train2014/x.jpg cannot be read as an image")
+
+    with closing(prefetched(broken(), 2, CPU)) as batches:
+        assert len(list(islice(batches, 2))) == 2
+        with pytest.raises(ValueError, match=r"x\.jpg cannot be read"):
+            next(batches)
+    assert not prefetching()
+
+
+def test_a_run_goes_on_with_prefetched_batches(config, tmp_path):
+    """The same bits, interrupted or not, and nothing of what was read ahead is lost."""
+    run(switched(config, steps=4), tmp_path / "plain")
+    run(switched(config, steps=2, prefetch=3), tmp_path / "ahead")
+    assert run(switched(config, steps=4, prefetch=1), tmp_path / "ahead") == 4
+    plain, ahead = (contents(newest_checkpoint(tmp_path / name / "checkpoints")) for name in ("plain", "ahead"))
+    assert different(plain, ahead) == []
+
+
+# ------------------------------------------------------------------------------------------------- TF32
+
+
+def test_tf32_is_refused_where_there_is_none(config, tmp_path):
+    with pytest.raises(ValueError, match="tf32 is true, and the device is cpu"):
+        run(switched(config, tf32=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_tf32_is_used_only_where_it_is_wanted():
+    a = torch.randn(256, 256, device="cuda")
+    exact = a.double() @ a.double()
+    errors = []
+    for wanted in (True, False):
+        use_tf32(torch.device("cuda"), wanted)
+        errors.append(float((a @ a - exact).abs().max()))
+    assert errors[1] < 1e-3 < errors[0]

@@ -524,6 +524,7 @@ def test_settings_that_do_not_change_the_next_step_may_change(config, trained, t
         "text.cache_mb": 0,
         "training.checkpoint_activations": True,
         "training.device": "auto",
+        "training.prefetch": 2,
         "training.steps": 6,
         "training.log_every": 3,
         "training.sample_every": 4,
@@ -531,7 +532,7 @@ def test_settings_that_do_not_change_the_next_step_may_change(config, trained, t
         "training.keep_checkpoints": 1,
     }
     changes |= {f"evaluation.{name}": value for name, value in vars(EvaluationConfig(count=7)).items()}
-    assert set(changes) | {"training.compile", "training.fused"} == MAY_CHANGE
+    assert set(changes) | {"training.compile", "training.fused", "training.tf32"} == MAY_CHANGE
     changed = having(config, **{name.replace(".", "__"): value for name, value in changes.items()})
     assert run(changed, tmp_path / "run") == 6
     assert different(last_of(trained), last_of(tmp_path / "run")) == []

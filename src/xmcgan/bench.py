@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch._functorch.config
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,6 +24,7 @@ from xmcgan import __version__
 from xmcgan.config import Config
 from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
 from xmcgan.data.records import Record
+from xmcgan.device import use_tf32
 from xmcgan.model.generator import Generator
 from xmcgan.model.prepared import prepare_generator
 from xmcgan.sample import batch_rows, sample
@@ -212,10 +212,9 @@ def bench_training(
     text_dim: int,
     device: torch.device,
     *,
-    compile: bool = False,
     schedule: Schedule = Schedule(),
 ) -> Measurement:
-    """Algorithm 1's whole step: ``discriminator_steps`` batches, every update, the average.
+    """Algorithm 1's whole step: ``discriminator_steps`` batches, every update, the average; switches as configured.
 
     Without ``losses.encoder_weights`` the frozen image encoder is left out (its weights would be downloaded), and the
     variant's name says so.
@@ -225,28 +224,26 @@ def bench_training(
         config = replace(config, losses=replace(config.losses, image_encoder=0.0, encoder="vgg19"))
         variant.append("no frozen image encoder")
     training = start(config, text_dim, device)
+    use_tf32(device, config.training.tf32)
+    variant += ["TF32"] if config.training.tf32 else []
     batches = [random_batch(config, text_dim, device) for _ in range(config.training.discriminator_steps)]
-
-    def call() -> None:
-        train_step(training, batches)
-
-    gflop = count_gflop(call)
-    if compile:
+    plain = replace(config, training=replace(config.training, compile=False))
+    # Counted with networks of their own: of a compiled one nothing is.
+    training = start(plain, text_dim, device)
+    gflop = count_gflop(lambda: train_step(training, batches))
+    if config.training.compile:
         variant.append("compiled")
-        training.generator.compile()
-        training.discriminator.network.compile()
-    # The last discriminator step and the generator's go back through one graph: its buffers may not be given up.
-    with torch._functorch.config.patch(donated_buffer=False):
-        return measure(
-            "training",
-            ", ".join(variant),
-            config.training.precision,
-            call,
-            images=config.training.batch_size * config.training.discriminator_steps,
-            device=device,
-            gflop=gflop,
-            schedule=schedule,
-        )
+        training = start(config, text_dim, device)
+    return measure(
+        "training",
+        ", ".join(variant),
+        config.training.precision,
+        lambda: train_step(training, batches),
+        images=config.training.batch_size * config.training.discriminator_steps,
+        device=device,
+        gflop=gflop,
+        schedule=schedule,
+    )
 
 
 def bench_generation(

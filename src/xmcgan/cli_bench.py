@@ -42,6 +42,10 @@ def bench_command(arguments: list[str]) -> int:
     parser.add_argument("--generation_batch", type=int | None, default=None, help="what suits the device unless given")
     parser.add_argument("--encoder", type=str | None, default=None, help="text encoder; the recipe's unless given")
     parser.add_argument("--compile", type=bool, default=False, help="also with torch.compile")
+    parser.add_argument("--fused", type=bool, default=False, help="training.fused of the training step")
+    parser.add_argument("--tf32", type=bool, default=False, help="training.tf32 of the training step; CUDA only")
+    parser.add_argument("--micro_batch", type=int | None, default=None, help="training.micro_batch")
+    parser.add_argument("--checkpoint_activations", type=bool, default=False, help="training.checkpoint_activations")
     parser.add_argument("--repetitions", type=int, default=9, help="timed calls of each")
     parser.add_argument("--warmup", type=int, default=2, help="calls before them")
     parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; PyTorch's choice unless given")
@@ -90,6 +94,8 @@ def bench_command(arguments: list[str]) -> int:
         config = replace(config, text=replace(config.text, encoder=options.encoder))
     if options.batch_size is not None:
         config = replace(config, training=replace(config.training, batch_size=options.batch_size))
+    names = ("fused", "tf32", "micro_batch", "checkpoint_activations")
+    switches = {name: getattr(options, name) for name in names}
     precisions = list(dict.fromkeys(options.precision or [config.training.precision]))
 
     found: list[bench.Measurement] = []
@@ -104,11 +110,12 @@ def bench_command(arguments: list[str]) -> int:
             name: bench.ceiling(device, getattr(torch, name)) for name in dict.fromkeys(["float32", *precisions])
         }
         for precision in precisions:
-            training = replace(config, training=replace(config.training, precision=precision))
             dtype = getattr(torch, precision)
             for compile in (False, True) if options.compile else (False,):
                 if "training" in parts:
-                    found.append(bench.bench_training(training, text_dim, device, compile=compile, schedule=schedule))
+                    switched = replace(config.training, precision=precision, compile=compile, **switches)
+                    training = replace(config, training=switched)
+                    found.append(bench.bench_training(training, text_dim, device, schedule=schedule))
                 if "generation" in parts:
                     for prepared in (False, True):
                         found.append(
@@ -149,6 +156,7 @@ def bench_command(arguments: list[str]) -> int:
             "checkpoint": options.checkpoint,
             "image_size": config.image_size,
             "batch_size": config.training.batch_size,
+            "switches": switches,
             "ceiling_tflops": ceilings,
             "measurements": [each.summary(ceilings) for each in found],
         }

@@ -147,6 +147,8 @@ class TrainingConfig:
         checkpoint_activations: blocks keep their inputs alone and compute the rest again in the backward pass.
         compile: the networks' forward and backward passes by torch.compile.
         fused: Adam's update of all weights in one kernel.
+        tf32: what stays float32 is multiplied and convolved by TF32, with 10 bits of each factor's mantissa; CUDA only.
+        prefetch: batches that a thread of their own reads and embeds while a step runs; 0 does it between steps.
         precision: ``float32``, or ``bfloat16`` for the networks' layers; losses and parameters stay float32.
         device: ``cpu``, ``cuda`` (or ``cuda:1``, ...), or ``auto``: CUDA where there is one.
         seed: of weights, data order, captions and noise.
@@ -169,6 +171,8 @@ class TrainingConfig:
     checkpoint_activations: bool = False
     compile: bool = False
     fused: bool = False
+    tf32: bool = False
+    prefetch: int = 0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     device: str = "auto"
     seed: int = 0
@@ -190,6 +194,7 @@ class TrainingConfig:
             self.micro_batch is None or self.micro_batch >= 1,
             f"training.micro_batch is {self.micro_batch}; it should be at least 1, or left out for the whole batch",
         )
+        check(self.prefetch >= 0, f"training.prefetch is {self.prefetch}; it should be at least 0")
         check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
         check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
 

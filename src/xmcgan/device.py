@@ -23,6 +23,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def use_tf32(device: torch.device, wanted: bool) -> None:
+    """Whether float32 products and convolutions of this process go by TF32; torch's own choice is convolutions alone.
+
+    Raises:
+        ValueError: if it is wanted on a device that has none.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
+    elif wanted:
+        raise ValueError(f"training.tf32 is true, and the device is {device}; TF32 is CUDA's, so it should be false")
+
+
 def keep_freed_memory() -> None:
     """Lets glibc keep large freed buffers rather than hand each back to the system and fault it in anew.
 

@@ -6,8 +6,10 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as AbstractGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -40,7 +42,7 @@ from xmcgan.config import Config, EvaluationConfig, differences, from_dict, to_d
 from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, load_batches, noise, to_images
 from xmcgan.data.records import Record
 from xmcgan.data.traces import word_targets
-from xmcgan.device import keep_freed_memory, resolve_device
+from xmcgan.device import keep_freed_memory, resolve_device, use_tf32
 from xmcgan.distributed import (
     any_rank,
     average_gradients,
@@ -71,6 +73,8 @@ MAY_CHANGE = {
     "training.checkpoint_activations",
     "training.compile",
     "training.fused",
+    "training.tf32",
+    "training.prefetch",
     "training.device",
     "training.steps",
     "training.log_every",
@@ -80,7 +84,7 @@ MAY_CHANGE = {
 }
 MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
 """Settings that a run may be continued with other values of: none changes what the next step computes, but for the
-rounding of another device, compiler or kernel (``training.device``, ``.compile``, ``.fused``)."""
+rounding of another device, compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``)."""
 
 
 class Evaluation(NamedTuple):
@@ -142,7 +146,10 @@ def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
 
     batch = batches[-1]
     normalised, parts = discriminator.normalised_weights(), parts_of(batch, training.micro_batch)
-    seen, go_back = observe([partial(draw_and_judge, training, normalised, part) for part in parts])
+    with torch.no_grad():
+        encoded = [encode_images(training, part.images_B3HW) for part in parts]
+    looks = [partial(draw_and_judge, training, normalised, *each) for each in zip(parts, encoded, strict=True)]
+    seen, go_back = observe(looks)
     discriminator_terms = objective.discriminator(seen.real, seen.fake, batch.text, batch.traces_BTR)
     generator_terms = objective.generator(seen.real, seen.fake, batch.text, seen.encoded)
     go_back((discriminator_terms, discriminator_weights), (generator_terms, generator_weights))
@@ -240,10 +247,11 @@ def judge(training: Training, normalised: dict[str, Tensor], batch: Batch, fake_
         return Features(*training.discriminator.judge_pair(batch.images_B3HW, fake_B3HW, batch.text, normalised))
 
 
-def draw_and_judge(training: Training, normalised: dict[str, Tensor], batch: Batch) -> Features:
-    """``judge`` of images drawn for it, and what the frozen encoder sees."""
+def draw_and_judge(training: Training, normalised: dict[str, Tensor], batch: Batch, real_BF: Tensor | None) -> Features:
+    """``judge`` of images drawn for it, and of both what the frozen encoder sees; of the real ones it is known."""
     fake_B3HW = draw(training, batch)
-    encoded = encode_images(training, batch.images_B3HW, fake_B3HW)
+    fake_BF = encode_images(training, fake_B3HW)
+    encoded = None if real_BF is None or fake_BF is None else (real_BF, fake_BF)
     return judge(training, normalised, batch, fake_B3HW)._replace(encoded=encoded)
 
 
@@ -257,16 +265,13 @@ def draw(training: Training, batch: Batch) -> Tensor:
         return functional_call(generator, statistics, (batch.noise_BZ, batch.text)).images_B3HW
 
 
-def encode_images(training: Training, real_B3HW: Tensor, fake_B3HW: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The frozen encoder's features of real images, which need no gradient, and of generated ones, which do."""
-    encoder = training.image_encoder
-    if encoder is None:
+def encode_images(training: Training, images_B3HW: Tensor) -> Tensor | None:
+    """What the frozen encoder sees in images, if there is one."""
+    if training.image_encoder is None:
         return None
     with training.layers_in_precision():
-        with torch.no_grad():
-            real = encoder(float32_or_wider(real_B3HW))
         # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
-        return float32_or_wider(real), float32_or_wider(encoder(float32_or_wider(fake_B3HW)))
+        return float32_or_wider(training.image_encoder(float32_or_wider(images_B3HW)))
 
 
 def update(optimizer: Adam) -> None:
@@ -336,6 +341,7 @@ def run(
     settings = config.training
     if device.type == "cpu":
         keep_freed_memory()
+    use_tf32(device, settings.tf32)
     check_shares(config, world_size())
     encoder = TextEncoder(
         config.text.encoder,
@@ -353,10 +359,10 @@ def run(
     )
     if checkpoint and is_main():
         tqdm.write(f"going on from step {step} ({checkpoint})")
-    batches: AbstractGenerator[Batch] = embedded_batches(
-        config, records, encoder, device, start=step * settings.discriminator_steps
-    )
     sample_text = encoder(sample_captions)
+    batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
+    if settings.prefetch:
+        batches = prefetched(batches, settings.prefetch, device)
     with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
         if evaluate is not None and config.evaluation.every and step == 0:
             assess(evaluate, training, output, step, config, encoder.dim, log)
@@ -487,6 +493,36 @@ def embedded_batches(
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
             torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
         )
+
+
+def prefetched(batches: AbstractGenerator[Batch], count: int, device: torch.device) -> AbstractGenerator[Batch]:
+    """The same endless batches, so many of them made ahead by a thread, on CUDA in a stream of their own."""
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def following() -> Batch:
+        with torch.cuda.stream(stream):
+            batch = next(batches)
+        if stream is not None:
+            stream.synchronize()
+        return batch
+
+    # The first is made here: whoever forks loading processes should have no thread beside it.
+    first = following()
+    with closing(batches), ThreadPoolExecutor(1, "batches") as thread:
+        ahead = deque([thread.submit(following) for _ in range(count)])
+        try:
+            batch = first
+            while True:
+                if device.type == "cuda":
+                    # Made in another stream: its memory is not to be given away before this one has done with it.
+                    for tensor in (batch.images_B3HW, *batch.text, batch.noise_BZ, batch.traces_BTR):
+                        if tensor is not None:
+                            tensor.record_stream(torch.cuda.current_stream(device))
+                yield batch
+                batch = ahead.popleft().result()
+                ahead.append(thread.submit(following))
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
