@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -240,6 +241,7 @@ class Server(NamedTuple):
 
     url: str
     log: Path
+    stop: Callable[[], None]
 
     def asked(self) -> list[str]:
         """The paths of the GET requests, in order."""
@@ -259,8 +261,13 @@ def server(made, tmp_path):
         assert process.stdout is not None
         port = re.search(r"port (\d+)", process.stdout.readline())
         assert port is not None
-        yield Server(f"http://127.0.0.1:{port[1]}", log)
-        process.terminate()
+
+        def stop() -> None:
+            process.terminate()
+            process.wait()
+
+        yield Server(f"http://127.0.0.1:{port[1]}", log, stop)
+        stop()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -278,6 +285,18 @@ def test_http_and_concurrent_workers(made, server, tmp_path, workers):
         assert torch.equal(one.pixels, other.pixels)
     asked = [path for path in server.asked() if path.endswith(".arrow")]
     assert sorted(asked) == [f"/train/{number:05d}.arrow" for number in range(3)]  # each once, whoever came first
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_that_has_gone(made, server, tmp_path, workers):
+    pytest.importorskip("aiohttp", reason="fsspec reads http:// with it")
+    stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
+    server.stop()
+    with pytest.raises(ConnectionError, match=r"^http://127\.0\.0\.1:\d+/train/0000\d\.arrow cannot be read: "):
+        list(islice(load_batches(stream, start=0, batch_size=2, workers=workers), 1))
+    with pytest.raises(ConnectionError, match=r"manifest\.json cannot be read: "):
+        is_prepared(server.url)
+    assert not list((tmp_path / "cache").glob("*.arrow"))
 
 
 # ------------------------------------------------------------------------------------------------------ damage

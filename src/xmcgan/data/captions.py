@@ -204,6 +204,7 @@ def load_batches(
     Raises:
         ValueError: naming the file, if an image cannot be read; if a batch has no n equal parts.
         FileNotFoundError: naming the shard, if one has gone.
+        ConnectionError: naming its URL, if it cannot be fetched.
     """
     loader = DataLoader(
         stream,
@@ -217,7 +218,7 @@ def load_batches(
     )
     try:
         yield from loader
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         # A worker's error arrives as its whole traceback; the last line is what it said.
         kind = type(error)
         raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error

@@ -21,7 +21,8 @@ import json
 import mmap
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -97,6 +98,7 @@ def open_shards(root: str | Path, split: str, *, layout: str, cache: Path | None
 
     Raises:
         FileNotFoundError: if there is no manifest, or a shard is missing.
+        ConnectionError: if a URL does not answer, or not to this user.
         ValueError: if the manifest is damaged or of another layout, has no such split, or a shard has another size.
     """
     manifest = read_manifest(root)
@@ -295,8 +297,8 @@ def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             partial = path.with_suffix(".partial")
-            filesystem, remote = _remote(url)
-            filesystem.get_file(remote, str(partial))
+            with _remote(url) as (filesystem, remote):
+                filesystem.get_file(remote, str(partial))
             _check_size(partial, expected, url)
             if checksum(partial) != expected["sha256"]:
                 raise ValueError(f"{url} is damaged: its SHA-256 is not the manifest's")
@@ -332,15 +334,23 @@ def _is_url(root: str | Path) -> bool:
 def _content(root: str | Path, name: str) -> bytes:
     if not _is_url(root):
         return Path(root, name).read_bytes()
-    filesystem, path = _remote(f"{root}/{name}")
-    return filesystem.cat_file(path)
+    with _remote(f"{root}/{name}") as (filesystem, path):
+        return filesystem.cat_file(path)
 
 
-def _remote(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+@contextmanager
+def _remote(url: str) -> Generator[tuple[fsspec.AbstractFileSystem, str]]:
+    """What reads a URL, and its name for it; within, whatever goes wrong is said of the URL."""
     try:
-        return fsspec.core.url_to_fs(url)
+        opened = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # the package that reads it is not installed, or there is none
         raise ValueError(f"{url} cannot be opened: {error}") from error
+    try:
+        yield opened
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except Exception as error:  # each storage's library has classes of its own for a network or a key that is missing
+        raise ConnectionError(f"{url} cannot be read: {error}") from error
 
 
 # ---------------------------------------------------------------------------------------------------- writing
