@@ -313,7 +313,7 @@ def test_local_negatives_need_two_examples_a_rank(config):
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29400"}
 SRUN = {
-    **{"SLURM_PROCID": "5", "SLURM_NTASKS": "16", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "16"},
+    **{"SLURM_PROCID": "5", "SLURM_NTASKS": "32", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "16"},
     **{"MASTER_ADDR": "node1"},
 }
 
@@ -328,6 +328,8 @@ def test_what_torchrun_and_srun_say():
     assert launch({**SRUN, "MASTER_PORT": "1234"}).address == "tcp://node1:1234"
     assert launch({**SRUN, **TORCHRUN}) == launch(TORCHRUN)  # srun starts torchrun
     assert launch({}) is None
+    interactive = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    assert launch(interactive).world_size == 1
     assert launch(without(SRUN, "SLURM_STEP_NUM_TASKS")) is None  # the script of sbatch itself
 
 
@@ -354,10 +356,24 @@ def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
     assert own_device(torch.device("cuda"), third) == torch.device("cuda:1")
     assert own_device(torch.device("cpu"), third) == torch.device("cpu")
     assert taken == [1]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert own_device(torch.device("cuda"), launch(SRUN)) == torch.device("cuda:0")  # --gpus-per-task=1
+    with pytest.raises(ValueError, match=r"rank 3 is number 1 on its machine, which has 1 GPUs"):
+        own_device(torch.device("cuda"), third)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"training\.device is cuda:0, but 8 ranks share the work"):
         own_device(torch.device("cuda:0"), third)
     with pytest.raises(ValueError, match=r"rank 3 is number 2 on its machine, which has 2 GPUs"):
         own_device(torch.device("cuda"), third._replace(local_rank=2))
+
+
+def test_a_rank_that_runs_out_of_memory_says_so_itself():
+    for own in (torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("an illegal access")):
+        with pytest.raises(type(own), match=str(own)), distributed.answering():
+            raise own
+    said = r"another rank has ended or does not answer \(Connection closed"
+    with pytest.raises(distributed.RankLost, match=said), distributed.answering():
+        raise RuntimeError("[gloo/x.cc:12] Connection closed by peer. Advice")
 
 
 def processes_of(parent: int) -> dict[str, int]:

@@ -50,7 +50,7 @@ def train_command(arguments: list[str]) -> int:
 
     speaks = True
     try:
-        with process_group(resolve_device(config.training.device)) as device:
+        with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
             speaks = is_main()  # where all ranks fail alike, one says so
             return train_recipe(recipe, config, output, device)
     except TrainingDiverged as error:

@@ -27,7 +27,7 @@ PATIENCE = timedelta(minutes=30)
 """Of a rank that waits for others to start, read or write."""
 
 ANSWER_WITHIN = timedelta(seconds=50)
-"""Of a rank that waits for others within a training step."""
+"""Of a rank that waits for others within a training step, unless its networks are being compiled."""
 
 _swift: Any = None  # the group of tensors; None where one process is all there is
 
@@ -66,11 +66,16 @@ class Launch(NamedTuple):
     local_rank: int  # among the processes of its machine
     address: str | None  # of rank 0, "tcp://HOST:PORT"; None leaves it to torchrun's own variables
 
+    @property
+    def by_srun(self) -> bool:
+        return self.address is not None
+
 
 def launch(environment: Mapping[str, str]) -> Launch | None:
     """What torchrun's variables say, or else those of a step of SLURM's srun; None where neither started us.
 
-    The variables that sbatch sets are not enough: a script that starts one process itself has them too.
+    The variables that sbatch and salloc set are not enough: a script that starts one process itself has them too. The
+    tasks are those of the step: an interactive step of one task has SLURM_NTASKS of the whole job.
 
     Raises:
         ValueError: naming the variable that is missing, or is not a number.
@@ -78,7 +83,7 @@ def launch(environment: Mapping[str, str]) -> Launch | None:
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return Launch(*(number_in(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")), None)
     if "SLURM_PROCID" in environment and "SLURM_STEP_NUM_TASKS" in environment:
-        numbers = [number_in(environment, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")]
+        numbers = [number_in(environment, name) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")]
         if numbers[1] > 1 and "MASTER_ADDR" not in environment:
             raise ValueError(
                 "MASTER_ADDR is not set: srun does not say where rank 0 is. In the batch script, before srun: "
@@ -98,11 +103,12 @@ def number_in(environment: Mapping[str, str], name: str) -> int:
 
 
 @contextmanager
-def process_group(device: torch.device) -> AbstractGenerator[torch.device]:
+def process_group(device: torch.device, *, compiling: bool = False) -> AbstractGenerator[torch.device]:
     """Joins the other ranks that torchrun or srun started, if one did, until the end of the block.
 
     Args:
         device: the kind of device the ranks compute on; ``cuda`` becomes the GPU of this process' local rank.
+        compiling: in a first step one rank may compile for minutes while another has it from a cache.
 
     Yields:
         the device of this rank. Within a group that runs already nothing is started or ended.
@@ -126,7 +132,8 @@ def process_group(device: torch.device) -> AbstractGenerator[torch.device]:
             "gloo", launched.address, timeout=PATIENCE, rank=launched.rank, world_size=launched.world_size
         )
         backend = "nccl" if on_cuda else "gloo"
-        _swift = dist.new_group(backend=backend, timeout=ANSWER_WITHIN, device_id=device if on_cuda else None)
+        within = PATIENCE if compiling else ANSWER_WITHIN
+        _swift = dist.new_group(backend=backend, timeout=within, device_id=device if on_cuda else None)
     try:
         yield device
         # A rank that is done with everything may not leave while another still wants an answer of it.
@@ -144,13 +151,16 @@ def own_device(device: torch.device, launched: Launch) -> torch.device:
         raise ValueError(
             f"training.device is {device}, but {launched.world_size} ranks share the work; say cuda: each takes its own"
         )
-    if launched.local_rank >= torch.cuda.device_count():
+    count = torch.cuda.device_count()
+    # srun --gpus-per-task=1 shows each rank its own GPU alone. (Were it the same one, NCCL would refuse.)
+    index = 0 if launched.by_srun and count == 1 else launched.local_rank
+    if index >= count:
         raise ValueError(
-            f"rank {launched.rank} is number {launched.local_rank} on its machine, which has "
-            f"{torch.cuda.device_count()} GPUs; start at most one rank a GPU"
+            f"rank {launched.rank} is number {index} on its machine, which has {count} GPUs; "
+            "start at most one rank a GPU"
         )
-    torch.cuda.set_device(launched.local_rank)
-    return torch.device("cuda", launched.local_rank)
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 @contextmanager
@@ -158,6 +168,8 @@ def answering() -> AbstractGenerator[None]:
     """A conversation of all ranks: that one of them has gone shows as an error of the network, or as silence."""
     try:
         yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # this rank's own
     except RuntimeError as error:
         # Gloo begins with a place in its source and ends with advice.
         reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]

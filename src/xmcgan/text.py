@@ -18,7 +18,10 @@ MINILM = "minilm"
 
 CHUNK = 8
 """Captions encoded at once. Every forward pass has this many rows of the full length, whatever was asked for, so that
-a caption's embedding has the same bits wherever and whenever it is encoded; on two cores 8 is as fast a row as 32."""
+a caption's embedding has the same bits whenever it is encoded; on two cores 8 is as fast a row as 32."""
+
+CHUNK_CUDA = 128
+"""On a GPU, for which 8 rows are no work. (A guess: no GPU could be had.)"""
 
 
 class TextEncoder:
@@ -61,6 +64,7 @@ class TextEncoder:
         if max_length > longest:
             raise ValueError(f"text.max_length is {max_length}; {name} reads at most {longest} words")
         self.model.eval().requires_grad_(False).to(self.device)
+        self.chunk = CHUNK_CUDA if self.device.type == "cuda" else CHUNK
         self.cache = EmbeddingCache(cache_mb * 2**20)
 
     @property
@@ -102,16 +106,16 @@ class TextEncoder:
                 raise TypeError(f"caption {position} is a {type(caption).__name__}; a caption is a string")
         known = {caption: words for caption in captions if (words := self.cache.get(caption)) is not None}
         new = [caption for caption in dict.fromkeys(captions) if caption not in known]
-        for start in range(0, len(new), CHUNK):
-            for caption, words in zip(new[start:], self.encode_chunk(new[start : start + CHUNK]), strict=False):
+        for start in range(0, len(new), self.chunk):
+            for caption, words in zip(new[start:], self.encode_chunk(new[start : start + self.chunk]), strict=False):
                 known[caption] = words
                 self.cache.put(caption, words)
         return assemble([known[caption] for caption in captions], self.max_length, self.dim, self.device)
 
     @torch.no_grad()
     def encode_chunk(self, captions: list[str]) -> list[Tensor]:
-        """The real words (n, D) of at most CHUNK captions, on the CPU."""
-        padded = captions + [""] * (CHUNK - len(captions))
+        """The real words (n, D) of at most ``chunk`` captions, on the CPU."""
+        padded = captions + [""] * (self.chunk - len(captions))
         tokens = self.tokenizer(
             padded, padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(self.device)
