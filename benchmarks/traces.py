@@ -7,21 +7,29 @@ Printed for each run, as JSON lines, and then as means with standard deviations:
 attention in the box  share of a word's attention (discriminator, real held-out images) that falls into the box of the
                       one object it names; a word without knowledge would have the share of the box's area
 retrieval             top 1 of 100 by the region-word score: the right narrative of a real held-out image
+
+OUTPUT/attention.png shows where words look in a few held-out pictures, of the first seed.
 """
 
 import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional as F
 
 from xmcgan.checkpoint import newest_checkpoint
 from xmcgan.config import RECIPES, Config
-from xmcgan.data.captions import ImageTransform, to_images
+from xmcgan.data.captions import ImageTransform, open_image, to_images
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Box, Record
 from xmcgan.data.scenes import World, write_scenes
@@ -29,7 +37,7 @@ from xmcgan.losses import region_word_scores
 from xmcgan.precision import unit_rows
 from xmcgan.text import TextEncoder
 from xmcgan.train import load_into, start, train
-from xmcgan.types import REGION_GRID
+from xmcgan.types import REGION_GRID, TextEmbedding
 
 HELD_OUT = 400
 
@@ -53,9 +61,18 @@ def regions_of(box: Box) -> Tensor:
     return torch.from_numpy(shares.ravel()).float()
 
 
+class Seen(NamedTuple):
+    """What a trained discriminator sees in held-out images, B of them, and where their words look."""
+
+    text: TextEmbedding
+    regions_BRD: Tensor
+    alpha_BTR: Tensor
+    words: list[list[str]]
+
+
 @torch.no_grad()
-def judge(config: Config, run: Path, held_out: list[Record]) -> dict[str, float]:
-    """The two figures of a run, and the share of the picture that the boxes take."""
+def look(config: Config, run: Path, held_out: list[Record]) -> Seen:
+    """The newest discriminator of a run before held-out images."""
     encoder = TextEncoder(
         config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=256
     )
@@ -72,18 +89,29 @@ def judge(config: Config, run: Path, held_out: list[Record]) -> dict[str, float]
         [discriminator(images[rows], text[rows]).region_features_BRD for rows in torch.arange(len(captions)).split(25)]
     )
     alpha_BTR = F.softmax(config.losses.rho_1 * (unit_rows(text.words_BTD) @ unit_rows(regions).mT), dim=-1)
+    return Seen(text, regions, alpha_BTR, [encoder.tokens(caption) for caption in captions])
+
+
+def named(record: Record, words: list[str]) -> list[tuple[Box, int]]:
+    """The boxes whose category no other box of the picture has, each with the place of its word in the caption."""
+    names = [box.category for box in record.boxes]
+    lone = [box for box in record.boxes if names.count(box.category) == 1 and box.category.split()[-1] in words]
+    return [(box, words.index(box.category.split()[-1])) for box in lone]
+
+
+def judge(seen: Seen, held_out: list[Record]) -> dict[str, float]:
+    """The two figures of a run, and the share of the picture that the boxes take."""
     inside, area = [], []
-    for record, alpha_TR in zip(held_out, alpha_BTR, strict=True):
-        words = encoder.tokens(record.captions[0])
-        names = [box.category for box in record.boxes]
-        for box in record.boxes:
-            if names.count(box.category) == 1 and box.category.split()[-1] in words:
-                shares = regions_of(box)
-                inside.append(float(alpha_TR[words.index(box.category.split()[-1])] @ shares))
-                area.append(float(shares.mean()))
+    for record, alpha_TR, words in zip(held_out, seen.alpha_BTR, seen.words, strict=True):
+        for box, place in named(record, words):
+            shares = regions_of(box)
+            inside.append(float(alpha_TR[place] @ shares))
+            area.append(float(shares.mean()))
+    text = seen.text
     right = [
-        region_word_scores(regions[rows], text.words_BTD[rows], text.mask_BT[rows]).argmax(1) == torch.arange(len(rows))
-        for rows in torch.arange(len(captions)).split(100)
+        region_word_scores(seen.regions_BRD[rows], text.words_BTD[rows], text.mask_BT[rows]).argmax(1)
+        == torch.arange(len(rows))
+        for rows in torch.arange(len(held_out)).split(100)
     ]
     return {
         "attention_in_box": float(np.mean(inside)),
@@ -91,6 +119,32 @@ def judge(config: Config, run: Path, held_out: list[Record]) -> dict[str, float]
         "words": len(inside),
         "retrieval_top1_of_100": float(torch.cat(right).float().mean()),
     }
+
+
+def draw(by_weight: dict[float, Seen], held_out: list[Record], path: Path, columns: int = 6) -> None:
+    """Pictures of two kinds of things, the box of one, and where its word looks with each weight of the loss."""
+    shown = [
+        (number, *found[0])
+        for number, record in enumerate(held_out)
+        if len(found := named(record, next(iter(by_weight.values())).words[number])) == 2
+    ][:columns]
+    figure, axes = plt.subplots(
+        1 + len(by_weight), columns, figsize=(1.7 * columns, 1.85 * (1 + len(by_weight))), squeeze=False
+    )
+    for column, (number, box, place) in zip(axes.T, shown, strict=True):
+        edges = (64 * box.left - 0.5, 64 * box.top - 0.5), 64 * box.width, 64 * box.height
+        column[0].imshow(open_image(held_out[number]).resize((64, 64)))
+        column[0].set_title(box.category)
+        for axis, seen in zip(column[1:], by_weight.values(), strict=True):
+            alpha = seen.alpha_BTR[number, place].view(REGION_GRID, REGION_GRID)
+            axis.imshow(alpha, extent=(-0.5, 63.5, 63.5, -0.5), cmap="magma", vmin=0)
+        for axis in column:
+            axis.add_patch(Rectangle(*edges, fill=False, edgecolor="white", linewidth=1.2))
+            axis.set(xticks=[], yticks=[])
+    for axis, label in zip(axes[:, 0], ["picture", *(f"trace {weight:g}" for weight in by_weight)], strict=True):
+        axis.set_ylabel(label)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -104,6 +158,7 @@ def main() -> None:
     write_scenes(data, size=64, train=3000, val=HELD_OUT, evaluator=0, world=WORLD)
     recipe = RECIPES["scenes-narratives-64"]
     results: dict[float, list[dict[str, float]]] = {weight: [] for weight in options.weights}
+    looks: dict[float, Seen] = {}
     for seed in options.seeds:
         for weight, found in results.items():
             config = replace(
@@ -119,12 +174,15 @@ def main() -> None:
             held_out = list(read_records(data, layout, "val2014", annotations=True))
             run = options.output / f"weight-{weight:g}-seed-{seed}"
             train(config, run, records=records, sample_captions=["a red car"])
-            found.append(judge(config, run, held_out))
+            seen = look(config, run, held_out)
+            looks.setdefault(weight, seen)
+            found.append(judge(seen, held_out))
             print(json.dumps({"weight": weight, "seed": seed, "steps": options.steps, **found[-1]}), flush=True)
     for weight, found in results.items():
         for name in found[0]:
             values = [each[name] for each in found]
             print(f"weight {weight:g}: {name} {np.mean(values):.3f} +- {np.std(values):.3f}")
+    draw(looks, held_out, options.output / "attention.png")
 
 
 if __name__ == "__main__":
