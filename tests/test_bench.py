@@ -1,6 +1,7 @@
 """The bench: what it times, counts and reports, with tiny networks."""
 
 import mmap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import xmcgan.bench as bench
 from xmcgan.bench import Measurement, Schedule
 from xmcgan.model.generator import Generator
 from xmcgan.text import TextEncoder
+from xmcgan.train import start, train_step
 
 CPU = torch.device("cpu")
 QUICK = Schedule(repetitions=2, warmup=1)
@@ -84,6 +86,38 @@ def test_operations_of_a_product():
     assert bench.count_gflop(lambda: linear(torch.zeros(5, 10))) == pytest.approx(2 * 5 * 10 * 20 / 1e9)
 
 
+@pytest.mark.parametrize("switches", [{}, {"micro_batch": 2}, {"micro_batch": 2, "checkpoint_activations": True}])
+def test_a_step_counted_without_running_it_is_the_step_that_runs(config, switches):
+    config = replace(config, training=replace(config.training, **switches))
+    training = start(config, 32, CPU)
+    batches = [bench.random_batch(config, 32, CPU) for _ in range(config.training.discriminator_steps)]
+    words = int(batches[0].text.mask_BT.sum())
+    run = bench.count_gflop(lambda: train_step(training, batches))
+    assert bench.count_step(config, 32, words) == pytest.approx(run, rel=1e-12)
+
+
+def test_what_is_repeated_is_no_work_done(config):
+    plain = bench.bench_training(config, 32, CPU, schedule=QUICK)
+    switched = replace(config, training=replace(config.training, micro_batch=2, checkpoint_activations=True))
+    found = bench.bench_training(switched, 32, CPU, schedule=QUICK)
+    assert found.variant == "micro-batches of 2, activations twice"
+    assert found.gflop == plain.gflop == plain.gflop_run < found.gflop_run
+    assert found.tflops < found.tflops_run
+
+
+def test_a_part_that_does_not_fit_is_a_row_and_no_end():
+    def large() -> Measurement:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 88 GiB.\nAnd more")
+
+    found = [bench.attempt("training", "compiled", "bfloat16", large, CPU), measurement()]
+    assert bench.table(found, {"float32": 0.6}).splitlines()[2] == (
+        "| training | bfloat16, compiled | out of memory |  |  |  |  |  |"
+    )
+    report = bench.report(CPU, {"float32": 0.6}, found)
+    assert report["out_of_memory"][0]["reason"] == "CUDA out of memory. Tried to allocate 88 GiB."
+    assert len(report["measurements"]) == 1
+
+
 def test_the_ceiling_is_a_rate():
     assert 1e-4 < bench.ceiling(CPU, torch.float32, side=256, repetitions=2) < 100
 
@@ -103,8 +137,6 @@ def test_training(config):
 
 
 def test_a_recipe_with_a_frozen_encoder_is_measured_without_it(config):
-    from dataclasses import replace
-
     with_encoder = replace(config, losses=replace(config.losses, image_encoder=1.0))
     assert bench.bench_training(with_encoder, 32, CPU, schedule=QUICK).variant == "no frozen image encoder"
 
@@ -118,6 +150,19 @@ def test_generation_prepared_counts_fewer_operations():
     assert (plain.variant, ready.variant) == ("as trained", "prepared")
     assert 0 < ready.gflop <= plain.gflop
     assert ready.images == 2
+
+
+def test_a_generator_is_not_compiled_by_being_timed(monkeypatch):
+    generator = Generator(image_size=64, width=4, text_dim=8, noise_dim=8).train()
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
+    for prepared in (False, True):
+        bench.bench_generation(
+            generator, 8, CPU, torch.float32, batch_size=2, prepared=prepared, compile=True, schedule=QUICK
+        )
+    assert len(compiled) == 2
+    assert all(each is not generator for each in compiled)
+    assert generator.training
 
 
 def test_text(encoder_folder):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +76,47 @@ def test_compute_is_operations_over_rate():
     assert found.hours(82_783, 1000) == pytest.approx(82_783e3 / 512 * found.step_s / 3600)
 
 
+def test_micro_batches_cost_their_passes_without_a_graph():
+    # D on both halves of both batches, G and the encoder once: a real image is one of two batches.
+    assert SMALL.again_gflop_per_image == pytest.approx((2 * 2 * 45 + 90 + 20) / 2)
+    tight, roomy = (project(SMALL, 1, Assumptions(tflops=100, mfu=0.5, memory_gb=gb)) for gb in (24, 1000))
+    assert roomy.again_s == 0
+    assert tight.again_s == pytest.approx(145e9 * 512 / 50e12)
+    assert tight.step_s == pytest.approx(roomy.step_s + tight.again_s)
+
+
+def test_what_micro_batches_repeat_is_what_the_counter_sees(config):
+    from xmcgan.bench import count_step
+
+    settings = replace(config, losses=replace(config.losses, image_encoder=1.0))
+    whole, parts = (
+        count_step(replace(settings, training=replace(settings.training, micro_batch=rows)), 32, words=40)
+        for rows in (None, 2)
+    )
+    counted = count(settings, 32)
+    again = counted.again_gflop_per_image * counted.batch_size * counted.batches
+    # The power iteration of no layer is repeated, and a weight's merged kernel is none of torch's products.
+    assert parts - whole == pytest.approx(again, rel=1e-3)
+
+
+def test_a_micro_batch_divides_the_share():
+    share = replace(SMALL, batch_size=15)
+    assert memory_of(share, 1, Assumptions(memory_gb=6.9))[1] in (1, 3, 5)
+    assert memory_of(share, 1, Assumptions(memory_gb=1))[1] == 0
+    row = table([project(share, 1, Assumptions(memory_gb=1))], {}).splitlines()[2]
+    assert "| none |" in row
+
+
+def test_the_page_says_what_the_command_says(capsys):
+    from xmcgan.cli_bench import project_command
+
+    assert project_command([]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    page = Path(__file__).parent.parent / "docs/scale.md"
+    told = page.read_text().partition("## The paper's training")[2].splitlines()
+    assert [line for line in told if line.startswith("|")][: len(printed)] == printed
+
+
 def test_scores_grow_with_the_square_of_the_batch():
     twice = replace(SMALL, batch_size=512)
     # All but the Gram matrices, which grow with the batch.
@@ -117,6 +159,7 @@ def test_where_the_shares_turn_over():
         ({"overlap": -0.1}, "overlap is -0.1"),
         ({"tflops": 0.0}, "tflops is 0.0; it should be more than 0"),
         ({"latency_us": -1.0}, "latency_us is -1.0"),
+        ({"reserve": -1.0}, "reserve is -1.0"),
     ],
 )
 def test_impossible_assumptions_are_refused(values, message):
@@ -132,12 +175,15 @@ def test_a_batch_that_does_not_split_is_refused(devices):
 
 def test_a_measured_rate_replaces_the_assumed_one(tmp_path):
     path = tmp_path / "bench.json"
-    steps = [{"part": "training", "precision": "bfloat16", "tflops": value} for value in (200.0, 300.0)]
+    # The second does more work a second, but repeats of it what the first does once.
+    rates = ((280.0, 300.0), (250.0, 330.0))
+    steps = [{"part": "training", "precision": "bfloat16", "tflops": a, "tflops_run": b} for a, b in rates]
     content = {"measurements": steps, "ceiling_tflops": {"bfloat16": 600.0}, "machine": {"name": "a card"}}
     path.write_text(json.dumps(content))
     found = measured(path, Assumptions())
     assert (found.tflops, found.mfu) == (600.0, 0.5)
-    assert found.source == "measured: bench.json, a card, training step in bfloat16"
+    assert found.tflops_source == "measured: bench.json, a card, a matrix product in bfloat16"
+    assert found.mfu_source == "measured: bench.json, a training step"
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", '{"measurements": []}'])

@@ -42,7 +42,10 @@ class Assumptions:
         score_mfu: share of the peak that the region-word loss reaches: its products are float32, whose own peak on
             that card is 0.07 of bfloat16's.
         activation_bytes: of one element kept for the backward pass, in bfloat16.
+        reserve: of allocator and workspaces, as a share of what is counted.
         images_per_worker: images that one CPU core reads and decodes a second, from prepared shards (docs/data.md).
+        tflops_source: where the peak is from, in words.
+        mfu_source: where the share is from.
     """
 
     tflops: float = 989.0
@@ -52,9 +55,11 @@ class Assumptions:
     latency_us: float = 20.0
     overlap: float = 0.0
     score_mfu: float = 0.05
-    activation_bytes: int = 2
+    activation_bytes: float = 2
+    reserve: float = 0.1
     images_per_worker: float = 1000.0
-    source: str = "assumed: peak of the data sheet, guessed MFU"
+    tflops_source: str = "assumed: an H100 SXM's data sheet"
+    mfu_source: str = "assumed: a guess"
 
     def __post_init__(self):
         for name in ("tflops", "memory_gb", "bandwidth_gbs", "images_per_worker", "activation_bytes"):
@@ -65,8 +70,9 @@ class Assumptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share, more than 0 and at most 1")
         if not 0 <= self.overlap <= 1:
             raise ValueError(f"overlap is {self.overlap}; it is a share, from 0 to 1")
-        if self.latency_us < 0:
-            raise ValueError(f"latency_us is {self.latency_us}; it should be 0 or more")
+        for name in ("latency_us", "reserve"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it should be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,16 @@ class Counted:
         alone = g + 2 * d + 2 * 2 * d
         shared = g + 2 * d + 2 * 2 * d + d + 2 * g + 3 * encoder
         return ((self.batches - 1) * alone + shared) / self.batches
+
+    @property
+    def again_gflop_per_image(self) -> float:
+        """What micro-batches repeat, a real image consumed: the features are made once without a graph, then with one.
+
+        D of every batch, on both halves; of the last batch also G and the frozen encoder on what it drew. Drawings of
+        the others and what the encoder sees in real images are made once in any case.
+        """
+        d = 2 * self.discriminator_gflop
+        return (self.batches * d + self.generator_gflop + self.encoder_gflop) / self.batches
 
     @property
     def score_gflop_per_step(self) -> float:
@@ -186,6 +202,7 @@ class Projection:
     devices: int
     images_per_step: int
     compute_s: float
+    again_s: float
     scores_s: float
     gradients_s: float
     features_s: float
@@ -198,7 +215,7 @@ class Projection:
     @property
     def step_s(self) -> float:
         """Seconds of one step."""
-        return self.compute_s + self.scores_s + self.gradients_s + self.features_s + self.norms_s
+        return self.compute_s + self.again_s + self.scores_s + self.gradients_s + self.features_s + self.norms_s
 
     @property
     def communication(self) -> float:
@@ -224,6 +241,9 @@ def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
     rate = assumed.tflops * 1e12 * assumed.mfu
     images = counted.batch_size * counted.batches
     compute = counted.step_gflop_per_image * 1e9 * images / devices / rate
+    memory, micro_batch = memory_of(counted, devices, assumed)
+    repeated = micro_batch < counted.batch_size // devices
+    again = counted.again_gflop_per_image * 1e9 * images / devices / rate if repeated else 0.0
     scores = counted.score_gflop_per_step * 1e9 / devices / (assumed.tflops * 1e12 * assumed.score_mfu)
     sent = (devices - 1) / devices
     bandwidth = assumed.bandwidth_gbs * 1e9
@@ -233,12 +253,12 @@ def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
     received, messages = gathered(counted)
     features = sent * 4 * counted.batch_size * received / bandwidth + messages * latency
     norms = counted.norms * (counted.batches + 1) * latency  # forward in every pass, backward in the shared one
-    memory, micro_batch = memory_of(counted, devices, assumed)
-    step = compute + scores + gradients + features + norms
+    step = compute + again + scores + gradients + features + norms
     return Projection(
         devices=devices,
         images_per_step=images,
         compute_s=compute,
+        again_s=again,
         scores_s=scores,
         gradients_s=gradients,
         features_s=features,
@@ -264,22 +284,20 @@ def gathered(counted: Counted) -> tuple[int, int]:
 
 
 def memory_of(counted: Counted, devices: int, assumed: Assumptions) -> tuple[float, int]:
-    """Gigabytes of a device in the shared step, and the largest micro-batch (a power of two or the share) that fits.
+    """Gigabytes of a device in the shared step, and the largest micro-batch that divides the share and fits; 0: none.
 
     Weights, gradients and two moments in float32 of both networks and the average; activations of G and of D on both
-    halves. Reserve of allocator and workspaces: 10 %. The memory is that of the whole share at once.
+    halves. The memory is that of the whole share at once.
     """
     fixed = 4 * (4 * (counted.generator_parameters + counted.discriminator_parameters) + counted.generator_parameters)
     image = assumed.activation_bytes * (counted.generator_elements + 2 * counted.discriminator_elements)
     share = counted.batch_size // devices
 
     def needed(images: int) -> float:
-        return 1.1 * (fixed + images * image) / 1e9
+        return (1 + assumed.reserve) * (fixed + images * image) / 1e9
 
-    micro_batch = share
-    while micro_batch > 1 and needed(micro_batch) > assumed.memory_gb:
-        micro_batch //= 2
-    return needed(share), micro_batch
+    fitting = (rows for rows in range(share, 0, -1) if share % rows == 0 and needed(rows) <= assumed.memory_gb)
+    return needed(share), next(fitting, 0)
 
 
 def crossings(counted: Counted, assumed: Assumptions, most: int = 2**16) -> dict[str, int | None]:
@@ -307,7 +325,9 @@ def crossings(counted: Counted, assumed: Assumptions, most: int = 2**16) -> dict
 def measured(path: Path, assumed: Assumptions) -> Assumptions:
     """The rate of a training step that ``xmcgan bench --output`` measured, in place of the assumed one.
 
-    The bench may have had another width, size or batch: what carries over is operations a second.
+    The bench may have had another width, size or batch: what carries over is operations a second, of the step that is
+    fastest for its plain operations. Those that its micro-batches repeated were work too, and where micro-batches are
+    projected they are counted again: the rate is that of all.
 
     Raises:
         ValueError: if the file holds no training step.
@@ -316,6 +336,7 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
         content = json.loads(path.read_text())
         steps = [each for each in content["measurements"] if each["part"] == "training"]
         fastest = max(steps, key=lambda each: each["tflops"])
+        rate = fastest["tflops_run"]
         peak = content["ceiling_tflops"][fastest["precision"]]
         name = content["machine"]["name"]
     except (KeyError, TypeError, ValueError) as error:
@@ -323,23 +344,27 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
     return replace(
         assumed,
         tflops=peak,
-        mfu=fastest["tflops"] / peak,
-        source=f"measured: {path.name}, {name}, training step in {fastest['precision']}",
+        mfu=rate / peak,
+        tflops_source=f"measured: {path.name}, {name}, a matrix product in {fastest['precision']}",
+        mfu_source=f"measured: {path.name}, a training step",
     )
 
 
 def table(projections: Iterable[Projection], epochs: dict[str, tuple[int, float]]) -> str:
-    """Projections in Markdown; ``epochs`` names (images, epochs) of every training."""
+    """Projections in Markdown; ``epochs`` names (images, epochs) of every training.
+
+    Shares of a step: networks, what micro-batches repeat of them, region-word scores, sending.
+    """
     names = list(epochs)
     head = ["devices", "ms a step", "images/s", *(f"hours, {name}" for name in names)]
-    head += ["networks", "scores", "sending", "GB", "micro-batch", "loader cores"]
+    head += ["networks", "again", "scores", "sending", "GB", "micro-batch", "loader cores"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for each in projections:
         cells = [f"{each.devices}", f"{1e3 * each.step_s:.0f}", f"{each.images_per_step / each.step_s:.0f}"]
         cells += [f"{each.hours(*epochs[name]):,.0f}" for name in names]
-        cells += [f"{share / each.step_s:.0%}" for share in (each.compute_s, each.scores_s)]
+        cells += [f"{share / each.step_s:.0%}" for share in (each.compute_s, each.again_s, each.scores_s)]
         fits = "" if each.fits else ", too much"
-        cells += [f"{each.communication:.0%}", f"{each.memory_gb:.0f}{fits}", f"{each.micro_batch}"]
+        cells += [f"{each.communication:.0%}", f"{each.memory_gb:.0f}{fits}", f"{each.micro_batch or 'none'}"]
         cells += [f"{each.loader_cores:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
