@@ -1,0 +1,293 @@
+"""All there is to do on a GPU, in one command: checks against the CPU, the step of coco14-256 timed, and projected.
+
+    python benchmarks/gpu.py --output gpu.json
+    python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 8 --repetitions 2 --output trial.json
+
+Every check says what it found and what is allowed, relative to the CPU's own values in float32; the exit status is 1 if
+one failed. Then the training step in bfloat16, plain and compiled, whole or with the largest micro-batch that fits, and
+the drawing of images. After every part the file is written anew, whole; `xmcgan project --bench` reads it.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+from memory import apart
+from torch import Tensor
+from torch.optim import SGD, Adam
+
+from xmcgan import bench, projection
+from xmcgan.cli_bench import refuse_existing, rewrite_whole
+from xmcgan.config import RECIPES, Config
+from xmcgan.data.layouts import read_records
+from xmcgan.data.scenes import write_scenes
+from xmcgan.device import resolve_device, use_tf32
+from xmcgan.model.generator import Generator
+from xmcgan.model.prepared import prepare_generator
+from xmcgan.text import TextEncoder
+from xmcgan.train import embedded_batches, prefetched, start, train_step
+from xmcgan.types import Batch
+
+CPU = torch.device("cpu")
+TEXT_DIM = 768
+MICRO_BATCHES = (None, 128, 64, 32, 16)
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far something is from what it should be; an error that kept it from being known is its reason."""
+
+    name: str
+    difference: float
+    allowed: float
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= self.allowed  # of no number nothing is
+
+    def __str__(self) -> str:
+        said = f"{self.name}: difference {self.difference:.2e}, allowed {self.allowed:.0e}, "
+        return said + ("ok" if self.passed else "FAILED") + (f" ({self.reason})" if self.reason else "")
+
+
+def relative(found: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest of the differences' norms, each over the norm of what is expected."""
+    pairs = [(a.detach().cpu().double(), b.detach().cpu().double()) for a, b in zip(found, expected, strict=True)]
+    return max(float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in pairs)
+
+
+def small(size: int, precision: str) -> Config:
+    """The paper's recipe at small width, without the frozen encoder."""
+    recipe = RECIPES["coco14-256"]
+    return replace(
+        recipe,
+        image_size=size,
+        generator=replace(recipe.generator, width=8),
+        discriminator=replace(recipe.discriminator, width=8),
+        losses=replace(recipe.losses, image_encoder=0.0),
+        training=replace(recipe.training, batch_size=8, precision=precision, compile=False, tf32=False),
+    )
+
+
+def forward_and_step(size: int, precision: str, device: torch.device) -> dict[str, list[Tensor]]:
+    """What G draws and D sees, the losses of a step, and the gradients of its two updates, as one row of numbers each.
+
+    The step is made by plain descent of rate 1, whose change of a weight is its gradient: Adam's first step is the sign
+    of a gradient, which rounding turns where it is near 0.
+    """
+    config = small(size, precision)
+    training = start(config, TEXT_DIM, CPU)
+    torch.manual_seed(1)
+    batches = [bench.random_batch(config, TEXT_DIM, CPU) for _ in range(2)]
+    networks = (training.generator, training.discriminator)
+    for network in (*networks, training.ema.network):
+        network.to(device)
+    training.generator_optimizer = SGD(training.generator.parameters(), 1.0)  # ty: ignore[invalid-assignment]
+    training.discriminator_optimizer = SGD(training.discriminator.parameters(), 1.0)  # ty: ignore[invalid-assignment]
+    batches = [Batch(each.images_B3HW.to(device), each.text.to(device), each.noise_BZ.to(device)) for each in batches]
+    first = batches[0]
+    with torch.no_grad(), training.layers_in_precision():
+        drawn = training.ema.network(first.noise_BZ, first.text).images_B3HW
+        seen = list(training.discriminator(first.images_B3HW, first.text))
+    # One batch: a second discriminator step would stand on the first one's new weights.
+    before = [torch.cat([weight.detach().flatten() for weight in network.parameters()]) for network in networks]
+    report = train_step(training, batches[:1])
+    after = [torch.cat([weight.detach().flatten() for weight in network.parameters()]) for network in networks]
+    return {
+        "generator's images": [drawn],
+        "discriminator's features": seen,
+        "losses of a step": [torch.stack([report["d_loss"], report["g_loss"]])],
+        "gradients of a step": [a - b for a, b in zip(after, before, strict=True)],
+    }
+
+
+def prepared_difference(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Of the prepared generator's images from the generator's in float32."""
+    torch.manual_seed(0)
+    generator = Generator(image_size=size, width=8, text_dim=TEXT_DIM).eval().to(device)
+    text, noise = bench.random_text(4, 17, TEXT_DIM, device), torch.randn(4, generator.noise_dim).to(device)
+    with torch.inference_mode():
+        images = [network(noise, text).images_B3HW for network in (prepare_generator(generator, dtype), generator)]
+    return relative(images[:1], images[1:])
+
+
+def fused_difference(device: torch.device) -> float:
+    """Of weights after ten steps of fused Adam from those after ten of the plain one."""
+    torch.manual_seed(0)
+    gradients = torch.randn(10, 1000, device=device)
+    found = []
+    for fused in (True, False):
+        weight = torch.zeros(1000, device=device, requires_grad=True)
+        optimizer = Adam([weight], 1e-3, (0.5, 0.999), fused=fused, foreach=False)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        found.append(weight)
+    return relative(found[:1], found[1:])
+
+
+def prefetched_difference(device: torch.device, of: Callable[[Batch], list[Tensor]]) -> float:
+    """Of batches that a thread made ahead, while the device is kept busy, from those made between steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_scenes(Path(folder) / "scenes", size=64, train=64, val=8, evaluator=4, progress=False)
+        recipe = RECIPES["scenes-64"]
+        training = replace(recipe.training, batch_size=8)
+        config = replace(recipe, data=str(data), dataset=replace(recipe.dataset, workers=0), training=training)
+        records = read_records(data, config.dataset.layout, config.dataset.split)
+        encoder = TextEncoder("minilm", max_length=17, device=device)
+        with closing(embedded_batches(config, records, encoder, device, start=0)) as batches:
+            expected = list(islice(batches, 20))
+        busy = torch.randn(2048, 2048, device=device) if device.type == "cuda" else torch.randn(64, 64)
+        largest = 0.0
+        with closing(prefetched(embedded_batches(config, records, encoder, device, start=0), 3, device)) as batches:
+            for batch, known in zip(batches, expected, strict=False):
+                for _ in range(10):
+                    busy = (busy @ busy).tanh()
+                largest = max(largest, relative(of(batch), of(known)))
+    return largest
+
+
+def checks(size: int, device: torch.device) -> list[tuple[list[str], list[float], Callable[[], list[float]]]]:
+    """Names, what is allowed of each, and the call that tells the differences."""
+    allowed = {
+        "generator's images": (1e-4, 5e-2),
+        "discriminator's features": (1e-4, 5e-2),
+        "losses of a step": (1e-4, 5e-2),
+        # Batch norm and ReLU magnify: bfloat16's own gradients are this far from float32's on a CPU too.
+        "gradients of a step": (1e-3, 5e-1),
+    }
+    listed: list[tuple[list[str], list[float], Callable[[], list[float]]]] = []
+    for number, precision in enumerate(("float32", "bfloat16")):
+
+        def compare(precision: str = precision) -> list[float]:
+            expected = forward_and_step(size, "float32", CPU)
+            found = forward_and_step(size, precision, device)
+            return [relative(found[name], expected[name]) for name in allowed]
+
+        names = [f"{name}, {precision} on {device} against float32 on the CPU" for name in allowed]
+        listed.append((names, [limits[number] for limits in allowed.values()], compare))
+    for dtype, limit in ((torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
+        call = partial(prepared_difference, size, dtype, device)
+        listed.append(([f"prepared generator in {dtype} against generator"], [limit], lambda call=call: [call()]))
+    listed.append((["fused Adam against plain"], [1e-5], lambda: [fused_difference(device)]))
+    for name, limit, of in (
+        ("images and noise", 0.0, lambda batch: [batch.images_B3HW, batch.noise_BZ]),
+        ("words", 1e-5, lambda batch: [batch.text.words_BTD, batch.text.sentence_BD]),
+    ):
+        call = partial(prefetched_difference, device, of)
+        listed.append(([f"{name} of prefetched batches against plain ones"], [limit], lambda call=call: [call()]))
+    # 10^9 bytes, in megabytes of 2^20; in a process of its own, as the most there was is that of a process.
+    name = "megabytes of the region-word loss beyond its inputs, batch 256, 64 words, 256 regions"
+    listed.append(([name], [1e9 / 2**20], lambda: [apart("--case", "loss", "--device", device)]))
+    return listed
+
+
+def checked(size: int, device: torch.device, keep: Callable[[Check], None]) -> None:
+    """Every check, printed as it is known; an error is a failure of that check and no end."""
+    for names, limits, call in checks(size, device):
+        try:
+            results, reason = call(), ""
+        except Exception as error:  # an hour on a GPU is not to be lost for one of them
+            results, reason = [float("nan")] * len(names), f"{type(error).__name__}: {str(error).splitlines()[:1]}"
+        for name, limit, result in zip(names, limits, results, strict=True):
+            check = Check(name, result, limit, reason)
+            print(check, flush=True)
+            keep(check)
+        bench.free(device)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--width", type=int, default=96, help="of the step that is timed")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--output", type=Path, required=True, help="a JSON file, new")
+    options = parser.parse_args()
+    refuse_existing(options.output)
+    device = resolve_device(options.device)
+    use_tf32(device, False)
+    known: list[Check] = []
+    found: list[bench.Measurement | bench.OutOfMemory] = []
+    errors: list[str] = []
+    ceilings: dict[str, float] = {}
+
+    def write() -> None:
+        about = {"checks": [asdict(each) | {"passed": each.passed} for each in known], "errors": errors}
+        about |= {"recipe": "coco14-256", "width": options.width, "image_size": options.size}
+        about |= {"batch_size": options.batch, "text_dim": TEXT_DIM}
+        rewrite_whole(options.output, json.dumps(bench.report(device, ceilings, found) | about, indent=2) + "\n")
+
+    def keep(check: Check) -> None:
+        known.append(check)
+        write()
+
+    def timed(part: str, variant: str, call: Callable[[], bench.Measurement]) -> bool:
+        """Whether there was memory for it; an error besides is said, and no end."""
+        try:
+            result = bench.attempt(part, variant, "bfloat16", call, device)
+        except Exception as error:
+            errors.append(f"{part}, {variant}: {type(error).__name__}: {error}")
+            print(f"FAILED: {errors[-1]}", flush=True)
+            write()
+            return True
+        found.append(result)
+        write()
+        print(bench.row(result, ceilings), flush=True)
+        return isinstance(result, bench.Measurement)
+
+    about = bench.machine(device)
+    print(f"{about['name']}, {device}, torch {about['torch']}\n", flush=True)
+    checked(min(options.size, 128), device, keep)
+
+    ceilings |= {name: bench.ceiling(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    rates = ", ".join(f"{name} {value:.3g} TFLOP/s" for name, value in ceilings.items())
+    print(f"\nCeiling, one matrix product: {rates}.\n\n{bench.HEAD}", flush=True)
+    recipe = RECIPES["coco14-256"]
+    schedule = bench.Schedule(options.repetitions)
+    rows = [each for each in MICRO_BATCHES if each is None or (each < options.batch and options.batch % each == 0)]
+    for compile in (False,) if options.no_compile else (False, True):
+        while rows:  # what did not fit plain is not tried compiled
+            settings = replace(recipe.training, batch_size=options.batch, micro_batch=rows[0], compile=compile)
+            config, variant = bench.can_be_timed(
+                replace(
+                    recipe,
+                    image_size=options.size,
+                    generator=replace(recipe.generator, width=options.width),
+                    discriminator=replace(recipe.discriminator, width=options.width),
+                    training=replace(settings, precision="bfloat16"),
+                )
+            )
+            if timed("training", variant, partial(bench.bench_training, config, TEXT_DIM, device, schedule=schedule)):
+                break
+            rows = rows[1:]
+        torch._dynamo.reset()
+        generator = Generator(image_size=options.size, width=options.width, text_dim=TEXT_DIM)
+        draw = partial(bench.bench_generation, generator, TEXT_DIM, device, torch.bfloat16, compile=compile)
+        timed("generation", "prepared" + ", compiled" * compile, partial(draw, schedule=schedule))
+        torch._dynamo.reset()
+
+    print(flush=True)
+    if any(each.part == "training" for each in found if isinstance(each, bench.Measurement)):
+        assumed = projection.measured(options.output, projection.Assumptions())
+        counted = projection.count(recipe, TEXT_DIM)
+        print(f"{assumed.tflops:.3g} TFLOP/s ({assumed.tflops_source}) at {assumed.mfu:.0%} ({assumed.mfu_source}).\n")
+        epochs = {"COCO-14 x 1000": (projection.PAIRS["coco14"], 1000.0)}
+        print(projection.table([projection.project(counted, each, assumed) for each in (1, 8, 64)], epochs), flush=True)
+    failed = sum(not each.passed for each in known)
+    print(f"\n{len(known) - failed} checks passed, {failed} failed; written to {options.output}", flush=True)
+    return 1 if failed or errors else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
