@@ -1,15 +1,19 @@
 """Losses of the first 200 steps with each switch, against those without it.
 
-    python benchmarks/switches.py [--steps 200] [--batch 8] [--precision float32]
+    python benchmarks/switches.py [--steps 200] [--batch 8] [--precision float32] [--only training.prefetch]
 
 A GAN's training magnifies rounding: after enough steps two runs that differ in last bits have little in common but
 their course. So two runs are the measure: one whose weights begin one unit in the last place away, and one in float64,
 which says how far the plain run itself is from the exact one. A switch leaves the losses as they are within the
 precision used if it moves them no further than that. Scenes at 64 px, in a temporary folder, and MiniLM's words.
+
+Every row gets the same batches but those of training.prefetch and training.channels_last, which are about how batches
+are made: they read theirs anew. training.tf32 has a row on CUDA alone.
 """
 
 import argparse
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,9 +24,9 @@ from torch import Tensor
 from xmcgan.config import RECIPES, Config
 from xmcgan.data.layouts import read_records
 from xmcgan.data.scenes import write_scenes
-from xmcgan.device import resolve_device
+from xmcgan.device import resolve_device, use_tf32
 from xmcgan.text import TextEncoder
-from xmcgan.train import Training, embedded_batches, start, train_step
+from xmcgan.train import Training, embedded_batches, prefetched, start, train_step
 from xmcgan.types import Batch, TextEmbedding
 
 SWITCHES: dict[str, dict[str, object]] = {
@@ -34,8 +38,12 @@ SWITCHES: dict[str, dict[str, object]] = {
     "training.compile": {"compile": True},
     "training.precision bfloat16": {"precision": "bfloat16"},
     "training.micro_batch, a quarter": {"micro_batch": 0},
+    "training.prefetch": {"prefetch": 2},
+    "training.channels_last false": {"channels_last": False},
+    "training.tf32": {"tf32": True},
 }
 NUDGED, EXACT = "one last bit of the weights", "float64"
+READ_ANEW = {"training.prefetch", "training.channels_last false"}
 
 
 def config_of(folder: Path, batch_size: int, precision: str) -> Config:
@@ -45,9 +53,13 @@ def config_of(folder: Path, batch_size: int, precision: str) -> Config:
 
 
 def read_batches(config: Config, encoder: TextEncoder, count: int) -> list[Batch]:
-    """The first batches of a run: every switch gets the same."""
+    """The first batches of a run, made ahead by a thread where the configuration says so."""
     records = read_records(Path(config.data), config.dataset.layout, config.dataset.split)
-    return list(islice(embedded_batches(config, records, encoder, encoder.device, start=0), count))
+    batches = embedded_batches(config, records, encoder, encoder.device, start=0)
+    if config.training.prefetch:
+        batches = prefetched(batches, config.training.prefetch, encoder.device)
+    with closing(batches):
+        return list(islice(batches, count))
 
 
 @torch.no_grad()
@@ -81,30 +93,37 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="+", choices=list(SWITCHES), help="these rows")
     options = parser.parse_args()
+    device = resolve_device(options.device)
+    rows = options.only or [name for name in SWITCHES if name != "training.tf32" or device.type == "cuda"]
     until = [number for number in (1, 10, 50, options.steps) if number <= options.steps]
     with tempfile.TemporaryDirectory() as folder:
         data = write_scenes(Path(folder) / "scenes", size=64, train=500, val=8, evaluator=4, progress=False)
         plain = config_of(data, options.batch, options.precision)
-        encoder = TextEncoder(plain.text.encoder, max_length=17, device=resolve_device(options.device))
+        use_tf32(device, False)  # as the plain run has it, for the words too
+        encoder = TextEncoder(plain.text.encoder, max_length=17, device=device)
         batches = read_batches(plain, encoder, options.steps)
 
         def run(name: str, switches: dict[str, object]) -> Tensor:
             switches = {key: options.batch // 4 if key == "micro_batch" else value for key, value in switches.items()}
             config = replace(plain, training=replace(plain.training, **switches))
-            training = start(config, encoder.dim, encoder.device)
+            use_tf32(device, config.training.tf32)
+            training = start(config, encoder.dim, device)
             if name == NUDGED:
                 nudge(training)
             if name == EXACT:
                 widen(training)
                 return losses(training, [wide(batch) for batch in batches])
+            if name in READ_ANEW:
+                return losses(training, read_batches(config, encoder, options.steps))
             return losses(training, batches)
 
         expected = run("plain", {})
         print(f"| largest relative difference of a loss in {options.precision}, in the first steps |", end="")
         print(" | ".join(map(str, until)), "| mean of the last 50 |\n" + "|---" * (len(until) + 2) + "|")
-        for name, switches in SWITCHES.items():
-            found = run(name, switches)
+        for name in rows:
+            found = run(name, SWITCHES[name])
             off = (found - expected).abs() / expected.abs()
             last = (found[-50:].mean(0) - expected[-50:].mean(0)).abs() / expected[-50:].mean(0).abs()
             cells = [float(off[:number].max()) for number in until] + [float(last.max())]
