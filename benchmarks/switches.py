@@ -7,8 +7,8 @@ their course. So two runs are the measure: one whose weights begin one unit in t
 which says how far the plain run itself is from the exact one. A switch leaves the losses as they are within the
 precision used if it moves them no further than that. Scenes at 64 px, in a temporary folder, and MiniLM's words.
 
-Every row gets the same batches but those of training.prefetch and training.channels_last, which are about how batches
-are made: they read theirs anew. training.tf32 has a row on CUDA alone.
+Every row gets the same batches but that of training.prefetch, which is about how batches are made: it reads its own
+anew. training.tf32 has a row on CUDA alone.
 """
 
 import argparse
@@ -39,11 +39,10 @@ SWITCHES: dict[str, dict[str, object]] = {
     "training.precision bfloat16": {"precision": "bfloat16"},
     "training.micro_batch, a quarter": {"micro_batch": 0},
     "training.prefetch": {"prefetch": 2},
-    "training.channels_last false": {"channels_last": False},
     "training.tf32": {"tf32": True},
 }
 NUDGED, EXACT = "one last bit of the weights", "float64"
-READ_ANEW = {"training.prefetch", "training.channels_last false"}
+READ_ANEW = {"training.prefetch"}
 
 
 def config_of(folder: Path, batch_size: int, precision: str) -> Config:

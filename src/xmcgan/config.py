@@ -149,7 +149,6 @@ class TrainingConfig:
         checkpoint_activations: blocks keep their inputs alone and compute the rest again in the backward pass.
         compile: the networks' forward and backward passes by torch.compile.
         fused: Adam's update of all weights in one kernel.
-        channels_last: a pixel's channels lie beside one another in memory, as convolutions are fastest with.
         tf32: what stays float32 is multiplied and convolved by TF32, with 10 bits of each factor's mantissa; CUDA only.
         prefetch: batches that a thread of their own reads and embeds while a step runs; 0 does it between steps.
         precision: ``float32``, or ``bfloat16`` for the networks' layers; losses and parameters stay float32.
@@ -174,7 +173,6 @@ class TrainingConfig:
     checkpoint_activations: bool = False
     compile: bool = False
     fused: bool = False
-    channels_last: bool = True
     tf32: bool = False
     prefetch: int = 0
     precision: Literal["float32", "bfloat16"] = "bfloat16"

@@ -74,7 +74,6 @@ MAY_CHANGE = {
     "training.checkpoint_activations",
     "training.compile",
     "training.fused",
-    "training.channels_last",
     "training.tf32",
     "training.prefetch",
     "training.device",
@@ -86,8 +85,7 @@ MAY_CHANGE = {
 }
 MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
 """Settings that a run may be continued with other values of: none changes what the next step computes, but for the
-rounding of another device, compiler or kernel (``training.device``, ``.compile``, ``.fused``,
-``.tf32``, ``.channels_last``)."""
+rounding of another device, compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``)."""
 
 
 class Evaluation(NamedTuple):
@@ -428,8 +426,8 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
     settings, losses = config.training, config.losses
     torch.manual_seed(settings.seed)
     # Convolutions are faster in channels_last, on a CPU by up to 1.4 times (docs/log.md).
-    generator = build_generator(config, text_dim).to(device).to(memory_format=memory_format(config))
-    discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=memory_format(config))
+    generator = build_generator(config, text_dim).to(device).to(memory_format=torch.channels_last)
+    discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=torch.channels_last)
     if settings.micro_batch is not None:
         # A whole batch moves the running statistics as far as it does in one piece.
         parts = settings.batch_size // world_size() // settings.micro_batch
@@ -468,11 +466,6 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
     )
 
 
-def memory_format(config: Config) -> torch.memory_format:
-    """How images and weights lie in memory."""
-    return torch.channels_last if config.training.channels_last else torch.contiguous_format
-
-
 def embedded_batches(
     config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
 ) -> AbstractGenerator[Batch]:
@@ -496,7 +489,7 @@ def embedded_batches(
     )
     for batch in loaded:
         yield Batch(
-            to_images(batch.pixels.to(device, non_blocking=True)).contiguous(memory_format=memory_format(config)),
+            to_images(batch.pixels.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last),
             encoder(batch.captions),
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
             torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
