@@ -9,7 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches, noise, to_images
+from xmcgan.data.captions import (
+    ExampleStream,
+    ImageTransform,
+    is_upright_jpeg,
+    load_batches,
+    noise,
+    open_image,
+    to_images,
+)
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record, Slice
 
@@ -214,7 +222,10 @@ def test_an_image_can_be_a_file_a_part_of_one_or_its_content(banded):
 
 
 def test_a_damaged_part_or_content_is_named(banded):
-    with pytest.raises(ValueError, match="the image of record 7 cannot be read as an image"):
+    # To the last letter: what Pillow says of it has an address in memory, and a report should be the same each time.
+    with pytest.raises(
+        ValueError, match=r"^the image of record 7 cannot be read as an image: it is none that Pillow knows$"
+    ):
         ImageTransform(12)(pictured(b"no image"))
     with pytest.raises(ValueError, match=r"banded\.png, bytes 4 to 24, cannot be read as an image"):
         ImageTransform(12)(pictured(Slice(banded, 4, 20)))
@@ -268,8 +279,11 @@ def test_a_checkerboard_becomes_grey(tmp_path, fit):
     [
         ("L", 200, "jpg", (200, 200, 200)),
         ("1", 1, "png", (255, 255, 255)),
-        ("LA", (90, 128), "png", (90, 90, 90)),
-        ("RGBA", (10, 200, 30, 128), "png", (10, 200, 30)),
+        ("LA", (90, 255), "png", (90, 90, 90)),
+        ("LA", (90, 128), "png", (172, 172, 172)),  # half of it white: what is transparent lies on a page
+        ("RGBA", (10, 200, 30, 128), "png", (132, 227, 142)),
+        ("RGBA", (10, 200, 30, 0), "png", (255, 255, 255)),
+        ("I;16", 200 * 257, "png", (200, 200, 200)),
         ("CMYK", (0, 255, 255, 0), "jpg", (255, 0, 0)),
         ("P", (10, 200, 30), "png", (10, 200, 30)),
     ],
@@ -285,6 +299,85 @@ def test_files_of_any_mode_become_rgb(tmp_path, mode, colour, suffix, expected):
     pixels = ImageTransform(8)(pictured(path))
     assert pixels.shape == (3, 8, 8)
     assert (pixels.flatten(1).T.float() - torch.tensor(expected)).abs().max() <= 3
+
+
+def test_sixteen_bits_of_grey_become_eight(tmp_path):
+    """All levels, as in a measured or a medical picture: Pillow's own conversion leaves 255 of 256 of them white."""
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(levels).save(tmp_path / "levels.png")
+    pixels = ImageTransform(256)(pictured(tmp_path / "levels.png"))
+    assert torch.equal(pixels[0], torch.from_numpy(np.round(levels / 65535 * 255).astype(np.uint8)))
+    assert torch.equal(pixels[0], pixels[2])
+
+
+@pytest.mark.parametrize(("kind", "said"), [(np.float32, "real numbers"), (np.int32, "from 0 to 70000")])
+def test_pixels_of_no_known_white_are_refused(tmp_path, kind, said):
+    Image.fromarray(np.array([[0, 70000]], dtype=kind)).save(tmp_path / "numbers.tiff")
+    with pytest.raises(ValueError, match=rf"numbers\.tiff cannot be read as an image: its pixels .*{said}"):
+        ImageTransform(8)(pictured(tmp_path / "numbers.tiff"))
+
+
+def test_a_transparent_colour_of_a_palette_is_white(tmp_path):
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.paste(0, (0, 0, 2, 4))
+    palette.save(tmp_path / "palette.png", transparency=0)
+    pixels = ImageTransform(4)(pictured(tmp_path / "palette.png"))
+    assert pixels[:, 0, 0].tolist() == [255, 255, 255]
+    assert pixels[:, 0, 3].tolist() == [0, 0, 255]
+
+
+def turned(path: Path, orientation: int, size: tuple[int, int] = (24, 16)) -> Path:
+    """A picture as a camera writes it, with its corners red, green, blue and black, and the orientation it was held."""
+    image = Image.new("RGB", size, "white")
+    (width, height), (w, h) = size, (size[0] // 2, size[1] // 2)
+    for corner, colour in (((0, 0), "red"), ((w, 0), "lime"), ((0, h), "blue"), ((w, h), "black")):
+        image.paste(colour, (*corner, min(corner[0] + w, width), min(corner[1] + h, height)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif, **({"quality": 95, "subsampling": 0} if path.suffix == ".jpg" else {}))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize(
+    ("orientation", "corners"),  # upper left and right, lower left and right; as the EXIF standard shows an F
+    [
+        (1, "red lime blue black"),
+        (2, "lime red black blue"),
+        (3, "black blue lime red"),
+        (4, "blue black red lime"),
+        (5, "red blue lime black"),
+        (6, "blue red black lime"),
+        (7, "black lime blue red"),
+        (8, "lime black red blue"),
+    ],
+)
+def test_a_photograph_is_upright(tmp_path, suffix, orientation, corners):
+    image = open_image(pictured(turned(tmp_path / f"photo.{suffix}", orientation)))
+    width, height = image.size
+    assert (width, height) == ((24, 16) if orientation < 5 else (16, 24))
+    colours = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+    places = [(x, y) for y in (4, height - 5) for x in (4, width - 5)]
+    for place, colour in zip(places, corners.split(), strict=True):
+        assert max(abs(a - b) for a, b in zip(image.getpixel(place), colours[colour], strict=True)) < 40, (
+            place,
+            colour,
+        )
+
+
+@pytest.mark.parametrize("damage", [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\xff" + b"\xff" * 30, b"Exif\0\0"])
+def test_damaged_exif_data_are_none(tmp_path, damage):
+    Image.new("RGB", (24, 16), "red").save(tmp_path / "photo.jpg", exif=damage)
+    assert open_image(pictured(tmp_path / "photo.jpg")).size == (24, 16)
+
+
+def test_bytes_are_kept_of_an_upright_rgb_jpeg_alone(tmp_path):
+    assert is_upright_jpeg(turned(tmp_path / "upright.jpg", 1).read_bytes())
+    assert not is_upright_jpeg(turned(tmp_path / "turned.jpg", 6).read_bytes())
+    assert not is_upright_jpeg(turned(tmp_path / "upright.png", 1).read_bytes())
+    Image.new("L", (8, 8)).save(tmp_path / "grey.jpg")
+    assert not is_upright_jpeg((tmp_path / "grey.jpg").read_bytes())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "bmp", "tiff"])
@@ -319,5 +412,5 @@ def test_a_damaged_image_is_named_by_a_worker_too(tmp_path):
 
 
 def test_an_unknown_fit_names_its_field():
-    with pytest.raises(ValueError, match=r"^dataset\.fit is 'stretch'; it can be squash, crop"):
+    with pytest.raises(ValueError, match=r"^fit is 'stretch'; it can be squash, crop"):
         ImageTransform(8, "stretch")
