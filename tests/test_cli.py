@@ -71,6 +71,36 @@ def test_the_fields_on_the_command_line_are_those_of_the_run(trained, config, tm
     assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
 
 
+def own_folder(root: Path) -> Path:
+    """A person's own pictures, in one split."""
+    (root / "train").mkdir(parents=True)
+    for number in range(6):
+        Image.new("RGB", (64, 64), (40 * number, 0, 0)).save(root / f"train/{number}.png")
+        (root / f"train/{number}.txt").write_text(f"the red car {number}\n")
+    return root
+
+
+def own_command(config, data: Path, output: Path) -> list[str]:
+    changed = [*flags(config, output), "--training.steps", "1", "--dataset.layout", "folder"]
+    return [*changed, "--data", str(data), "--dataset.split", "train", "--dataset.workers", "0"]
+
+
+def test_own_pictures_need_no_validation_split(config, tmp_path, capsys):
+    data, run = own_folder(tmp_path / "mine"), tmp_path / "run"
+    assert main(own_command(config, data, run)) == 0
+    assert "there is no split val2014: the grids of samples show captions of train\n" in capsys.readouterr().out
+    assert list((run / "samples").iterdir())
+
+
+def test_a_validation_split_that_is_asked_for_or_needed_must_be_there(config, tmp_path, capsys):
+    command = own_command(config, own_folder(tmp_path / "mine"), tmp_path / "run")
+    assert "mine/val is missing" in refused([*command, "--dataset.validation_split", "val"], capsys)
+    assert "mine/val2014 is missing" in refused([*command, "--dataset.validation_split=val2014"], capsys)
+    message = refused([*command, "--evaluation.every", "1"], capsys)
+    assert "has no split 'val2014', whose captions evaluation.every" in message
+    assert "--dataset.validation_split" in message
+
+
 def test_scenes_written_again_are_left_alone(tmp_path, capsys):
     command = ["scenes", str(tmp_path / "data"), "--size", "32", "--train", "3", "--val", "0", "--evaluator", "0"]
     assert main(command) == 0

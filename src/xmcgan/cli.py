@@ -19,6 +19,9 @@ from xmcgan.config import RECIPES, Config, flatten, from_dict, suggestion, to_di
 
 # torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
 
+OWN_LAYOUTS = ("folder", "table", "webdataset")
+"""Of one's own data, which often has one split; a recipe's validation split is the name in a public set."""
+
 TRAIN_USAGE = "xmcgan train RECIPE --output DIR [--data DIR] [--any.field VALUE ...]"
 
 
@@ -52,7 +55,8 @@ def train_command(arguments: list[str]) -> int:
     try:
         with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
             speaks = is_main()  # where all ranks fail alike, one says so
-            return train_recipe(recipe, config, output, device)
+            asked = any(each.partition("=")[0] == "--dataset.validation_split" for each in arguments)
+            return train_recipe(recipe, config, output, device, validation_asked=asked)
     except TrainingDiverged as error:
         if speaks:
             print(f"xmcgan: training stopped at {error}", file=sys.stderr)
@@ -64,8 +68,12 @@ def train_command(arguments: list[str]) -> int:
         return 2  # rank 0 says why
 
 
-def train_recipe(recipe: str, config: Config, output: Path, device) -> int:
-    """Reads the data, trains, and says where the results are; as one of the ranks where there are several."""
+def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_asked: bool) -> int:
+    """Reads the data, trains, and says where the results are; as one of the ranks where there are several.
+
+    Args:
+        validation_asked: whether the validation split was named by the user, and is not the recipe's.
+    """
     from xmcgan.data.layouts import read_records
     from xmcgan.distributed import is_main, on_main
     from xmcgan.train import train
@@ -82,8 +90,18 @@ def train_recipe(recipe: str, config: Config, output: Path, device) -> int:
         on_main(write_scenes, data, size=RECIPES[recipe].image_size)
     layout, traces = config.dataset.layout, config.losses.trace > 0
     records = read_records(config.data, layout, config.dataset.split, annotations=traces)
-    held_out = read_records(config.data, layout, config.dataset.validation_split)
     say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
+    validation = config.dataset.validation_split
+    if layout in OWN_LAYOUTS and not validation_asked and not has_split(config.data, layout, validation):
+        if config.evaluation.every:
+            raise ValueError(
+                f"{config.data} has no split {validation!r}, whose captions evaluation.every would judge by; name one "
+                "with --dataset.validation_split, or leave it out with --evaluation.every 0"
+            )
+        say(f"there is no split {validation}: the grids of samples show captions of {config.dataset.split}")
+        held_out = records
+    else:
+        held_out = read_records(config.data, layout, validation)
     evaluate = None
     if config.evaluation.every:
         from xmcgan.monitor import make_monitor
@@ -96,6 +114,22 @@ def train_recipe(recipe: str, config: Config, output: Path, device) -> int:
         return 130
     say(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
     return 0
+
+
+def has_split(root: str, layout: str, split: str) -> bool:
+    """Whether a data folder has a split; one that is there and damaged counts."""
+    from xmcgan.data.layouts import read_entries
+    from xmcgan.data.shards import is_prepared, read_manifest
+
+    if is_prepared(root):
+        return split in read_manifest(root)["splits"]
+    try:
+        next(read_entries(Path(root), layout, split), None)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        pass  # whoever reads it says what is wrong
+    return True
 
 
 def generate_command(arguments: list[str]) -> int:
