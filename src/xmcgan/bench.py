@@ -39,7 +39,7 @@ from xmcgan.model.prepared import prepare_generator
 from xmcgan.precision import float32_or_wider
 from xmcgan.sample import batch_rows, sample
 from xmcgan.text import TextEncoder
-from xmcgan.train import Training, memory_format, start, train_step
+from xmcgan.train import Training, start, train_step
 from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
 
 Part = Literal["training", "generation", "text", "loading"]
@@ -321,7 +321,7 @@ def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> 
 def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
     """What a training step takes, made of noise: neither data nor a text encoder are needed."""
     rows, size = config.training.batch_size, config.image_size
-    images = (torch.rand(rows, 3, size, size, device=device) * 2 - 1).contiguous(memory_format=memory_format(config))
+    images = (torch.rand(rows, 3, size, size, device=device) * 2 - 1).contiguous(memory_format=torch.channels_last)
     text = random_text(rows, config.text.max_length, text_dim, device)
     return Batch(images, text, torch.randn(rows, config.generator.noise_dim, device=device))
 
