@@ -64,3 +64,60 @@ def test_a_cropped_set_has_the_boxes_and_traces_of_the_square(scenes, tmp_path):
         for box, expected in zip(one.boxes, other.boxes, strict=True):
             assert box[1:] == pytest.approx(expected[1:], abs=1e-6)
         assert len(one.narrative.strokes) == len(other.narrative.strokes)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A flat folder of pictures with texts beside them: one picture is damaged, one text has none."""
+    from PIL import Image
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 30), (60 * number, 0, 0)).save(folder / f"{number}.jpg")
+        (folder / f"{number}.txt").write_text(f"picture {number}\n")
+    (folder / "1.jpg").write_bytes(b"no picture")
+    (folder / "lone.txt").write_text("nothing to see")
+    return folder
+
+
+def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path, capsys):
+    output = tmp_path / "prepared"
+    flags = ["data", "prepare", "folder", "--source", str(mine), "--output", str(output), "--size", "16"]
+    assert main([*flags, "--workers", "1", "--splits", "train"]) == 2
+    assert "Mend them" in capsys.readouterr().err
+    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
+    said = capsys.readouterr().out
+    assert "train: 3 images, 3 captions, 0.0 MB; 2 problems" in said
+    assert f"every problem, with its place and reason: {output / 'problems.jsonl'}" in said
+    assert f"--data {output} --dataset.layout folder --dataset.split train" in said
+    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
+    assert "is prepared already" in capsys.readouterr().out
+    (mine / "2.txt").write_text("another text\n")
+    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 2
+    assert "was prepared from another mine, or this one has changed since" in capsys.readouterr().err
+
+
+def test_a_source_that_is_missing_leaves_nothing(tmp_path, capsys):
+    output = tmp_path / "prepared"
+    assert main(["data", "prepare", "folder", "--source", str(tmp_path / "none"), "--output", str(output)]) == 2
+    assert "none/train is missing" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_page_leaves_out_what_cannot_be_read(mine, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    flags = ["data", "browse", "folder", "--source", str(mine), "--count", "2"]
+    assert main([*flags, "--output", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "left out: " in said
+    assert "1.jpg cannot be read as an image" in said
+    assert "2 records of train" in said
+    assert main([*flags, "--output", str(tmp_path)]) == 2
+    assert "is a folder; it should be the page to write" in capsys.readouterr().err
+    assert not list(tmp_path.parent.glob(".partial-*"))
+
+
+def test_max_length_of_nothing_is_refused(mine, capsys):
+    assert main(["data", "stats", "folder", "--source", str(mine), "--max_length", "0"]) == 2
+    assert "max_length is 0; it should be at least 1" in capsys.readouterr().err

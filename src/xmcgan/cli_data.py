@@ -31,18 +31,22 @@ SETS = {
 }
 """What ``prepare``, ``stats`` and ``browse`` accept; docs/data.md says what the folder of each looks like."""
 
+RECIPE_OF = {"coco14": "coco14-256", "ln-coco": "ln-coco-256", "ln-openimages": "ln-openimages-256"}
+
 
 def parser_of(verb: str, about: str) -> ArgumentParser:
     """The options that every command about a data set has."""
     parser = ArgumentParser(prog=f"xmcgan data {verb}", description=about, exit_on_error=False)
     parser.add_argument("name", type=str, help=f"the data set: {', '.join(SETS)}")
     parser.add_argument("--source", type=Path, required=True, help="its folder, in its owner's layout, or prepared")
-    parser.add_argument("--splits", type=list[str] | None, default=None, help="other splits than the set's: '[a, b]'")
+    parser.add_argument("--splits", type=list[str] | str | None, default=None, help="other splits than the set's: a,b")
     return parser
 
 
-def chosen_set(name: str, splits: list[str] | None) -> DataSet:
-    """The data set of that name, with other splits where some are asked for."""
+def chosen_set(name: str, splits: list[str] | str | None) -> DataSet:
+    """The data set of that name, with other splits where some are asked for: ``[a, b]``, ``a,b`` or one alone."""
+    if isinstance(splits, str):
+        splits = [part.strip() for part in splits.split(",") if part.strip()]
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}{suggestion(name, SETS)}")
     return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
@@ -70,8 +74,12 @@ def prepare_command(arguments: list[str]) -> int:
     parser.add_argument("--most_bad", type=float, default=0.01, help="share of bad records above which it stops")
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)
+    from xmcgan.data.layouts import count_entries, fingerprint
     from xmcgan.data.prepare import prepare
 
+    known = fingerprint(options.source, data.layout, data.splits)
+    if (options.output / "manifest.json").is_file():
+        print(f"{options.output} is prepared already: it is looked at, and nothing is made")
     manifest = prepare(
         options.source,
         options.output,
@@ -84,13 +92,20 @@ def prepare_command(arguments: list[str]) -> int:
         quality=options.quality,
         workers=options.workers,
         most_bad=options.most_bad,
+        total=lambda split: count_entries(options.source, data.layout, split),
+        fingerprint=known,
     )
     for split, held in manifest["splits"].items():
-        print(
-            f"{split}: {held['records']:,} images, {held['captions']:,} captions, {held['bytes'] / 1e9:.2f} GB; "
-            f"{held['problems']:,} bad entries were left out"
-        )
-    print(f"prepared in {options.output}; train from it with --data {options.output}")
+        size = held["bytes"]
+        space = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+        print(f"{split}: {held['records']:,} images, {held['captions']:,} captions, {space}; "
+              f"{held['problems']:,} problems")  # fmt: skip
+    if any(held["problems"] for held in manifest["splits"].values()):
+        print(f"every problem, with its place and reason: {options.output / 'problems.jsonl'}")
+    settings = "" if options.name in RECIPE_OF else f" --dataset.layout {data.layout} --dataset.split {data.splits[0]}"
+    recipe = RECIPE_OF.get(options.name, "coco14-256")
+    print(f"prepared in {options.output}; train from it:\n"
+          f"  xmcgan train {recipe} --data {options.output}{settings} --output runs/{options.output.name}")  # fmt: skip
     return 0
 
 
@@ -104,6 +119,8 @@ def stats_command(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)
+    if options.max_length is not None and options.max_length < 1:
+        raise ValueError(f"max_length is {options.max_length}; it should be at least 1")
     max_length = options.max_length or data.max_length
     from tqdm import tqdm
 
@@ -139,11 +156,23 @@ def browse_command(arguments: list[str]) -> int:
     if options.start < 0 or options.count < 1:
         raise ValueError(f"start is {options.start} and count {options.count}; they should be at least 0 and 1")
     from xmcgan.data.browse import write_browser
+    from xmcgan.data.captions import open_image
     from xmcgan.data.records import Record
 
     split = data.splits[0]
+    if options.output.is_dir():
+        raise IsADirectoryError(f"{options.output} is a folder; it should be the page to write, such as browse.html")
+
+    def readable(record: Record) -> bool:
+        try:
+            open_image(record)
+        except ValueError as error:
+            print(f"left out: {error}")
+            return False
+        return True
+
     good = (entry for entry in entries(options.source, data, split) if isinstance(entry, Record))
-    records = list(itertools.islice(good, options.start, options.start + options.count))
+    records = list(itertools.islice(filter(readable, itertools.islice(good, options.start, None)), options.count))
     if not records:
         raise ValueError(f"{options.source} has no record {options.start} in {split}")
     page = write_browser(options.output, records, title=f"{options.name}, {split}")

@@ -179,7 +179,8 @@ def test_a_file_that_is_not_cocos_is_named(tmp_path, content, message):
 def test_a_damaged_annotation_is_named_and_the_images_other_captions_kept(tmp_path, annotation, message):
     write_coco(tmp_path, {"images": IMAGES, "annotations": [ANNOTATIONS[0], annotation, *ANNOTATIONS[1:]]})
     records, problems = sorted_out(tmp_path)
-    assert problems == [(f"{tmp_path}/annotations/captions_train2014.json, annotations[1]", message)]
+    where = f"{tmp_path}/annotations/captions_train2014.json, annotations[1]"
+    assert problems == [Problem(where, message, detail=True)]
     assert [record.captions for record in records] == [
         ("A cup on a table.",),
         ("A dog on a beach.", "A beach with a dog."),
@@ -190,7 +191,10 @@ def test_an_image_of_whom_nothing_good_was_said_is_no_record(tmp_path):
     write_coco(tmp_path, {"images": IMAGES, "annotations": [ANNOTATIONS[0], {"image_id": 3, "caption": " "}]})
     records, problems = sorted_out(tmp_path)
     assert [record.id for record in records] == ["9"]
-    assert len(problems) == 1
+    assert [(problem.detail, problem.reason) for problem in problems] == [
+        (True, "caption is ' '; it should be words"),
+        (False, "has no caption that can be used"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,14 @@ def test_lines_of_other_splits_and_data_sets_are_left_out(tmp_path):
     assert len(read(write_narratives(tmp_path, lines))) == 1
 
 
+def test_blank_lines_are_nothing(tmp_path):
+    add_image(tmp_path, "000000000285.jpg")
+    write_narratives(tmp_path, ["", narrative(), " ", ""])
+    entries = list(read_localized_narratives(tmp_path, "train2017"))
+    assert len(entries) == 1
+    assert isinstance(entries[0], Record)
+
+
 def test_text_beyond_ascii_is_kept(tmp_path):
     add_image(tmp_path, "000000000285.jpg")
     write_narratives(tmp_path, [json.dumps(narrative(caption="A café 🪁"), ensure_ascii=False)])
@@ -138,7 +146,6 @@ def test_text_beyond_ascii_is_kept(tmp_path):
     ("line", "message"),
     [
         ("{", "is not JSON"),
-        ("", "is not JSON"),
         ("not JSON", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[]", "has no 'dataset_id'"),

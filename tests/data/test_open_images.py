@@ -101,6 +101,16 @@ def test_what_makes_the_table_unreadable_is_raised(tmp_path):
         read(file)
 
 
+def test_version_7_names_its_classes_in_another_file_with_headings(tmp_path):
+    file = write(tmp_path, OFFICIAL, "LabelName,DisplayName\n/m/011k07,Tortoise\n/m/01g317,Person\n")
+    expected, _ = read(write(tmp_path, OFFICIAL))
+    write(tmp_path, OFFICIAL, "LabelName,DisplayName\n/m/011k07,Tortoise\n/m/01g317,Person\n")
+    (tmp_path / "class-descriptions-boxable.csv").rename(tmp_path / "oidv7-class-descriptions-boxable.csv")
+    table, problems = read(file)
+    assert problems == []
+    assert list(table.names) == list(expected.names)
+
+
 def test_a_class_without_a_name_is_named(tmp_path):
     table, problems = read(write(tmp_path, OFFICIAL, "/m/011k07,Tortoise\n/m/01g317\n"))
     assert [str(problem) for problem in problems] == [

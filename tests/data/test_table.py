@@ -87,8 +87,9 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, suffix, path, capt
     write_table(root, suffix, [("a.png", "A cat."), (path, caption), ("a.png", "A cat, awake.")])
     (root / "linked.jpg").symlink_to(tmp_path / "secret.jpg")
     (root / "away").symlink_to(tmp_path)
-    (record,), (problem,) = sorted_out(root)
+    (record,), (problem, *rest) = sorted_out(root)
     assert record.captions == ("A cat.", "A cat, awake.")
+    assert [each.reason for each in rest] == (["has no caption that can be used"] if problem.detail else [])
     assert problem.where == f"{root}/train{suffix}, {'row' if suffix == '.parquet' else 'line'} " + (
         "3" if suffix in (".csv", ".tsv") else "2"
     )
@@ -226,3 +227,13 @@ def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, suffix):
         damage = damaged_json if suffix == ".jsonl" and seed % 2 else damaged_bytes
         file.write_bytes(damage(whole, random.Random(seed)))
         assert_holds(read_table, root, "train")
+
+
+def test_a_table_alone_is_the_split_train(tmp_path):
+    file = write_table(tmp_path, ".csv", [("a.png", "A cat.")])
+    file = (tmp_path / "train.csv").rename(tmp_path / "mine.csv")
+    assert [record.captions for record in read_table(file, "train") if isinstance(record, Record)] == [("A cat.",)]
+    with pytest.raises(FileNotFoundError, match=r"train\{\.csv.* is missing.*there is mine\.csv: give the file itself"):
+        list(read_table(tmp_path, "train"))
+    with pytest.raises(ValueError, match="is a table, which alone is the split train; for val give its folder"):
+        list(read_table(file, "val"))

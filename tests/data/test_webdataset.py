@@ -203,8 +203,9 @@ def test_bad_annotations_are_a_problem_and_the_captions_are_kept(tmp_path, more,
 )
 def test_a_bad_sample_is_named_and_the_others_are_read(tmp_path, members, message):
     file = write(tmp_path, [("2.jpg", picture()), ("2.txt", "A bus."), *members, *GOOD])
-    records, (problem,) = sorted_out(tmp_path)
+    records, (problem, *rest) = sorted_out(tmp_path)
     assert [record.id for record in records] == ["2", "0"]
+    assert [each.reason for each in rest] == (["has no caption that can be used"] if problem.detail else [])
     assert problem.where == f"{file}, sample 1"
     assert message in problem.reason
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from xmcgan.data.annotations import array, box, field, number, parse_json, shown, text, whole_number, words
 from xmcgan.data.files import Files
-from xmcgan.data.records import Box, Problem, Record
+from xmcgan.data.records import Box, Problem, Record, details
 
 
 def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
@@ -40,20 +40,24 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
         except ValueError as error:
             yield Problem(f"{file}, images[{position}]", str(error))
 
-    captions = defaultdict(list)
+    captions = defaultdict(list)  # none of an image, where all that was said of it is bad
     for position, annotation in enumerate(content["annotations"]):
         try:
-            image_id, caption = field(annotation, "image_id", whole_number), field(annotation, "caption", words)
+            image_id = field(annotation, "image_id", whole_number)
             if image_id not in images:
                 raise ValueError(f"image_id is {image_id}, which none of the images has")
-            captions[image_id].append(caption)
+            said = captions[image_id]
+            said.append(field(annotation, "caption", words))
         except ValueError as error:
-            yield Problem(f"{file}, annotations[{position}]", str(error))
+            yield Problem(f"{file}, annotations[{position}]", str(error), detail=True)
 
-    boxes = (yield from read_instances(root, split)) if annotations else {}
+    boxes = (yield from details(read_instances(root, split))) if annotations else {}
     files, empty = Files(folder, root), True
     for image_id in sorted(captions):
         position, name = images[image_id]
+        if not captions[image_id]:
+            yield Problem(f"{file}, images[{position}]", "has no caption that can be used")
+            continue
         try:
             path = files.find(name)
         except ValueError as error:

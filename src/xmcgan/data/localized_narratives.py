@@ -19,7 +19,7 @@ from xmcgan.data.annotations import (
 from xmcgan.data.coco import read_instances
 from xmcgan.data.files import Files
 from xmcgan.data.open_images import IMAGE_ID, find_box_file, read_box_file
-from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance
+from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, details
 
 
 def read_localized_narratives(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
@@ -40,21 +40,31 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
         FileNotFoundError: if there is no such file or folder.
         ValueError: if no line is about an image of the split.
     """
-    files = sorted(root.glob("localized_narratives/*.jsonl")) or sorted(root.glob("*.jsonl"))
-    files = [file for file in files if not file.stem.endswith("_captions")]
+    files = find_narratives(root)
     if not files:
         raise FileNotFoundError(f"{root / 'localized_narratives' / '*.jsonl'} is missing: what was told of the images")
     pictures = Pictures(root, split)
-    boxes_of = (yield from find_boxes(root, split, pictures)) if annotations else no_boxes
+    boxes_of = (yield from details(find_boxes(root, split, pictures))) if annotations else no_boxes
     told: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
     for file in files:
+        ours = first_is_of(file, split)
         with file.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 where = f"{file}, line {number}"
+                if not line.strip():
+                    continue
                 try:
                     entry = parse_json(line)
-                    if not field(entry, "dataset_id", text).endswith(f"_{split}"):
-                        continue
+                    ours_now = field(entry, "dataset_id", text).endswith(f"_{split}")
+                except ValueError as error:
+                    # Of which split, it does not say: of its neighbours', so that no other split lists it as well.
+                    if ours:
+                        yield Problem(where, str(error))
+                    continue
+                ours = ours_now
+                if not ours:
+                    continue
+                try:
                     image_id = field(entry, "image_id", image_name)
                     annotator, caption = field(entry, "annotator_id", whole_number), field(entry, "caption", words)
                     image = pictures.find(image_id)
@@ -66,7 +76,7 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
                     try:
                         spoken = read_narrative(entry, caption)
                     except ValueError as error:
-                        yield Problem(where, f"{error} (the caption is kept)")
+                        yield Problem(where, f"{error} (the caption is kept)", detail=True)
                 captions = told.setdefault(f"{image_id}-{annotator}", [])
                 if hash(caption) not in captions:
                     captions.append(hash(caption))
@@ -75,6 +85,23 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
                 yield Record(image, (caption,), record_id, boxes_of(image_id), spoken)
     if not told:
         raise ValueError(f"no line of {files[0].parent}/*.jsonl is about an image of {split}")
+
+
+def find_narratives(root: Path) -> list[Path]:
+    """The files of narratives of a folder, in order."""
+    files = sorted(root.glob("localized_narratives/*.jsonl")) or sorted(root.glob("*.jsonl"))
+    return [file for file in files if not file.stem.endswith("_captions")]
+
+
+def first_is_of(file: Path, split: str) -> bool:
+    """Whether the first line that says its split is of this one; also where none does, as somebody has to list it."""
+    with file.open("rb") as stream:
+        for line in stream:
+            try:
+                return field(parse_json(line), "dataset_id", text).endswith(f"_{split}")
+            except ValueError:
+                continue
+    return True
 
 
 class Pictures:

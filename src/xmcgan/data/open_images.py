@@ -12,10 +12,14 @@ from xmcgan.data.annotations import box, number, shown, words
 from xmcgan.data.files import csv_rows
 from xmcgan.data.records import Box, Problem
 
-CLASSES = "class-descriptions-boxable.csv"
+CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
 IMAGE_ID = re.compile("[0-9a-f]{16}")
 
+# So many bad rows, more than good ones, and it is another table: millions of them would fill the memory and the report.
+_TOO_MANY_BAD = 1000
+
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
+_CLASS_HEADINGS = ["LabelName", "DisplayName"]
 
 
 class BoxTable(NamedTuple):
@@ -53,14 +57,15 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
     Columns are known by their names in the first line: other tables than the official ones may have fewer.
 
     Args:
-        file: a table of boxes; beside it ``class-descriptions-boxable.csv``, which names the classes.
+        file: a table of boxes; beside it one of `CLASSES`, which names the classes.
         wanted: whether an image id's boxes are.
 
     Raises:
         FileNotFoundError: if the names of the classes are missing.
-        ValueError: if the table lacks a column.
+        ValueError: if the table lacks a column, or more than half of many rows are bad.
     """
-    names = yield from read_classes(file.with_name(CLASSES))
+    classes_file = find_class_file(file.parent)
+    names = yield from read_classes(classes_file)
     positions = {label: position for position, label in enumerate(names)}
     images, classes, sides = array("Q"), array("I"), array("f")
     rows = csv_rows(file)
@@ -68,9 +73,10 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
     columns = header[1] if header and not isinstance(header, Problem) else []
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise ValueError(f"{file} is no table of boxes: its first line has no {', '.join(missing)}")
-    cells = [columns.index(name) for name in _COLUMNS]
+    cells, bad = [columns.index(name) for name in _COLUMNS], 0
     for each in rows:
         if isinstance(each, Problem):
+            bad += 1
             yield each
             continue
         line, row = each
@@ -83,11 +89,14 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             if not wanted(image_id):
                 continue
             if label not in positions:
-                raise ValueError(f"LabelName is {shown(label)}, which {CLASSES} does not name")
+                raise ValueError(f"LabelName is {shown(label)}, which {classes_file.name} does not name")
             x_min, x_max, y_min, y_max = (number(float(value)) for value in numbers)
             _, left, top, width, height = box(label, x_min, y_min, x_max - x_min, y_max - y_min)
         except ValueError as error:
+            bad += 1
             yield Problem(f"{file}, line {line}", str(error))
+            if bad > max(_TOO_MANY_BAD, len(images)):
+                raise ValueError(f"{file}: {bad} rows cannot be used, {len(images)} can; line {line} {error}") from None
             continue
         images.append(int(image_id, 16))
         classes.append(positions[label])
@@ -103,10 +112,22 @@ def sort_table(images: np.ndarray, classes: np.ndarray, sides: np.ndarray, names
     return BoxTable(images[order], classes[order], sides[order], names)
 
 
+def find_class_file(folder: Path) -> Path:
+    """The table of the classes' names in a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    places = [folder / name for name in CLASSES]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        named = " or ".join(map(str, places))
+        raise FileNotFoundError(f"{named} is missing: it names the classes of the boxes beside it")
+    return found
+
+
 def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
-    """The names of the classes by their labels, such as "/m/0k4j"; the file has no line of headings."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: it names the classes of the boxes beside it")
+    """The names of the classes by their labels, such as "/m/0k4j"; version 7's file begins with a line of headings."""
     names: dict[str, str] = {}
     for each in csv_rows(file):
         if isinstance(each, Problem):
@@ -116,6 +137,8 @@ def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
         try:
             if len(row) != 2:
                 raise ValueError(f"has {len(row)} columns; it should be a label and a name")
+            if row == _CLASS_HEADINGS:
+                continue
             names[row[0]] = words(row[1])
         except ValueError as error:
             yield Problem(f"{file}, line {line}", str(error))

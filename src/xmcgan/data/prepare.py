@@ -3,10 +3,12 @@
 Shard k of a split holds the good ones of its entries k * shard_records to (k + 1) * shard_records: what is in it
 depends neither on the number of workers nor on how often the work was interrupted. A shard is written under another
 name, put on the disk, renamed, and then noted in a journal, ``preparing.jsonl``; the same command again keeps what the
-journal knows, after a look at its checksum, and makes the rest. The manifest comes last.
+journal knows, after a look at its checksum, and makes the rest; what the source has other entries for since, it makes
+anew. The manifest comes last.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import itertools
@@ -15,12 +17,14 @@ import multiprocessing
 import operator
 import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +53,7 @@ LOCK = "preparing.lock"
 
 _CHUNK = 8  # images a worker is given at once
 _CHUNKS_WAITING = 3  # for each worker: what bounds the memory
+_ORIENTATION = 0x0112  # EXIF
 _ENTRIES_TO_JUDGE = 1000  # before that many, a share of bad ones says little
 
 _Numbered = tuple[int, Record | Problem]  # number of its shard
@@ -63,9 +68,11 @@ class _Done(NamedTuple):
     number: int
     shard: dict[str, Any]  # as in the manifest
     captions: int
-    entries: int
+    entries: int  # records, good or not, and problems that are no details
     digest: str  # of the entries: another one, and the source has changed
     problems: list[Problem]
+    ahead: int = 0  # of the entries: problems before the split's first record, as of annotations that are read first
+    unreadable: tuple[str, ...] = ()  # ids of records whose images were
 
 
 def prepare(
@@ -83,11 +90,14 @@ def prepare(
     workers: int | None = None,
     most_bad: float = 0.01,
     progress: bool = True,
+    total: Callable[[str], int | None] = lambda split: None,
+    fingerprint: str | None = None,
 ) -> dict[str, Any]:
     """Writes a data set to ``output``, resized once, and returns its manifest.
 
     It can be killed at any moment; the same call goes on with the first shard that was not finished. The files do not
-    depend on ``workers``. An output that is finished with the same settings is left as it is.
+    depend on ``workers``. Where the source was mended since, the shards that it concerns are made anew. An output that
+    is finished with the same settings is left as it is.
 
     An image becomes a JPEG of size x size pixels without chroma subsampling. One that already is an RGB JPEG of that
     size is kept byte for byte.
@@ -107,14 +117,18 @@ def prepare(
         quality: of the JPEGs, 1 to 100.
         shard_records: entries a shard.
         workers: processes; None for one on every core, 1 for this one alone.
-        most_bad: share of a split's entries that may be left out because something is wrong with them.
+        most_bad: share of a split's entries that may be left out because something is wrong with them. A detail that is
+            left out, such as one caption of several, is listed and not counted here.
         progress: shows a progress bar.
+        total: about how many records a split has, for the progress bar; None where that is not known.
+        fingerprint: of the source: a finished output of another one is refused.
 
     Raises:
-        ValueError: on settings that make no sense or differ from those of what is there, a source that has changed
-            since, a split without a good record, or too many bad ones.
+        ValueError: on settings that make no sense or differ from those of what is there, a finished output of another
+            source, a split without a good record, or too many bad ones.
         FileExistsError: if the output holds anything else, or is being prepared by another process.
         ChildProcessError: if a worker died.
+        OSError: naming the file, if the disk is full.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     transform = ImageTransform(size, fit)
@@ -127,16 +141,29 @@ def prepare(
     }
     _check_output(output)
     if (output / MANIFEST).exists():
-        return _finished(output, plan)
-    output.mkdir(parents=True, exist_ok=True)
-    with _alone(output):
+        return _finished(output, plan, fingerprint)
+    workers = workers or usable_cores()
+    with _new_folder(output), _alone(output):
         journal = _Journal(output, plan)
-        bar = tqdm(desc="preparing", unit="img", disable=not progress)
-        with bar, _workers(workers or os.cpu_count() or 1) as pool:
-            squares = _Squares(pool, workers or os.cpu_count() or 1, transform, quality)
+        with _workers(workers) as pool:
+            squares = _Squares(pool, workers, transform, quality)
             for split in splits:
-                _prepare_split(output, split, entries(split), shard_records, journal, squares, most_bad, bar)
-        return _finish(output, plan, journal)
+                expected = total(split)
+                if progress:
+                    print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
+                done = sum(done.entries for done in journal.of(split))
+                with tqdm(desc=split, total=expected, initial=done, unit="img", disable=not progress) as bar:
+                    judge = _Judge(split, journal, most_bad, expected)
+                    _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, judge, bar)
+                    bar.total = bar.n  # what was expected is an estimate
+        return _finish(output, plan, journal, fingerprint)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: on a shared machine, often fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check(
@@ -177,6 +204,33 @@ def _check_output(output: Path) -> None:
 
 
 @contextlib.contextmanager
+def _new_folder(output: Path) -> Generator[None, None, None]:
+    """Makes the folder, and takes one it made away again if nothing came of it."""
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new and {path.name for path in output.iterdir()} <= {JOURNAL}:
+            (output / JOURNAL).unlink(missing_ok=True)
+            output.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _space_for(path: Path) -> Generator[None, None, None]:
+    """Says of a full disk which file did not fit."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then goes on"
+        ) from error
+
+
+@contextlib.contextmanager
 def _alone(output: Path) -> Generator[None, None, None]:
     """Two at once would remove each other's files."""
     lock = FileLock(output / LOCK, timeout=0)
@@ -191,10 +245,16 @@ def _alone(output: Path) -> Generator[None, None, None]:
         (output / LOCK).unlink(missing_ok=True)
 
 
-def _finished(output: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    """The manifest that is there, if it is of the same plan."""
+def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> dict[str, Any]:
+    """The manifest that is there, if it is of the same plan and source."""
     manifest = read_manifest(output)
     _check_plan(output, {**manifest, "splits": list(manifest["splits"])}, plan)
+    known = manifest.get("fingerprint")  # older ones have none
+    if known is not None and fingerprint is not None and known != fingerprint:
+        raise ValueError(
+            f"{output} was prepared from another {plan['source']}, or this one has changed since: its annotation files "
+            "are others. Choose another output"
+        )
     for leftover in (output / JOURNAL, output / LOCK):  # if the end came right after the manifest
         if leftover.exists():
             leftover.unlink()
@@ -209,7 +269,7 @@ def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> N
         raise ValueError(f"{output} was prepared with other settings: {what}. Choose another output")
 
 
-def _finish(output: Path, plan: dict[str, Any], journal: "_Journal") -> dict[str, Any]:
+def _finish(output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint: str | None) -> dict[str, Any]:
     splits = {}
     for split in plan["splits"]:
         done = journal.of(split)
@@ -217,6 +277,7 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal") -> dict[str
             "records": sum(each.shard["records"] for each in done),
             "captions": sum(each.captions for each in done),
             "problems": sum(len(each.problems) for each in done),
+            "lost": sum(_lost(each.problems) for each in done),
             "bytes": sum(each.shard["bytes"] for each in done),
             "shards": [each.shard for each in done],
         }
@@ -226,6 +287,7 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal") -> dict[str
         "made_by": f"{LIBRARY} {__version__}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **plan,
+        **({"fingerprint": fingerprint} if fingerprint is not None else {}),
         "splits": splits,
     }
     journal.report([])
@@ -236,12 +298,12 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal") -> dict[str
 
 def _write(path: Path, text: str) -> None:
     """A whole file or none, also when the power fails."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+    new = path.with_name(f"{path.name}.partial")
+    with _space_for(path), new.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    new.replace(path)
     _keep_names(path.parent)
 
 
@@ -266,7 +328,7 @@ class _Journal:
             _check_plan(output, lines[0], plan)
         for line in lines[1:]:
             done = _Done(**line)
-            done = done._replace(problems=[Problem(*each) for each in done.problems])
+            done = done._replace(problems=[Problem(*each) for each in done.problems], unreadable=tuple(done.unreadable))
             path = output / done.split / done.shard["file"]
             if path.exists() and checksum(path) == done.shard["sha256"]:
                 self.done[done.split, done.number] = done
@@ -275,11 +337,16 @@ class _Journal:
         _write(self.path, "".join(map(_line, [plan, *(done._asdict() for done in self.done.values())])))
 
     def add(self, done: _Done) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with _space_for(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(done._asdict()))
             file.flush()
             os.fsync(file.fileno())
         self.done[done.split, done.number] = done
+
+    def drop(self, split: str, number: int) -> None:
+        """Forgets a shard. Its line stays in the file until the next start, which knows it by the missing shard."""
+        done = self.done.pop((split, number))
+        (self.output / split / done.shard["file"]).unlink()
 
     def of(self, split: str) -> list[_Done]:
         """The finished shards of a split, in their order."""
@@ -321,115 +388,192 @@ def _line(content: dict[str, Any]) -> str:
 
 
 class _Part:
-    """What has been seen of the entries of one shard."""
+    """What has been seen of the entries of one shard.
 
-    def __init__(self):
-        self.entries, self.problems, self._hash = 0, list[Problem](), hashlib.sha256()
+    Args:
+        is_first: whether no record of the split came before it.
+    """
+
+    def __init__(self, *, is_first: bool = False):
+        self.entries, self.ahead, self.problems, self.unreadable = 0, 0, list[Problem](), list[str]()
+        self._is_ahead, self._hash = is_first, hashlib.sha256()
 
     def add(self, entry: Record | Problem) -> None:
-        self.entries += 1
+        is_record = isinstance(entry, Record)
         # What a problem says has paths in it, and the source may have moved.
-        said = [entry.id, entry.captions, source_name(entry)] if isinstance(entry, Record) else None
-        self._hash.update(json.dumps(said).encode())
+        self._hash.update(json.dumps(_said(entry) if is_record else None).encode())
+        if is_record or not entry.detail:
+            self._is_ahead &= not is_record
+            self.entries += 1
+            self.ahead += self._is_ahead
 
     def digest(self) -> str:
         """A fingerprint of what the entries say, without their images."""
         return self._hash.hexdigest()
 
 
+def _said(record: Record) -> list[Any]:
+    told = record.narrative
+    # Of a mouse trace its length: thousands of points are worth no second of a start.
+    told = told and [told.caption, told.utterances, list(map(len, told.strokes))]
+    return [record.id, record.captions, source_name(record), record.boxes, told]
+
+
 def _prepare_split(
     output: Path,
+    split: str,
+    entries: Callable[[], Iterator[Record | Problem]],
+    shard_records: int,
+    journal: _Journal,
+    squares: "_Squares",
+    judge: "_Judge",
+    bar: tqdm,
+) -> None:
+    folder = output / split
+    for is_last_try in (False, True):
+        changed: list[int] = []
+        left = _left(split, entries(), shard_records, journal, squares, changed, bar)
+        for number, answers in itertools.groupby(squares(left), key=operator.itemgetter(0)):
+            earlier = (done for done in journal.of(split) if done.number < number)
+            part = _Part(is_first=not any(done.entries > done.ahead for done in earlier))
+            path = folder / f"{number:05d}.arrow"
+            new = path.with_name(f"{path.name}.partial")
+            folder.mkdir(exist_ok=True)
+            rows = _good(answers, part, judge, bar, cropped=squares.transform.fit == "crop")
+            with _space_for(path):
+                records, captions = write_shard(new, rows)
+            shard = {
+                "file": path.name,
+                "records": records,
+                "sha256": checksum(new),
+                "bytes": new.stat().st_size,
+            }
+            new.replace(path)
+            _keep_names(folder)
+            journal.add(
+                _Done(
+                    split,
+                    number,
+                    shard,
+                    captions,
+                    part.entries,
+                    part.digest(),
+                    part.problems,
+                    part.ahead,
+                    tuple(part.unreadable),
+                )
+            )
+        if not changed:
+            break
+        # Their entries have gone by: they are read once more.
+        if is_last_try:
+            raise ValueError(f"the source gives other entries of {split} at every reading")
+
+    judge.at_the_end()
+    if not any(done.shard["records"] for done in journal.of(split)):
+        raise ValueError(f"the split {split} has no record that could be prepared")
+
+
+def _numbered(entries: Iterator[Record | Problem], shard_records: int) -> Iterator[_Numbered]:
+    """Each entry with the number of its shard; a detail counts nothing and goes with the entry before it."""
+    count = 0
+    for entry in entries:
+        count += isinstance(entry, Record) or not entry.detail
+        yield max(count - 1, 0) // shard_records, entry
+
+
+def _left(
     split: str,
     entries: Iterator[Record | Problem],
     shard_records: int,
     journal: _Journal,
     squares: "_Squares",
-    most_bad: float,
+    changed: list[int],
     bar: tqdm,
-) -> None:
-    folder = output / split
-    bar.update(sum(done.entries for done in journal.of(split)))
-    left = _left(folder, entries, shard_records, {done.number: done for done in journal.of(split)})
-    for number, answers in itertools.groupby(squares(left), key=operator.itemgetter(0)):
-        part, path = _Part(), folder / f"{number:05d}.arrow"
-        partial = path.with_name(f"{path.name}.partial")
-        folder.mkdir(exist_ok=True)
-        rows = _good(split, answers, part, journal, most_bad, bar, cropped=squares.transform.fit == "crop")
-        records, captions = write_shard(partial, rows)
-        shard = {
-            "file": path.name,
-            "records": records,
-            "sha256": checksum(partial),
-            "bytes": partial.stat().st_size,
-        }
-        partial.replace(path)
-        _keep_names(folder)
-        journal.add(_Done(split, number, shard, captions, part.entries, part.digest(), part.problems))
-
-    _judge(split, _Part(), journal, most_bad, at_least=0)
-    if not any(done.shard["records"] for done in journal.of(split)):
-        raise ValueError(f"the split {split} has no record that could be prepared")
-
-
-def _left(
-    folder: Path, entries: Iterator[Record | Problem], shard_records: int, finished: dict[int, _Done]
-) -> Iterator[tuple[int, Record | Problem]]:
-    """The entries of the shards that are not there yet, each with the number of its shard."""
-    for number in itertools.count():
-        entry = None
-        if number not in finished:
-            for entry in itertools.islice(entries, shard_records):
-                yield number, entry
-            if entry is None:
-                return
+) -> Iterator[_Numbered]:
+    """The entries of the shards that are not there yet; shards of which the source has other ones are dropped."""
+    finished, last = {done.number: done for done in journal.of(split)}, -1
+    for last, numbered in itertools.groupby(_numbered(entries, shard_records), key=operator.itemgetter(0)):
+        if last not in finished:
+            yield from numbered
             continue
-        done, part = finished[number], _Part()
-        for entry in itertools.islice(entries, shard_records):
+        done, part = finished[last], _Part()
+        is_mended = False
+        for _, entry in numbered:
             part.add(entry)
-        if (part.entries, part.digest()) != (done.entries, done.digest):
-            raise ValueError(
-                f"{folder / done.shard['file']} was made of other entries: the source has changed since preparing it "
-                "was interrupted. Choose another output"
-            )
+            if isinstance(entry, Record) and entry.id in done.unreadable:
+                is_mended = is_mended or not isinstance(squares.one(entry), str)
+        if is_mended or part.digest() != done.digest:
+            journal.drop(split, last)
+            bar.update(-done.entries)
+            changed.append(last)
+    for number in [number for number in finished if number > last]:  # the source has fewer entries now
+        journal.drop(split, number)
+        bar.update(-finished[number].entries)
 
 
 def _good(
-    split: str,
-    answers: Iterable[_Answered],
-    part: _Part,
-    journal: _Journal,
-    most_bad: float,
-    bar: tqdm,
-    *,
-    cropped: bool,
+    answers: Iterable[_Answered], part: _Part, judge: "_Judge", bar: tqdm, *, cropped: bool
 ) -> Iterator[tuple[Record, bytes]]:
     """The records of a shard with their JPEGs; what is bad is counted."""
     for _, entry, answer in answers:
+        before = part.entries
         part.add(entry)
-        bar.update()
+        bar.update(part.entries - before)
         if isinstance(entry, Record) and isinstance(answer, tuple):
             jpeg, width, height = answer
             yield crop_record(entry, width, height) if cropped else entry, jpeg
+        elif isinstance(entry, Record):
+            part.problems.append(Problem(f"record {entry.id}", str(answer)))
+            part.unreadable.append(entry.id)
+            judge.on_the_way(part)
         else:
-            part.problems.append(entry if isinstance(entry, Problem) else Problem(f"record {entry.id}", str(answer)))
-            _judge(split, part, journal, most_bad, at_least=_ENTRIES_TO_JUDGE)
+            part.problems.append(entry)
+            if not entry.detail:
+                judge.on_the_way(part)
 
 
-def _judge(split: str, part: _Part, journal: _Journal, most_bad: float, *, at_least: int) -> None:
-    """Stops where too many of a split's entries are bad: of those in the journal and in the part at hand."""
-    finished = journal.of(split)
-    seen = sum(done.entries for done in finished) + part.entries
-    bad = sum(len(done.problems) for done in finished) + len(part.problems)
-    if seen < at_least or bad <= most_bad * seen:
-        return
-    problems = [*itertools.chain.from_iterable(done.problems for done in finished), *part.problems]
-    report = journal.report([(split, problem) for problem in part.problems])
-    share = bad / seen
-    raise ValueError(
-        f"{bad} of {seen} entries of {split} are bad: {share:.2%}, and most_bad allows {most_bad:.2%}. "
-        f"The first: {'; '.join(map(str, problems[:3]))}. All so far are in {report}. Mend them, or leave them out "
-        f"with most_bad {min(1.0, share + 0.0001):.4f}"
-    )
+def _lost(problems: Iterable[Problem]) -> int:
+    """How many of the problems are no details."""
+    return sum(not problem.detail for problem in problems)
+
+
+class _Judge:
+    """Stops where too many of a split's entries are bad: of those in the journal and in the part at hand.
+
+    Args:
+        total: about how many records there are, if that is known.
+    """
+
+    def __init__(self, split: str, journal: _Journal, most_bad: float, total: int | None):
+        self._split, self._journal, self._most_bad, self._total = split, journal, most_bad, total or 0
+
+    def on_the_way(self, part: _Part) -> None:
+        """Looks only at what came among records: annotations are read ahead of them, bad ones in one go."""
+        parts = [*self._journal.of(self._split), part]
+        seen, bad = sum(each.entries for each in parts), sum(_lost(each.problems) for each in parts)
+        ahead = sum(each.ahead for each in parts)
+        self._stop_above(bad - ahead, seen - ahead, part)
+        if self._total:
+            self._stop_above(bad, max(seen, self._total + bad), part)  # whatever else comes, it will be too many
+
+    def at_the_end(self) -> None:
+        """Looks at all of it."""
+        done = self._journal.of(self._split)
+        self._stop_above(sum(_lost(each.problems) for each in done), sum(each.entries for each in done), _Part(), 0)
+
+    def _stop_above(self, bad: int, seen: int, part: _Part, at_least: int = _ENTRIES_TO_JUDGE) -> None:
+        if seen < at_least or bad <= self._most_bad * seen:
+            return
+        finished = itertools.chain.from_iterable(done.problems for done in self._journal.of(self._split))
+        lost = [problem for problem in (*finished, *part.problems) if not problem.detail]
+        report = self._journal.report([(self._split, problem) for problem in part.problems])
+        share = bad / seen
+        raise ValueError(
+            f"{bad} of {seen} entries of {self._split} are bad: {share:.2%}, and most_bad allows {self._most_bad:.2%}. "
+            f"The first: {'; '.join(map(str, lost[:3]))}. All so far are in {report}. Mend them, or leave them out "
+            f"with most_bad {min(1.0, share + 0.0001):.4f}; the same command then goes on"
+        )
 
 
 # ------------------------------------------------------------------------------------------------- the workers
@@ -485,6 +629,10 @@ class _Squares:
         while waiting:
             yield from _joined(*waiting.popleft())
 
+    def one(self, record: Record) -> _Answer:
+        """One record's, in this process."""
+        return _square(record, self.transform, self._quality)
+
     def _submit(self, images: list[Record]) -> Future[list[_Answer]]:
         if self._pool is not None:
             return self._pool.submit(_squares, images, self.transform, self._quality)
@@ -509,7 +657,8 @@ def _square(record: Record, transform: ImageTransform, quality: int) -> _Answer:
         if image.size == (transform.size, transform.size):
             content = image_bytes(record)
             with Image.open(io.BytesIO(content)) as file:
-                if (file.format, file.mode) == ("JPEG", "RGB"):
+                # One that says it is to be turned is turned, as readers of the shard may not look.
+                if (file.format, file.mode) == ("JPEG", "RGB") and file.getexif().get(_ORIENTATION, 1) == 1:
                     return content, *image.size
         encoded = io.BytesIO()
         # Chroma subsampling would save a fifth of the bytes and lose the sharpness of colours.

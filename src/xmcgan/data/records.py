@@ -5,9 +5,11 @@ bad one as a ``Problem`` that says where it stands and what is wrong, so that wh
 (training) or to count it and go on (preparing). What makes the whole set unreadable is raised.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Value = TypeVar("Value")
 
 
 class Slice(NamedTuple):
@@ -66,13 +68,24 @@ class Record(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """An entry that could not be used."""
+    """What could not be used: an entry; or a detail of one, such as one of its captions or boxes."""
 
     where: str  # file, and the line, entry or member of it
     reason: str
+    detail: bool = False  # the entry comes without it: no record is lost
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
+
+
+def details(reading: Generator[Problem, None, Value]) -> Generator[Problem, None, Value]:
+    """The same reading, whose problems lose no record."""
+    while True:
+        try:
+            problem = next(reading)
+        except StopIteration as end:
+            return end.value
+        yield problem._replace(detail=True)
 
 
 def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from xmcgan.data.annotations import good_ones, parse_json, shown, text, words
 from xmcgan.data.files import Files, csv_rows
-from xmcgan.data.records import Problem, Record
+from xmcgan.data.records import Problem, Record, details
 
 PATHS = ("path", "image", "file_name", "filename")
 CAPTIONS = ("caption", "text", "captions")
@@ -28,7 +28,7 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
     can stand anywhere, records come when all are read.
 
     Args:
-        root: the folder of the table; what paths are relative to.
+        root: the folder of the table; what paths are relative to. Or the table itself, which then is the split "train".
         split: the table's name without its suffix. One column of it is called path, image, file_name or filename, one
             caption, text or captions.
         annotations: this layout has none.
@@ -37,12 +37,8 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
         FileNotFoundError: if there is no such table.
         ValueError: if there are several, its columns are others, or it has no image with a caption.
     """
-    found = [file for suffix in ROWS if (file := root / f"{split}{suffix}").is_file()]
-    if not found:
-        raise FileNotFoundError(f"{root / split}{{{','.join(ROWS)}}} is missing: a table of paths and captions")
-    if len(found) > 1:
-        raise ValueError(f"{' and '.join(map(str, found))} are both there; one table should hold the split {split}")
-    (file,) = found
+    file = find_table(root, split)
+    root = file.parent
     files = Files(root, root)
     images: dict[str, tuple[Path, list[str]] | None] = {}  # None: it cannot be read, which has been said
     for row in ROWS[file.suffix](file):
@@ -60,16 +56,41 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
         if (image := images[name]) is None:
             continue
         said = row.captions if isinstance(row.captions, list) else [row.captions]
-        image[1].extend((yield from good_ones(row.where, "caption", said, words)))
+        image[1].extend((yield from details(good_ones(row.where, "caption", said, words))))
         if not said:
-            yield Problem(row.where, "its list of captions is empty")
+            yield Problem(row.where, "its list of captions is empty", detail=True)
     empty = True
     for name, image in images.items():
         if image and image[1]:
             empty = False
             yield Record(image[0], tuple(image[1]), name)
+        elif image:
+            yield Problem(f"{file}, image {name}", "has no caption that can be used")
     if empty:
         raise ValueError(f"{file} has no image with a caption")
+
+
+def find_table(root: Path, split: str) -> Path:
+    """The table of a split: in a folder by its name, or one that is itself given as the data set.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if there are several, or the one given is of no known kind or asked for another split.
+    """
+    if root.is_file():
+        if root.suffix not in ROWS:
+            raise ValueError(f"{root} is no table: it should end in {', '.join(ROWS)}")
+        if split != "train":
+            raise ValueError(f"{root} is a table, which alone is the split train; for {split} give its folder")
+        return root
+    found = [file for suffix in ROWS if (file := root / f"{split}{suffix}").is_file()]
+    if not found:
+        others = sorted(file.name for file in root.glob("*") if file.suffix in ROWS and file.is_file())
+        remedy = f"; there is {', '.join(others)}: give the file itself, or its name as the split" if others else ""
+        raise FileNotFoundError(f"{root / split}{{{','.join(ROWS)}}} is missing: a table of paths and captions{remedy}")
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(map(str, found))} are both there; one table should hold the split {split}")
+    return found[0]
 
 
 def the_one(names: Sequence[str], choices: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from xmcgan.data.annotations import (
     whole_number,
     words,
 )
-from xmcgan.data.records import Box, Narrative, Problem, Record, Slice, Utterance
+from xmcgan.data.records import Box, Narrative, Problem, Record, Slice, Utterance, details
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("json", "txt", "caption")
@@ -59,13 +59,7 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
         FileNotFoundError: if there is no shard.
         ValueError: if all shards are compressed, or no sample is good.
     """
-    found = sorted(
-        file
-        for suffix in (".tar", *COMPRESSED)
-        for pattern in (f"{escape(split)}*{suffix}", f"{escape(split)}/*{suffix}")
-        for file in root.glob(pattern)
-        if file.is_file()
-    )
+    found = find_tars(root, split)
     if not found:
         raise FileNotFoundError(f"{root / split}*.tar is missing, and so is {root / split}/*.tar: the split's shards")
     empty = True
@@ -76,6 +70,17 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
                 yield entry
     if empty:
         raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample can be used")
+
+
+def find_tars(root: Path, split: str) -> list[Path]:
+    """A split's shards in order, compressed ones among them."""
+    return sorted(
+        file
+        for suffix in (".tar", *COMPRESSED)
+        for pattern in (f"{escape(split)}*{suffix}", f"{escape(split)}/*{suffix}")
+        for file in root.glob(pattern)
+        if file.is_file()
+    )
 
 
 def samples(file: Path) -> Iterator[Sample | Problem]:
@@ -177,17 +182,19 @@ def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Recor
     except ValueError as error:
         yield Problem(where, str(error))
         return
-    captions = yield from good_ones(where, "caption", said, words)
+    captions = yield from details(good_ones(where, "caption", said, words))
     boxes, spoken = (), None
     if annotations:
         try:
             listed = field(content, "boxes", array) if "boxes" in content else []
-            boxes = yield from good_ones(where, "boxes", listed, read_box)
+            boxes = yield from details(good_ones(where, "boxes", listed, read_box))
             spoken = field(content, "narrative", read_narrative) if content.get("narrative") is not None else None
         except ValueError as error:
-            yield Problem(where, f"{error} (the captions are kept)")
+            yield Problem(where, f"{error} (the captions are kept)", detail=True)
     if captions:
         yield Record(sample.images[0][1], captions, record_id, boxes, spoken)
+    else:
+        yield Problem(where, "has no caption that can be used")
 
 
 def said_of(content: dict[str, Any], texts: dict[str, bytes]) -> list[Any]:
