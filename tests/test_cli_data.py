@@ -90,12 +90,40 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     said = capsys.readouterr().out
     assert "train: 3 images, 3 captions, 0.0 MB; 2 problems" in said
     assert f"every problem, with its place and reason: {output / 'problems.jsonl'}" in said
-    assert f"--data {output} --dataset.layout folder --dataset.split train" in said
+    assert f"--data {output} --output runs/prepared --dataset.layout folder --dataset.split train" in said
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
     assert "is prepared already" in capsys.readouterr().out
     (mine / "2.txt").write_text("another text\n")
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 2
     assert "was prepared from another mine, or this one has changed since" in capsys.readouterr().err
+
+
+def test_the_command_that_trains_names_what_the_recipe_does_not():
+    from pathlib import Path
+
+    from xmcgan.cli_data import chosen_set, training_command
+
+    prepared = Path("my data/p")
+    said = {
+        (name, splits): training_command(name, chosen_set(name, splits), prepared)
+        for name, splits in (("coco14", None), ("coco14", "val2014"), ("scenes-open-images", None))
+    }
+    whole = "xmcgan train coco14-256 --data 'my data/p' --output runs/p"
+    assert said["coco14", None] == whole
+    assert said["coco14", "val2014"] == f"{whole} --dataset.split val2014"
+    assert said["scenes-open-images", None] == (
+        f"{whole} --dataset.layout localized-narratives --dataset.split train --dataset.validation_split validation"
+    )
+
+
+def test_stats_of_a_url(mine, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    output = tmp_path / "prepared"
+    flags = ["--output", str(output), "--size", "16", "--workers", "1", "--most_bad", "0.5"]
+    assert main(["data", "prepare", "folder", "--source", str(mine), *flags]) == 0
+    capsys.readouterr()
+    assert main(["data", "stats", "folder", "--source", f"file://{output}"]) == 0
+    assert "captions an image" in capsys.readouterr().out
 
 
 def test_a_source_that_is_missing_leaves_nothing(tmp_path, capsys):

@@ -1,13 +1,14 @@
 """The subcommands of ``xmcgan data``: prepare, stats, browse, export."""
 
 import itertools
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from jsonargparse import ArgumentParser
 
-from xmcgan.config import suggestion
+from xmcgan.config import RECIPES, suggestion
 
 
 class DataSet(NamedTuple):
@@ -38,7 +39,9 @@ def parser_of(verb: str, about: str) -> ArgumentParser:
     """The options that every command about a data set has."""
     parser = ArgumentParser(prog=f"xmcgan data {verb}", description=about, exit_on_error=False)
     parser.add_argument("name", type=str, help=f"the data set: {', '.join(SETS)}")
-    parser.add_argument("--source", type=Path, required=True, help="its folder, in its owner's layout, or prepared")
+    parser.add_argument(
+        "--source", type=str, required=True, help="its folder, in its owner's layout, or prepared, which can be a URL"
+    )
     parser.add_argument("--splits", type=list[str] | str | None, default=None, help="other splits than the set's: a,b")
     return parser
 
@@ -52,14 +55,14 @@ def chosen_set(name: str, splits: list[str] | str | None) -> DataSet:
     return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
 
 
-def entries(source: Path, data: DataSet, split: str) -> Iterator:
+def entries(source: str, data: DataSet, split: str) -> Iterator:
     """What a split holds, from the owner's layout or from a prepared folder, with boxes and traces."""
     from xmcgan.data.layouts import read_entries, read_records
     from xmcgan.data.shards import is_prepared
 
-    if is_prepared(source):
+    if "://" in source or is_prepared(source):
         return iter(read_records(source, data.layout, split))
-    return read_entries(source, data.layout, split, annotations=True)
+    return read_entries(Path(source), data.layout, split, annotations=True)
 
 
 def prepare_command(arguments: list[str]) -> int:
@@ -77,11 +80,12 @@ def prepare_command(arguments: list[str]) -> int:
     from xmcgan.data.layouts import count_entries, fingerprint
     from xmcgan.data.prepare import prepare
 
-    known = fingerprint(options.source, data.layout, data.splits)
+    source = Path(options.source)
+    known = fingerprint(source, data.layout, data.splits)
     if (options.output / "manifest.json").is_file():
         print(f"{options.output} is prepared already: it is looked at, and nothing is made")
     manifest = prepare(
-        options.source,
+        source,
         options.output,
         name=options.name,
         layout=data.layout,
@@ -92,7 +96,7 @@ def prepare_command(arguments: list[str]) -> int:
         quality=options.quality,
         workers=options.workers,
         most_bad=options.most_bad,
-        total=lambda split: count_entries(options.source, data.layout, split),
+        total=lambda split: count_entries(source, data.layout, split),
         fingerprint=known,
     )
     for split, held in manifest["splits"].items():
@@ -102,11 +106,21 @@ def prepare_command(arguments: list[str]) -> int:
               f"{held['problems']:,} problems")  # fmt: skip
     if any(held["problems"] for held in manifest["splits"].values()):
         print(f"every problem, with its place and reason: {options.output / 'problems.jsonl'}")
-    settings = "" if options.name in RECIPE_OF else f" --dataset.layout {data.layout} --dataset.split {data.splits[0]}"
-    recipe = RECIPE_OF.get(options.name, "coco14-256")
-    print(f"prepared in {options.output}; train from it:\n"
-          f"  xmcgan train {recipe} --data {options.output}{settings} --output runs/{options.output.name}")  # fmt: skip
+    print(f"prepared in {options.output}; train from it:\n  {training_command(options.name, data, options.output)}")
     return 0
+
+
+def training_command(name: str, data: DataSet, prepared: Path) -> str:
+    """What trains from a prepared set: the recipe for it, and what differs from that."""
+    recipe = RECIPE_OF.get(name, "coco14-256")
+    known = RECIPES[recipe].dataset
+    settings = {"layout": data.layout, "split": data.splits[0]}
+    if len(data.splits) > 1:
+        settings["validation_split"] = data.splits[1]
+    words = ["xmcgan", "train", recipe, "--data", str(prepared), "--output", f"runs/{prepared.name}"]
+    for field, value in settings.items():
+        words += [f"--dataset.{field}", value] if value != getattr(known, field) else []
+    return shlex.join(words)
 
 
 def stats_command(arguments: list[str]) -> int:
