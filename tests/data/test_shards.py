@@ -200,6 +200,15 @@ def test_urls(made, tmp_path):
     records.verify()
 
 
+def test_hugging_face_datasets_opens_a_shard(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = datasets.Dataset.from_file(str(made / "train/00000.arrow"))
+    assert [(row["id"], tuple(row["captions"]), row["image"]) for row in rows] == [
+        (record.id, record.captions, record.image) for record in RECORDS[:4]
+    ]
+
+
 def test_memory_is_a_url(made, tmp_path):
     import fsspec
 
