@@ -1,7 +1,7 @@
 """All there is to do on a GPU, in one command: checks against the CPU, the step of coco14-256 timed, and projected.
 
     python benchmarks/gpu.py --output gpu.json
-    python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 8 --repetitions 2 --output trial.json
+    python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 32 --repetitions 2 --no-compile --output try.json
 
 Every check says what it found and what is allowed, relative to the CPU's own values in float32; the exit status is 1 if
 one failed. Then the training step in bfloat16, plain and compiled, whole or with the largest micro-batch that fits, and

@@ -36,6 +36,8 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
     [
         (["prepair"], "unknown verb 'prepair'; did you mean 'prepare'?"),
         (["stats", "coco15", "--source", "x"], "unknown data set 'coco15'; did you mean 'coco14'?"),
+        (["stats", "coco14", "--source", "x", "--splits", ","], "splits is ','; it should be names with commas"),
+        (["prepare", "coco14", "--source", "https://x.org/y", "--output", "z"], "https://x.org/y is a URL"),
         (["stats", "coco14", "--source", "nowhere"], "captions_train2014.json is missing"),
         (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is no prepared folder"),
         (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "count 0"),
@@ -88,11 +90,11 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     assert "Mend them" in capsys.readouterr().err
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert "train: 3 images, 3 captions, 0.0 MB; 2 problems" in said
+    assert "train: 3 images, 3 captions, 0.0 MB; problems: 2" in said
     assert f"every problem, with its place and reason: {output / 'problems.jsonl'}" in said
     assert f"--data {output} --output runs/prepared --dataset.layout folder --dataset.split train" in said
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
-    assert "is prepared already" in capsys.readouterr().out
+    assert "was prepared already; nothing was made" in capsys.readouterr().out
     (mine / "2.txt").write_text("another text\n")
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 2
     assert "was prepared from another mine, or this one has changed since" in capsys.readouterr().err

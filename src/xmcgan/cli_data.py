@@ -49,7 +49,9 @@ def parser_of(verb: str, about: str) -> ArgumentParser:
 def chosen_set(name: str, splits: list[str] | str | None) -> DataSet:
     """The data set of that name, with other splits where some are asked for: ``[a, b]``, ``a,b`` or one alone."""
     if isinstance(splits, str):
-        splits = [part.strip() for part in splits.split(",") if part.strip()]
+        splits = [part.strip() for part in splits.split(",")]
+    if splits is not None and not all(splits):
+        raise ValueError(f"splits is {','.join(splits)!r}; it should be names with commas between, such as train,val")
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}{suggestion(name, SETS)}")
     return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
@@ -77,13 +79,14 @@ def prepare_command(arguments: list[str]) -> int:
     parser.add_argument("--most_bad", type=float, default=0.01, help="share of bad records above which it stops")
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)
-    from xmcgan.data.layouts import count_entries, fingerprint
+    if "://" in options.source:
+        raise ValueError(f"{options.source} is a URL; what is prepared is a folder, in its owner's layout")
     from xmcgan.data.prepare import prepare
+    from xmcgan.data.sources import count_entries, fingerprint
 
     source = Path(options.source)
     known = fingerprint(source, data.layout, data.splits)
-    if (options.output / "manifest.json").is_file():
-        print(f"{options.output} is prepared already: it is looked at, and nothing is made")
+    is_there = (options.output / "manifest.json").is_file()
     manifest = prepare(
         source,
         options.output,
@@ -99,11 +102,13 @@ def prepare_command(arguments: list[str]) -> int:
         total=lambda split: count_entries(source, data.layout, split),
         fingerprint=known,
     )
+    if is_there:
+        print(f"{options.output} was prepared already; nothing was made")
     for split, held in manifest["splits"].items():
         size = held["bytes"]
         space = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
         print(f"{split}: {held['records']:,} images, {held['captions']:,} captions, {space}; "
-              f"{held['problems']:,} problems")  # fmt: skip
+              f"problems: {held['problems']:,}")  # fmt: skip
     if any(held["problems"] for held in manifest["splits"].values()):
         print(f"every problem, with its place and reason: {options.output / 'problems.jsonl'}")
     print(f"prepared in {options.output}; train from it:\n  {training_command(options.name, data, options.output)}")

@@ -9,15 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import fsspec
 import pytest
-import torch
+from batches import assert_same_batches
 
 from ranks import free_port
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
+from xmcgan.data.captions import ExampleStream, ImageTransform
 from xmcgan.data.coco import read_coco
 from xmcgan.data.prepare import prepare
 from xmcgan.data.shards import ShardedRecords, is_prepared, open_shards, read_manifest
@@ -108,13 +107,7 @@ def test_training_data_from_a_bucket(storage, made, tmp_path, workers):
     assert not is_prepared(f"{url}-of-nothing")
     stream = ExampleStream(opened(url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
     local = ExampleStream(opened(made), ImageTransform(16), seed=0, flip=True)
-    fetched, expected = (
-        list(islice(load_batches(each, start=0, batch_size=2, workers=count), 8))
-        for each, count in ((stream, workers), (local, 0))
-    )
-    for one, other in zip(fetched, expected, strict=True):
-        assert one.captions == other.captions
-        assert torch.equal(one.pixels, other.pixels)
+    assert_same_batches(stream, local, workers=workers, count=8)
     records = list(opened(made))
     assert list(opened(url, cache=tmp_path / "cache")) == records
 

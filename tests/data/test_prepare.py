@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from xmcgan.data import prepare as module
 from xmcgan.data.captions import ImageTransform, open_image
@@ -112,9 +112,12 @@ def test_an_image_of_the_right_size_is_kept_byte_for_byte(tmp_path):
         ("grey", "L", "JPEG", 32),
         ("no jpeg", "RGB", "PNG", 32),
         ("large", "RGB", "JPEG", 33),
+        ("turned", "RGB", "JPEG", 32),
     ):
-        file = io.BytesIO()
-        Image.new(mode, (size, size)).save(file, format)
+        file, exif = io.BytesIO(), Image.Exif()
+        if name == "turned":
+            exif[ExifTags.Base.Orientation] = 6
+        Image.new(mode, (size, size)).save(file, format, exif=exif)
         encoded[name] = file.getvalue()
     path = tmp_path / "several"
     path.write_bytes(b"before" + encoded["as it is"] + b"after")
@@ -123,9 +126,11 @@ def test_an_image_of_the_right_size_is_kept_byte_for_byte(tmp_path):
     prepared(records, tmp_path / "out")
     images = {record.id: record.image for record in open_shards(tmp_path / "out", "all", layout="table")}
     assert images["as it is"] == images["slice"] == encoded["as it is"]
-    for name in ("grey", "no jpeg", "large"):
+    for name in ("grey", "no jpeg", "large", "turned"):
+        assert images[name] != encoded[name]
         with Image.open(io.BytesIO(images[name])) as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (32, 32))
+            assert ExifTags.Base.Orientation not in image.getexif()
 
 
 def test_scenes_with_all_that_is_said_of_them(scenes, tmp_path):

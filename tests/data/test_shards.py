@@ -22,6 +22,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pytest
 import torch
+from batches import assert_same_batches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -285,13 +286,7 @@ def test_http_and_concurrent_workers(made, server, tmp_path, workers):
     assert is_prepared(server.url)
     stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
     local = ExampleStream(opened(made), ImageTransform(16), seed=0, flip=True)
-    fetched, expected = (
-        list(islice(load_batches(each, start=0, batch_size=2, workers=count), 20))
-        for each, count in ((stream, workers), (local, 0))
-    )
-    for one, other in zip(fetched, expected, strict=True):
-        assert one.captions == other.captions
-        assert torch.equal(one.pixels, other.pixels)
+    assert_same_batches(stream, local, workers=workers, count=20)
     asked = [path for path in server.asked() if path.endswith(".arrow")]
     assert sorted(asked) == [f"/train/{number:05d}.arrow" for number in range(3)]  # each once, whoever came first
 

@@ -29,11 +29,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
-from PIL import Image
 from tqdm import tqdm
 
 from xmcgan import __version__
-from xmcgan.data.captions import Fit, ImageTransform, image_bytes, leave_signals, open_image
+from xmcgan.data.captions import Fit, ImageTransform, image_bytes, is_upright_jpeg, leave_signals, open_image
 from xmcgan.data.crop import crop_record
 from xmcgan.data.records import Problem, Record
 from xmcgan.data.shards import (
@@ -53,7 +52,6 @@ LOCK = "preparing.lock"
 
 _CHUNK = 8  # images a worker is given at once
 _CHUNKS_WAITING = 3  # for each worker: what bounds the memory
-_ORIENTATION = 0x0112  # EXIF
 _ENTRIES_TO_JUDGE = 1000  # before that many, a share of bad ones says little
 
 _Numbered = tuple[int, Record | Problem]  # number of its shard
@@ -656,10 +654,8 @@ def _square(record: Record, transform: ImageTransform, quality: int) -> _Answer:
         image = open_image(record)
         if image.size == (transform.size, transform.size):
             content = image_bytes(record)
-            with Image.open(io.BytesIO(content)) as file:
-                # One that says it is to be turned is turned, as readers of the shard may not look.
-                if (file.format, file.mode) == ("JPEG", "RGB") and file.getexif().get(_ORIENTATION, 1) == 1:
-                    return content, *image.size
+            if is_upright_jpeg(content):
+                return content, *image.size
         encoded = io.BytesIO()
         # Chroma subsampling would save a fifth of the bytes and lose the sharpness of colours.
         transform.square(image).save(encoded, "JPEG", quality=quality, subsampling="4:4:4")
