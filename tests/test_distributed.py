@@ -98,14 +98,10 @@ def test_in_float32_sharing_adds_no_error(found, size, discriminator_steps):
 
 @pytest.mark.parametrize("size", SEVERAL)
 def test_in_float32_a_first_step_is_that_of_one_process_to_1e_6(found, size):
-    """Of the network's gradient, for every parameter; the generator's against float64.
-
-    (One process adds up its batch norms naively, and is itself 4e-6 away from that.)
-    """
-    (one,), ours = found[1], found[size][0]["steps"][FLOAT32, 1]["gradients"]
-    truth = one["steps"][FLOAT32, 1]["gradients"]["discriminator 0"]
-    exact = one["steps"][FLOAT64, 1]["gradients"]["generator 0"]
-    for phase, reference in (("discriminator 0", truth), ("generator 0", exact)):
+    """Of the network's gradient, for every parameter of both."""
+    one, ours = (found[count][0]["steps"][FLOAT32, 1]["gradients"] for count in (1, size))
+    assert one.keys() == {"discriminator 0", "generator 0"}
+    for phase, reference in one.items():
         for name, gradient in reference.items():
             assert error(ours[phase][name], gradient.double()) <= 1e-6 * norm(reference), f"{phase}: {name}"
 
@@ -190,6 +186,11 @@ def test_batch_norm_is_that_of_all_ranks(found, size, dtype, allowed):
         assert (ours.double() - exact).abs().max() <= allowed * exact.abs().max()
     for other in others:
         assert all(torch.equal(one, another) for one, another in zip(first, other, strict=True))
+    if dtype != torch.bfloat16:  # then every example has its say, whoever holds it
+        (one,) = found[1]
+        output, _, *running = (torch.equal(*each) for each in zip(first, one["norm"][dtype], strict=True))
+        assert output
+        assert all(running)
 
 
 @pytest.mark.parametrize("size", SEVERAL)

@@ -4,9 +4,9 @@
 array must agree to 1e-6 (relative, Euclidean). In float32 it may be ten times as far from the recorded float64 value
 as the authors' own code was when run in float32, where one rounding of float32 is the least that a deviation counts.
 
-Float32 is run twice, for PyTorch's fast kernels on a CPU add up thousands of float32 numbers one by one: batch norm
-in channels_last, and oneDNN in the gradient of a bias. So the formulas are compared with the kernels that add up
-carefully, array by array, and the fast ones are held to a flat bound.
+Float32 is run twice, for PyTorch's fast kernels on a CPU add up thousands of float32 numbers one by one in a backward
+pass: batch norm in channels_last, and oneDNN in the gradient of a bias. So the formulas are compared with the kernels
+that add up carefully, array by array, and the fast ones are held to a flat bound.
 
     pytest tests/test_parity.py -rP
 
@@ -37,7 +37,7 @@ RECORDED, META = golden("xmcgan_128"), meta("xmcgan_128")
 FLOAT64_TOLERANCE = 1e-6
 FLOAT32_FACTOR = 10
 FLOAT32_EPS = float(np.finfo(np.float32).eps)  # less than this is recorded of some scalars, by luck or as exactly 0
-FAST_KERNELS_TOLERANCE = 5e-5
+FAST_KERNELS_TOLERANCE = 2e-5
 GRADIENT_FREE = set(META["zero_gradient_g_params"])
 
 PROBED_IN_GENERATOR = {

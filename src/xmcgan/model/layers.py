@@ -125,7 +125,8 @@ class BatchNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
-        normalised, mean, var = NormAcrossRanks.apply(x) if world_size() > 1 else normalise(x)
+        in_parts = world_size() > 1 or is_taken_by_example(x)
+        normalised, mean, var = Normalise.apply(x) if in_parts else normalise(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var, self.momentum)
@@ -142,35 +143,57 @@ def normalise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return normalised, mean, var * ((count - 1) / count)
 
 
-class NormAcrossRanks(torch.autograd.Function):
+def is_taken_by_example(x: Tensor) -> bool:
+    """Whether the statistics of a batch are those of its examples, combined: in full precision on the CPU.
+
+    There torch's kernel adds up a whole batch one number after another, which costs float32 two digits; and what every
+    example has to say is the same to the last bit, whichever rank holds it. CUDA's kernels add up as a tree, and half
+    precision has not that many digits.
+    """
+    return not x.is_cuda and x.dtype in (torch.float32, torch.float64)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance (P, C) of equal parts of a batch: its examples, or all that there is."""
+    if is_taken_by_example(x):
+        mean = x.mean((2, 3), keepdim=True)
+        return mean[..., 0, 0], (x - mean).square_().mean((2, 3))
+    _, mean, var = normalise(x)
+    return mean[None], var[None]
+
+
+class Normalise(torch.autograd.Function):
     """``normalise`` of the batch that the ranks hold in equal parts. (torch's SyncBatchNorm refuses the CPU.)
 
-    Every rank's own mean and variance travel, not its sums of squares, which would leave nothing of a variance that is
-    small beside the mean.
+    Means and variances of parts travel, not sums of squares, which would leave nothing of a variance that is small
+    beside the mean. The backward pass keeps the output, which the layer behind keeps anyway, and not the input.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        means, variances = gather(torch.stack(normalise(x)[1:])[None]).unbind(1)
+        means, variances = gather(torch.stack(moments(x), 1)).unbind(1)
         mean = means.mean(0)
         var = (variances + (means - mean).square()).mean(0)
-        ctx.save_for_backward(x, mean, var)
+        x_hat = F.batch_norm(x, mean, var, eps=BATCH_NORM_EPS)
+        ctx.save_for_backward(x_hat, var)
         ctx.mark_non_differentiable(mean, var)
-        return F.batch_norm(x, mean, var, eps=BATCH_NORM_EPS), mean, var
+        return x_hat, mean, var
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         """With n the count of a channel, d x = (g - sum(g) / n - x_hat sum(g x_hat) / n) / deviation."""
-        x, mean, var = ctx.saved_tensors
-        gradient, inverse = grad_outputs[0], (var + BATCH_NORM_EPS).rsqrt()
-        # Only the two sums are asked of torch's kernel, which has them as the gradients of an affine.
+        (x_hat, var), gradient = ctx.saved_tensors, grad_outputs[0]
+        zero, one = torch.zeros_like(var), torch.ones_like(var)
+        # Only the two sums are asked of torch's kernel, which has them in one pass as the gradients of an affine.
         _, times_x_hat, plain = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, torch.ones_like(mean), None, None, mean, inverse, True, BATCH_NORM_EPS, [False, True, True]
+            gradient, x_hat, one, None, None, zero, one, True, BATCH_NORM_EPS, [False, True, True]
         )
-        sums = sum_over_ranks(torch.stack([times_x_hat, plain])) * (-inverse * x.shape[1] / (x.numel() * world_size()))
-        correction = F.batch_norm(x, mean, var, *sums, eps=BATCH_NORM_EPS)
-        return torch.addcmul(correction, gradient, inverse[:, None, None].to(x.dtype))
+        inverse = (var + BATCH_NORM_EPS).rsqrt()
+        count = x_hat.numel() // x_hat.shape[1] * world_size()
+        of_one, of_x_hat = sum_over_ranks(torch.stack([plain, times_x_hat])) * (-inverse / count)
+        shift, slope, scale = torch.stack([of_one, of_x_hat, inverse]).to(x_hat.dtype)[..., None, None]
+        return torch.addcmul(shift, x_hat, slope).addcmul_(gradient, scale)
 
 
 class SelfModulation(nn.Module):
