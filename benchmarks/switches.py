@@ -35,6 +35,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "float64": {"precision": "float32"},
     "training.fused": {"fused": True},
     "training.checkpoint_activations": {"checkpoint_activations": True},
+    "training.channels_last false": {"channels_last": False},
     "training.compile": {"compile": True},
     "training.precision bfloat16": {"precision": "bfloat16"},
     "training.micro_batch, a quarter": {"micro_batch": 0},
@@ -47,7 +48,7 @@ READ_ANEW = {"training.prefetch"}
 
 def config_of(folder: Path, batch_size: int, precision: str) -> Config:
     recipe = RECIPES["scenes-64"]
-    training = replace(recipe.training, batch_size=batch_size, precision=precision)  # ty: ignore[invalid-argument-type]
+    training = replace(recipe.training, batch_size=batch_size, precision=precision)
     return replace(recipe, data=str(folder), training=training)
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 import xmcgan.bench as bench
+from xmcgan import projection
 from xmcgan.bench import Measurement, Schedule
+from xmcgan.config import RECIPES
 from xmcgan.model.generator import Generator
 from xmcgan.text import TextEncoder
 from xmcgan.train import start, train_step
@@ -94,6 +96,17 @@ def test_a_step_counted_without_running_it_is_the_step_that_runs(config, switche
     words = int(batches[0].text.mask_BT.sum())
     run = bench.count_gflop(lambda: train_step(training, batches))
     assert bench.count_step(config, 32, words) == pytest.approx(run, rel=1e-12)
+
+
+def test_the_papers_model_takes_two_fifths_of_the_authors_operations():
+    """Width 96, 256 px: 0.30 of G's forward pass, 0.48 of D's, 0.38 of a step, by their own count (performance.md)."""
+    recipe = RECIPES["coco14-256"]
+    counted = projection.count(recipe, 768)
+    assert counted.generator_gflop / 240.7 < 0.31
+    assert counted.discriminator_gflop / 73.3 < 0.49
+    losses, training = replace(recipe.losses, image_encoder=0.0), replace(recipe.training, batch_size=2)
+    step = bench.count_step(replace(recipe, losses=losses, training=training), 768, words=2 * 17)
+    assert step / (2 * training.discriminator_steps) / 996.3 < 0.39  # a real image
 
 
 def test_what_is_repeated_is_no_work_done(config):

@@ -1,12 +1,14 @@
 """The commands bench, export and project, as a user calls them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from xmcgan import bench, cli_bench
 from xmcgan.cli_bench import bench_command, export_command, project_command
+from xmcgan.config import RECIPES, Config
 
 
 def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
@@ -52,6 +54,29 @@ def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
 def test_mistakes_are_named_before_anything_is_measured(arguments, message):
     with pytest.raises(ValueError, match=message):
         bench_command(arguments)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], (True, 8, True)),
+        (["--fused", "false", "--micro_batch", "4", "--channels_last", "false"], (False, 4, False)),
+    ],
+)
+def test_switches_are_as_configured_unless_given(monkeypatch, flags, expected):
+    recipe = RECIPES["scenes-64"]
+    training = replace(recipe.training, fused=True, micro_batch=8)
+    monkeypatch.setitem(RECIPES, "scenes-64", replace(recipe, training=training))
+    measured = []
+
+    def caught(config: Config, *_: object, **__: object) -> None:
+        measured.append(config.training)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(bench, "bench_training", caught)
+    assert bench_command(["scenes-64", "--parts", "training", "--text_dim", "32", "--device", "cpu", *flags]) == 0
+    (settings,) = measured
+    assert (settings.fused, settings.micro_batch, settings.channels_last) == expected
 
 
 def test_what_was_measured_is_kept_when_a_part_does_not_fit(trained, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,8 @@
 """The losses against the authors' code, against plain formulations, by hand; and where each gradient flows."""
 
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from golden_arrays import golden, meta, relative_error
 from xmcgan.losses import (
     LossWeights,
     Objective,
+    WordContextCosine,
     cosine,
     cross_entropy_both_ways,
     hinge_discriminator,
@@ -21,10 +25,12 @@ from xmcgan.losses import (
     nt_xent,
     region_word_scores,
     trace_divergence,
+    words_at_a_time,
 )
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.precision import UnitRows, unit_rows
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 RECORDED = golden("attention_losses")
@@ -208,6 +214,24 @@ def random_text(batch: int = 4, length: int = 5, dim: int = 6) -> TextEmbedding:
     mask = torch.arange(length) < torch.tensor([[length], [1], [3], [2]])[:batch]
     words = torch.randn(batch, length, dim) * mask[..., None]
     return TextEmbedding(words, mask, words.sum(1) / mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize(("device", "chunk"), [pytest.param("cpu", 16, marks=pytest.mark.slow), ("meta", 128)])
+def test_region_word_scores_of_the_papers_batch_fit_in_a_gigabyte(device, chunk):
+    """256 pictures of 256 regions, captions of 64 words, forward and backward; counted, on tensors without memory."""
+    assert words_at_a_time(torch.empty(256, 256, 768, device=device)) == chunk  # of any but a CPU, as of CUDA
+    alive_in = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks/memory.py"))["Alive"]
+    with FakeTensorMode(), alive_in() as alive:
+        words_BTD, regions_BRD = torch.empty(256, 64, 768), torch.empty(256, 256, 768, requires_grad=True)
+        inputs = alive.now
+        # ``region_word_scores`` but for the mask, whose values a fake tensor does not have: all words are real.
+        regions = UnitRows.apply(regions_BRD)
+        cosine_NB = WordContextCosine.apply(unit_rows(words_BTD.flatten(0, 1)), regions, 5.0, chunk)
+        scores_BB = (5.0 * cosine_NB.view(256, 64, 256)).logsumexp(1).T / (5.0 / 50)
+        (gradient,) = torch.autograd.grad(cross_entropy_both_ways(scores_BB).loss, regions_BRD)
+    assert gradient.shape == regions_BRD.shape
+    contexts = 4 * 256 * 256 * 64 * 768  # bytes of the plain formulation's context vectors alone
+    assert alive.most - inputs < 1e9 < contexts / 10
 
 
 def test_region_word_scores_do_not_depend_on_the_chunk():

@@ -37,7 +37,7 @@ RECORDED, META = golden("xmcgan_128"), meta("xmcgan_128")
 FLOAT64_TOLERANCE = 1e-6
 FLOAT32_FACTOR = 10
 FLOAT32_EPS = float(np.finfo(np.float32).eps)  # less than this is recorded of some scalars, by luck or as exactly 0
-FAST_KERNELS_TOLERANCE = 2e-5
+FAST_KERNELS_TOLERANCE = 1e-5
 GRADIENT_FREE = set(META["zero_gradient_g_params"])
 
 PROBED_IN_GENERATOR = {

@@ -72,7 +72,7 @@ def compiler(monkeypatch):
 
 @pytest.mark.parametrize(
     "switches",
-    [{"fused": True}, {"checkpoint_activations": True}],
+    [{"fused": True}, {"checkpoint_activations": True}, {"channels_last": False}],
     ids=lambda switches: next(iter(switches)),
 )
 def test_losses_of_ten_steps_are_the_same(config, switches):
@@ -81,9 +81,38 @@ def test_losses_of_ten_steps_are_the_same(config, switches):
     plain = reports(start(config, 32, CPU), batches)
     training = start(switched(config, **switches), 32, CPU)
     assert training.generator_optimizer.defaults["fused"] == (True if "fused" in switches else None)
-    assert training.discriminator.network.checkpoint_activations == ("checkpoint_activations" in switches)
+    for network in (training.generator, training.discriminator.network):
+        assert network.checkpoint_activations == ("checkpoint_activations" in switches)
+        assert network.channels_last == ("channels_last" not in switches)
     for ours, theirs in zip(reports(training, batches), plain, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_every_map_lies_as_it_should(config, channels_last):
+    """What is wider than one channel and one pixel, through both networks and all blocks, and the kernels."""
+    training = start(switched(config, channels_last=channels_last), 32, CPU)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    seen = []
+
+    def look(module, inputs, output):
+        for each in (*inputs, output):
+            if isinstance(each, torch.Tensor) and each.dim() == 4 and min(each.shape[1:]) > 1:
+                seen.append((type(module).__name__, each.is_contiguous(memory_format=layout)))
+
+    batch = batches_of(switched(config, channels_last=channels_last), 1)[0]
+    assert batch.images_B3HW.is_contiguous(memory_format=layout)
+    for network in (training.generator, training.discriminator):
+        for module in network.modules():
+            module.register_forward_hook(look)
+    images = training.generator(batch.noise_BZ, batch.text).images_B3HW
+    training.discriminator.judge_pair(batch.images_B3HW, images, batch.text)
+    assert len(seen) > 60
+    assert {name for name, lies in seen if not lies} == set()
+    weights = [*training.generator.parameters(), *training.discriminator.parameters()]
+    kernels = [each for each in weights if each.dim() == 4 and min(each.shape[1:]) > 1]
+    assert len(kernels) == 19
+    assert all(kernel.is_contiguous(memory_format=layout) for kernel in kernels)
 
 
 @pytest.mark.parametrize(("micro_batch", "checkpointed"), [(None, False), (2, True)])

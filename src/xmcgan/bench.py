@@ -35,6 +35,7 @@ from xmcgan.ema import EMA
 from xmcgan.image_encoder import ResNetLogits, VGG19Features
 from xmcgan.losses import Contrast, LossWeights, Objective, WordContextCosine
 from xmcgan.model.generator import Generator
+from xmcgan.model.layers import laid_out
 from xmcgan.model.prepared import prepare_generator
 from xmcgan.precision import float32_or_wider
 from xmcgan.sample import batch_rows, sample
@@ -321,7 +322,8 @@ def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> 
 def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
     """What a training step takes, made of noise: neither data nor a text encoder are needed."""
     rows, size = config.training.batch_size, config.image_size
-    images = (torch.rand(rows, 3, size, size, device=device) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(rows, 3, size, size, device=device) * 2 - 1
+    images = laid_out(images, channels_last=config.training.channels_last)
     text = random_text(rows, config.text.max_length, text_dim, device)
     return Batch(images, text, torch.randn(rows, config.generator.noise_dim, device=device))
 
@@ -337,6 +339,7 @@ def can_be_timed(config: Config) -> tuple[Config, str]:
         variant.append("no frozen image encoder")
     variant += [f"micro-batches of {settings.micro_batch}"] if settings.micro_batch is not None else []
     variant += ["activations twice"] if settings.checkpoint_activations else []
+    variant += [] if settings.channels_last else ["channels first"]
     variant += ["Adam fused"] if settings.fused else []
     variant += ["TF32"] if settings.tf32 else []
     variant += ["compiled"] if settings.compile else []
@@ -381,9 +384,12 @@ def bench_generation(
     batch_size: int | None = None,
     prepared: bool = True,
     compile: bool = False,
+    cuda_graphs: bool = False,
     schedule: Schedule = Schedule(),
 ) -> Measurement:
     """One full forward pass of ``sample``, to uint8 on the CPU: with prepared weights as ``Pipeline`` draws, or not.
+
+    CUDA graphs are those of torch.compile.
 
     The generator itself stays as and where it is: neither moved nor compiled.
     """
@@ -397,7 +403,10 @@ def bench_generation(
         sample(network, text, range(rows), batch_size=rows, dtype=torch.float32 if prepared else dtype)
 
     gflop = count_gflop(call)
-    if compile:
+    if cuda_graphs:
+        variant.append("compiled with CUDA graphs")
+        network.compile(mode="reduce-overhead")
+    elif compile:
         variant.append("compiled")
         network.compile()
     return measure(

@@ -71,6 +71,10 @@ def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
     return ENCODER_WIDTHS[encoder], f"that of {encoder}"
 
 
+SWITCHES = {"fused": bool, "tf32": bool, "micro_batch": int, "checkpoint_activations": bool, "channels_last": bool}
+"""Of ``training``, which the bench takes for a while."""
+
+
 def bench_command(arguments: list[str]) -> int:
     """Measures a recipe, or a trained model's generation, on this machine."""
     parser = ArgumentParser(
@@ -94,10 +98,9 @@ def bench_command(arguments: list[str]) -> int:
     parser.add_argument("--text_dim", type=int | None, default=None,
                         help="width of a word embedding; the encoder's unless given")  # fmt: skip
     parser.add_argument("--compile", type=bool, default=False, help="also with torch.compile")
-    parser.add_argument("--fused", type=bool, default=False, help="training.fused of the training step")
-    parser.add_argument("--tf32", type=bool, default=False, help="training.tf32, of everything measured; CUDA only")
-    parser.add_argument("--micro_batch", type=int | None, default=None, help="training.micro_batch")
-    parser.add_argument("--checkpoint_activations", type=bool, default=False, help="training.checkpoint_activations")
+    for name, kind in SWITCHES.items():
+        told = f"training.{name}{' of everything measured' if name == 'tf32' else ''}; as configured unless given"
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=told)
     parser.add_argument("--repetitions", type=int, default=9, help="timed calls of each")
     parser.add_argument("--warmup", type=int, default=2, help="calls before them")
     parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; PyTorch's choice unless given")
@@ -136,7 +139,6 @@ def bench_command(arguments: list[str]) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
-    use_tf32(device, options.tf32)  # before the ceilings: theirs is the arithmetic of what is held against them
     if device.type == "cpu":
         keep_freed_memory()  # as training does
     schedule = bench.Schedule(options.repetitions, options.warmup)
@@ -153,9 +155,9 @@ def bench_command(arguments: list[str]) -> int:
         config = replace(config, text=replace(config.text, encoder=options.encoder))
     if options.batch_size is not None:
         config = replace(config, training=replace(config.training, batch_size=options.batch_size))
-    names = ("fused", "tf32", "micro_batch", "checkpoint_activations")
-    switches = {name: getattr(options, name) for name in names}
+    switches = {name: getattr(options, name) for name in SWITCHES if getattr(options, name) is not None}
     config = replace(config, training=replace(config.training, **switches))
+    use_tf32(device, config.training.tf32)  # before the ceilings: theirs is the arithmetic of what is held against them
     if "training" in parts:
         check_shares(config, 1)
     precisions = list(dict.fromkeys(asked or [config.training.precision]))
@@ -225,7 +227,7 @@ def bench_command(arguments: list[str]) -> int:
             keep(bench.bench_loading(config.image_size, schedule=schedule))
 
     about = bench.machine(device)
-    rates = ", ".join(f"{name}{' (TF32)' * (options.tf32 and name == 'float32')} {1e3 * value:.0f} GFLOP/s"
+    rates = ", ".join(f"{name}{' (TF32)' * (config.training.tf32 and name == 'float32')} {1e3 * value:.0f} GFLOP/s"
                       for name, value in ceilings.items())  # fmt: skip
     print(f"{about['name']}, {device}, {about['threads']} threads, torch {about['torch']}.")
     print(f"Ceiling, one matrix product: {rates}. Words of {text_dim} numbers: {whose}.\n")

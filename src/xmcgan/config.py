@@ -147,6 +147,7 @@ class TrainingConfig:
         micro_batch: examples that go through the networks at a time, of a process' part of the batch; losses are still
             of the whole batch. All at once unless given (docs/training.md, "Small memory").
         checkpoint_activations: blocks keep their inputs alone and compute the rest again in the backward pass.
+        channels_last: maps of the networks hold pixel after pixel; false holds channel after channel.
         compile: the networks' forward and backward passes by torch.compile.
         fused: Adam's update of all weights in one kernel.
         tf32: what stays float32 is multiplied and convolved by TF32, with 10 bits of each factor's mantissa; CUDA only.
@@ -171,6 +172,7 @@ class TrainingConfig:
     ema_warmup: bool = False
     micro_batch: int | None = None
     checkpoint_activations: bool = False
+    channels_last: bool = True
     compile: bool = False
     fused: bool = False
     tf32: bool = False

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from xmcgan.precision import float32_or_wider, unit_rows
+from xmcgan.precision import UnitRows, float32_or_wider, unit_rows
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 
@@ -106,14 +106,20 @@ def region_word_scores(
         words have no influence, and no gradient.
     """
     with torch.autocast(regions_BRD.device.type, enabled=False):
-        regions_BRD, words_ND = unit_rows(regions_BRD), unit_rows(words_BTD[mask_BT])
-        if chunk is None:
-            elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # a chunk stays in a CPU's cache
-            chunk = max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
+        # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
+        regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
+        words_ND = unit_rows(words_BTD[mask_BT])
+        chunk = words_at_a_time(regions_BRD) if chunk is None else chunk
         cosine_NB = WordContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
         word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
         word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
+
+
+def words_at_a_time(regions_BRD: Tensor) -> int:
+    """The chunk of ``region_word_scores`` that suits the device."""
+    elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # a chunk stays in a CPU's cache
+    return max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
 
 
 def own_rows(rows: Tensor) -> Tensor:

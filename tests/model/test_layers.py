@@ -190,6 +190,17 @@ def test_batch_norm_keeps_the_biased_variance():
     torch.testing.assert_close(theirs.running_var - norm.running_var, 0.1 * biased / 3)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_batch_norm_by_torchs_kernel_and_in_parts_are_one(layout):
+    """The first is that of bfloat16 and of one process on CUDA. Output, statistics, gradient; around 50."""
+    x = (torch.randn(5, 3, 4, 6) + 50).contiguous(memory_format=layout).requires_grad_()
+    whole, parts = layers.normalise(x), layers.NormaliseInParts.apply(x)
+    assert_same(parts[0], whole[0], [x])
+    torch.testing.assert_close(parts[1:], whole[1:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(whole[2], x.var((0, 2, 3), correction=0), rtol=1e-9, atol=0)
+    assert not any(each.requires_grad for each in (*whole[1:], *parts[1:]))
+
+
 def test_batch_norm_in_evaluation_uses_and_keeps_the_running_statistics():
     norm = BatchNorm2d(3).eval()
     norm.running_mean.normal_()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal, recomputed
+from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal, laid_out, recomputed
 from xmcgan.precision import float32_or_wider
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
 
@@ -17,12 +17,13 @@ class DiscriminatorNetwork(nn.Module):
     """The layers, plain: spectral normalisation is the business of ``Discriminator``.
 
     With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
+    Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
     """
 
     def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
         super().__init__()
         multipliers = CHANNEL_MULTIPLIERS[image_size]
-        self.checkpoint_activations = False
+        self.checkpoint_activations, self.channels_last = False, True
         self.stem = OptimizedDownBlock(3, width)
         self.blocks = nn.ModuleList()
         channels, side = width, image_size // 2
@@ -42,7 +43,7 @@ class DiscriminatorNetwork(nn.Module):
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         images_in_01 = (images_B3HW + 1) / 2  # what the release's weights expect
-        x = images_in_01.contiguous(memory_format=torch.channels_last)
+        x = laid_out(images_in_01, channels_last=self.channels_last)
         x = recomputed(self.stem, x) if self.checkpoint_activations else self.stem(x)
         for block in self.blocks:
             if x.shape[-1] == REGION_GRID:

@@ -13,6 +13,7 @@ from xmcgan.model.layers import (
     SpatialCondition,
     UpBlock,
     glorot_normal,
+    laid_out,
     recomputed,
 )
 from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
@@ -28,6 +29,7 @@ class Generator(nn.Module):
     """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
 
     With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
+    Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
 
     Args:
         image_size: 64, 128 or 256 pixels.
@@ -58,7 +60,7 @@ class Generator(nn.Module):
         if modulation not in get_args(ModulationKind):
             raise ValueError(f"modulation is {modulation!r}; it can be {', '.join(get_args(ModulationKind))}")
         self.image_size, self.noise_dim, self.stem_sees, self.rho_0 = image_size, noise_dim, stem, rho_0
-        self.checkpoint_activations = False
+        self.checkpoint_activations, self.channels_last = False, True
         multipliers = CHANNEL_MULTIPLIERS[image_size]
         global_dim = 2 * noise_dim
 
@@ -88,7 +90,7 @@ class Generator(nn.Module):
     def forward(self, noise_BZ: Tensor, text: TextEmbedding) -> GeneratorOutput:
         condition_BC = torch.cat([self.sentence_projection(text.sentence_BD), noise_BZ], dim=1)
         stem = self.stem(condition_BC if self.stem_sees == "condition" else noise_BZ)
-        x = stem.unflatten(1, (-1, 4, 4)).contiguous(memory_format=torch.channels_last)
+        x = laid_out(stem.unflatten(1, (-1, 4, 4)), channels_last=self.channels_last)
         for block in self.global_blocks:
             x = recomputed(block, x, condition_BC) if self.checkpoint_activations else block(x, condition_BC)
 

@@ -68,6 +68,11 @@ class ConvAveragePool2d(nn.Conv2d):
         return F.conv2d(F.avg_pool2d(input, 2, stride=1, padding=1), self.weight, self.bias, stride=2)
 
 
+def laid_out(x: Tensor, *, channels_last: bool) -> Tensor:
+    """A map (B, C, H, W) whose memory holds pixel after pixel, or channel after channel."""
+    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
 def upsample_nearest(x: Tensor) -> Tensor:
     """Each pixel twice in both directions: (B, C, H, W) -> (B, C, 2H, 2W)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -126,7 +131,7 @@ class BatchNorm2d(nn.Module):
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
         in_parts = world_size() > 1 or is_taken_by_example(x)
-        normalised, mean, var = Normalise.apply(x) if in_parts else normalise(x)
+        normalised, mean, var = NormaliseInParts.apply(x) if in_parts else normalise(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var, self.momentum)
@@ -150,7 +155,7 @@ def is_taken_by_example(x: Tensor) -> bool:
     example has to say is the same to the last bit, whichever rank holds it. CUDA's kernels add up as a tree, and half
     precision has not that many digits.
     """
-    return not x.is_cuda and x.dtype in (torch.float32, torch.float64)
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,11 +167,12 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean[None], var[None]
 
 
-class Normalise(torch.autograd.Function):
-    """``normalise`` of the batch that the ranks hold in equal parts. (torch's SyncBatchNorm refuses the CPU.)
+class NormaliseInParts(torch.autograd.Function):
+    """``normalise`` by the statistics of equal parts of a batch: of its examples, of what each rank holds, or both.
 
-    Means and variances of parts travel, not sums of squares, which would leave nothing of a variance that is small
-    beside the mean. The backward pass keeps the output, which the layer behind keeps anyway, and not the input.
+    Means and variances are combined, not sums of squares, which would leave nothing of a variance that is small beside
+    the mean. The backward pass keeps the output, which the layer behind keeps anyway, and not the input. (torch's
+    SyncBatchNorm refuses the CPU.)
     """
 
     @staticmethod
@@ -236,8 +242,12 @@ class AttentionalSelfModulation(nn.Module):
         self.beta = nn.Conv2d(condition_dim, channels, 1)
 
     def forward(self, x: Tensor, condition: SpatialCondition) -> Tensor:
-        gamma, beta = project(self.gamma, condition), project(self.beta, condition)
         x = self.norm(x)
+        # Made of words and regions, they come channels_last; as x lies, so does what is made of it.
+        channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        gamma, beta = (
+            laid_out(project(each, condition), channels_last=channels_last) for each in (self.gamma, self.beta)
+        )
         return OverSquares.apply(x, (1 + gamma).to(x.dtype), beta.to(x.dtype))
 
 

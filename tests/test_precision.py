@@ -1,0 +1,17 @@
+"""Vectors of unit length, in much memory and in little."""
+
+import torch
+
+from xmcgan.precision import UnitRows, unit_rows
+
+
+def test_unit_rows_in_little_memory_are_the_same():
+    """Value and gradient; a vector of zeros, one that is too short, and one just long enough among them."""
+    x = torch.randn(6, 5, dtype=torch.float64)
+    x[1] = 0
+    x[2:4] *= torch.tensor([[0.9e-6], [1.1e-6]]) / x[2:4].norm(dim=1, keepdim=True)
+    x.requires_grad_()
+    cotangent = torch.randn(6, 5, dtype=torch.float64)
+    results = [(y, *torch.autograd.grad((y * cotangent).sum(), x)) for y in (unit_rows(x), UnitRows.apply(x))]
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+    assert torch.equal(results[1][1][1], 1e6 * cotangent[1])
