@@ -3,7 +3,7 @@
     python benchmarks/authors.py [--output authors.json] [--threads 2] [--only T1]
 
 T1: one training step at 128 px, width 16, word dimension 384, stem as released: 8 images for a discriminator step, 8
-others for the shared step, losses, Adam and the average included; 16 real images a step.
+others for the shared step, losses, Adam (`training.fused`) and the average included; 16 real images a step.
 T2: 4 images of the generator in evaluation mode at 256 px, width 96, word dimension 768.
 
 Weights are random, inputs are made before the clock starts (17 standard-normal word vectors, 5 to 17 of them real);
@@ -56,7 +56,9 @@ def training_steps() -> dict[Variant, Callable[[], object]]:
                 generator=GeneratorConfig(width=16, stem="noise"),
                 discriminator=DiscriminatorConfig(width=16),
                 losses=LossConfig(image_encoder=0.0),
-                training=TrainingConfig(batch_size=8, discriminator_steps=2, precision=precision, device="cpu"),
+                training=TrainingConfig(
+                    batch_size=8, discriminator_steps=2, precision=precision, device="cpu", fused=True
+                ),
             )
             training = start(config, 384, CPU)
             batches = [random_batch(config, 384, CPU) for _ in range(2)]
