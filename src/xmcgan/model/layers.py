@@ -58,6 +58,21 @@ class Box(torch.autograd.Function):
         return Box.apply(grad_outputs[0], 1 - ctx.padding), None
 
 
+class BiasGradient(torch.autograd.Function):
+    """A map (B, C, H, W) that holds a bias without a gradient, given one.
+
+    oneDNN's transposed convolution takes as long for its bias in bfloat16 as for all other gradients together.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        return grad_outputs[0], grad_outputs[0].sum((0, 2, 3))
+
+
 class UpsampleConv2d(nn.Conv2d):
     """Nearest upsampling x2, then a 3 x 3 convolution: (B, I, H, W) -> (B, O, 2H, 2W)."""
 
@@ -65,14 +80,15 @@ class UpsampleConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1)
 
     def forward(self, input: Tensor) -> Tensor:
+        assert self.bias is not None
         if min(self.weight.shape[:2]) < BOX_CHANNELS:
             kernel = spread(self.weight).flip(2, 3).transpose(0, 1)
-            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+            y = F.conv_transpose2d(input, kernel, self.bias.detach(), stride=2, padding=1)
+            return BiasGradient.apply(y, self.bias)
         # Four times the kernel, which is exact, and the mean of four pixels are their sum.
         kernel = 4 * self.weight.flip(2, 3).transpose(0, 1)
         # The bias afterwards: with it oneDNN's transposed convolution takes up to ten times as long in bfloat16.
         y = Box.apply(F.conv_transpose2d(input, kernel, stride=2), 0)
-        assert self.bias is not None
         return y.add_(self.bias.to(y.dtype)[:, None, None])
 
 
