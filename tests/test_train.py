@@ -34,6 +34,7 @@ from xmcgan.train import (
     TrainingDiverged,
     embedded_batches,
     start,
+    stop_signals,
     train,
     train_step,
 )
@@ -403,6 +404,19 @@ def test_a_second_ctrl_c_interrupts_at_once(config, tmp_path, monkeypatch):
             run(having(config, training__steps=6), tmp_path / "run")
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("ranks", "outlives"), [(1, False), (2, True)])
+def test_after_an_error_a_rank_among_others_outlives_torchruns_sigterm(monkeypatch, ranks, outlives):
+    monkeypatch.setattr(train_module, "world_size", lambda: ranks)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(RuntimeError), stop_signals():
+            raise RuntimeError("another rank has ended")
+        assert (signal.getsignal(signal.SIGTERM) is not before[signal.SIGTERM]) == outlives
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_terminated_process_is_resumed_to_the_same_bits(config, tmp_path):
