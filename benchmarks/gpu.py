@@ -1,7 +1,8 @@
 """All there is to do on a GPU, in one command: checks against the CPU, the step of coco14-256 timed, and projected.
 
     python benchmarks/gpu.py --output gpu.json
-    python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 32 --repetitions 2 --no-compile --output try.json
+    python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 32 --repetitions 2 --no-compile \
+        --switch-steps 0 --output try.json
 
 Every check says what it found and what is allowed, relative to the CPU's own values in float32; the exit status is 1 if
 one failed. Then the training step in bfloat16 with fused Adam, plain and compiled, whole or with the largest of
@@ -146,7 +147,7 @@ def prefetched_difference(device: torch.device, of: Callable[[Batch], list[Tenso
         training = replace(recipe.training, batch_size=8)
         config = replace(recipe, data=str(data), dataset=replace(recipe.dataset, workers=0), training=training)
         records = read_records(data, config.dataset.layout, config.dataset.split)
-        encoder = TextEncoder("minilm", max_length=17, device=device)
+        encoder = TextEncoder("minilm", max_length=17, device=device, cache_mb=0)  # so that both embed
         with closing(embedded_batches(config, records, encoder, device, start=0)) as batches:
             expected = list(islice(batches, 20))
         busy = torch.randn(2048, 2048, device=device) if device.type == "cuda" else torch.randn(64, 64)
@@ -313,6 +314,8 @@ def main() -> int:
         print(projection.table([projection.project(counted, each, assumed) for each in (1, 8, 64)], epochs), flush=True)
     if options.switch_steps:
         switches = [Path(__file__).with_name("switches.py"), "--steps", options.switch_steps, "--device", device]
+        if options.no_compile:
+            switches.append("--no-compile")
         if subprocess.run([sys.executable, *map(str, switches)]).returncode:
             errors.append("benchmarks/switches.py failed")
             write()

@@ -93,10 +93,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-compile", action="store_true", help="without the row that takes minutes to compile")
     parser.add_argument("--only", nargs="+", choices=list(SWITCHES), help="these rows")
     options = parser.parse_args()
     device = resolve_device(options.device)
-    rows = options.only or [name for name in SWITCHES if name != "training.tf32" or device.type == "cuda"]
+    left_out = {"training.compile"} if options.no_compile else set()
+    left_out |= {"training.tf32"} if device.type != "cuda" else set()
+    rows = options.only or [name for name in SWITCHES if name not in left_out]
     until = [number for number in (1, 10, 50, options.steps) if number <= options.steps]
     with tempfile.TemporaryDirectory() as folder:
         data = write_scenes(Path(folder) / "scenes", size=64, train=500, val=8, evaluator=4, progress=False)

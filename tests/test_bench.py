@@ -131,6 +131,17 @@ def test_a_part_that_does_not_fit_is_a_row_and_no_end():
     assert len(report["measurements"]) == 1
 
 
+def test_a_part_that_a_cpu_cannot_hold_is_a_row_and_another_error_is_not():
+    found = bench.attempt("training", "", "float32", lambda: torch.empty(2**60), CPU)  # type: ignore[arg-type,return-value]
+    assert isinstance(found, bench.OutOfMemory)
+
+    def wrong() -> Measurement:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        bench.attempt("training", "", "float32", wrong, CPU)
+
+
 def test_the_ceiling_is_a_rate():
     assert 1e-4 < bench.ceiling(CPU, torch.float32, side=256, repetitions=2) < 100
 

@@ -210,6 +210,22 @@ def test_region_word_scores_need_no_context_tensor(batch, regions, length, dim, 
     assert not of_ours[1][~mask].any()
 
 
+def test_an_image_whose_regions_are_zero_fits_every_sentence_alike_and_has_no_gradient():
+    text = random_text(3)
+    regions = torch.randn(3, 9, 6)
+    regions[1] = 0
+    sharpness = {"rho_1": 5.0, "rho_2": 5.0, "temperature": 0.3}
+    regions.requires_grad_()
+    scores = region_word_scores(regions, text.words_BTD, text.mask_BT, **sharpness)
+    plain = plain_region_word_scores(regions.detach(), text.words_BTD, text.mask_BT, **sharpness)
+    torch.testing.assert_close(scores[::2], plain[::2])
+    torch.testing.assert_close(scores[1], text.mask_BT.sum(1).log() / (5.0 * 0.3))  # exp(0) of every real word
+    (gradient,) = torch.autograd.grad(scores.square().sum(), regions)
+    assert gradient.isfinite().all()
+    assert not gradient[1].any()
+    assert gradient[0].any()
+
+
 def random_text(batch: int = 4, length: int = 5, dim: int = 6) -> TextEmbedding:
     mask = torch.arange(length) < torch.tensor([[length], [1], [3], [2]])[:batch]
     words = torch.randn(batch, length, dim) * mask[..., None]

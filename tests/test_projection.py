@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from xmcgan.bench import count_step
 from xmcgan.checkpoint import build_generator
 from xmcgan.config import RECIPES
 from xmcgan.projection import Assumptions, Counted, count, crossings, gathered, measured, memory_of, project, table
@@ -18,6 +19,7 @@ SMALL = Counted(
     generator_gflop=90.0,
     discriminator_gflop=45.0,
     encoder_gflop=20.0,
+    encoder_dim=0,
     generator_parameters=93_000_000,
     discriminator_parameters=99_000_000,
     generator_elements=50_000_000,
@@ -181,7 +183,7 @@ def test_a_measured_rate_replaces_the_assumed_one(tmp_path):
     content = {"measurements": steps, "ceiling_tflops": {"bfloat16": 600.0}, "machine": {"name": "a card"}}
     path.write_text(json.dumps(content))
     found = measured(path, Assumptions())
-    assert (found.tflops, found.mfu) == (600.0, 0.5)
+    assert (found.tflops, found.mfu, found.score_mfu) == (600.0, 0.5, 0.5)
     assert found.tflops_source == "measured: bench.json, a card, a matrix product in bfloat16"
     assert found.mfu_source == "measured: bench.json, a training step"
 
@@ -209,3 +211,22 @@ def test_what_is_gathered():
     numbers, messages = gathered(tiny)
     assert numbers == 2 * (2 * 2 * 3 + 2 * 11 + 2 * 3) + 2 * 5 * 7
     assert messages == 2 * 8 + 4
+    more, messages = gathered(replace(tiny, encoder_dim=13))  # of both images, and of what they give back
+    assert (more - numbers, messages) == (2 * 2 * 13, 2 * 8 + 8)
+
+
+def test_a_measured_step_is_projected_as_long_as_it_took(tmp_path):
+    recipe = RECIPES["coco14-256"]
+    training = replace(recipe.training, batch_size=32, micro_batch=None)
+    config = replace(recipe, training=training, losses=replace(recipe.losses, image_encoder=0.0))
+    path, seconds = tmp_path / "bench.json", 0.25
+    gflop = count_step(config, 768, words=32 * config.text.max_length)
+    step = {"part": "training", "precision": "bfloat16", "tflops": gflop / seconds / 1e3}
+    content = {
+        "measurements": [step | {"tflops_run": step["tflops"]}],
+        "ceiling_tflops": {"bfloat16": 600.0},
+        "machine": {"name": "a card"},
+    }
+    path.write_text(json.dumps(content))
+    projected = project(count(config, 768), 1, measured(path, Assumptions(memory_gb=1000)))
+    assert projected.step_s == pytest.approx(seconds, rel=0.03)

@@ -159,7 +159,9 @@ def attempt(
     """A measurement, or that there was not enough memory for it; what it took is free again."""
     try:
         found: Measurement | OutOfMemory = call()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; of the CPU's memory torch says it in words alone
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
         found = OutOfMemory(part, variant, precision, str(error).splitlines()[0])
     free(device)  # not before here: the error holds on to the frames it came through, and they to their tensors
     return found
@@ -311,9 +313,8 @@ def ceiling(device: torch.device, dtype: torch.dtype, *, side: int | None = None
 
 
 def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> TextEmbedding:
-    """Standard-normal word vectors; lengths go round from a third of ``length`` to all of it."""
-    shortest = max(1, length // 3)
-    lengths = shortest + torch.arange(rows) % (length - shortest + 1)
+    """Standard-normal word vectors; lengths lie evenly between a third of ``length`` and all of it."""
+    lengths = torch.linspace(max(1, length // 3), length, rows).round()
     mask_BT = torch.arange(length) < lengths[:, None]
     words_BTD = torch.randn(rows, length, text_dim) * mask_BT[..., None]
     return TextEmbedding(words_BTD, mask_BT, words_BTD.sum(1) / lengths[:, None]).to(device)

@@ -14,6 +14,7 @@ from xmcgan.distributed import on_main
 from xmcgan.evaluate import DISTRIBUTION, LOWER_IS_BETTER, Reference, evaluate, load_judges, metric_names
 from xmcgan.image_set import draw_set, random_captions
 from xmcgan.model.generator import Generator
+from xmcgan.model.prepared import prepare_generator
 from xmcgan.sample import sample
 from xmcgan.text import TextEncoder
 from xmcgan.train import Evaluate, Evaluation
@@ -54,8 +55,10 @@ def make_monitor(config: Config, output: Path, held_out: Sequence[Record], *, de
     )
 
     def judged(generator: Generator, step: int) -> Evaluation:
+        prepared = prepare_generator(generator)
+
         def draw(captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
-            return sample(generator, encoder(captions), seeds).images_B3HW
+            return sample(prepared, encoder(captions), seeds).images_B3HW
 
         drawn = folder / f"step-{step:08d}"
         images = draw_set(drawn, requests, draw, settings={"step": step}, progress=False)

@@ -28,7 +28,7 @@ PAIRS = {"coco14": 82_783, "12-million": 12_000_000}
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is assumed of machines. Each has a reason, none was measured for this project.
+    """What is assumed of machines, each with a reason; of these numbers ``images_per_worker`` alone was measured here.
 
     Args:
         tflops: peak of one device in bfloat16, dense, in 10^12 operations a second; 989 is an H100 SXM's data sheet.
@@ -83,6 +83,7 @@ class Counted:
         generator_gflop: forward pass of the generator, an image, without the losses.
         discriminator_gflop: forward pass of the discriminator, an image.
         encoder_gflop: forward pass of the frozen image encoder, an image; 0 where it is left out.
+        encoder_dim: width of its features; 0 where it is left out.
         generator_parameters: trained numbers of the generator.
         discriminator_parameters: of the discriminator.
         generator_elements: outputs of convolutions, linear layers and norms in the generator, an image: what autograd
@@ -99,6 +100,7 @@ class Counted:
     generator_gflop: float
     discriminator_gflop: float
     encoder_gflop: float
+    encoder_dim: int
     generator_parameters: int
     discriminator_parameters: int
     generator_elements: int
@@ -155,16 +157,18 @@ def count(config: Config, text_dim: int) -> Counted:
         )
         noise, images = torch.randn(2, config.generator.noise_dim), torch.randn(2, 3, size, size)
         made = [counted(generator.eval(), noise, text), counted(discriminator.eval(), images, text)]
-        encoder_gflop = 0.0
+        encoder_gflop, encoder_dim = 0.0, 0
         if config.losses.image_encoder > 0:
             encoder = VGG19Features() if config.losses.encoder == "vgg19" else ResNetLogits()
             encoder_gflop = counted(encoder.eval(), images)[0] / 2
+            encoder_dim = encoder(images).shape[1]
         feature_dim = discriminator.network.sentence_projection.out_features
     (generator_gflop, generator_elements), (discriminator_gflop, discriminator_elements) = made
     return Counted(
         generator_gflop=generator_gflop / 2,
         discriminator_gflop=discriminator_gflop / 2,
         encoder_gflop=encoder_gflop,
+        encoder_dim=encoder_dim,
         generator_parameters=sum(weight.numel() for weight in generator.parameters()),
         discriminator_parameters=sum(weight.numel() for weight in discriminator.parameters()),
         generator_elements=generator_elements // 2,
@@ -274,13 +278,14 @@ def gathered(counted: Counted) -> tuple[int, int]:
     """Numbers an example that a step gathers over the devices (those with a gradient twice), and messages for it.
 
     Of each batch and of the generated images of the last: image and sentence features, words (without a gradient) and
-    mask, a row of scores; and of the last both images' features once more. Regions stay where they are.
+    mask, a row of scores; and of the last both images' features once more, and what the frozen encoder makes of both.
+    Regions stay where they are.
     """
     sentence, scores = 2 * counted.feature_dim, counted.batch_size
     contrasts = counted.batches + 1
-    numbers = 2 * (contrasts * (sentence + scores) + 2 * counted.feature_dim)
+    numbers = 2 * (contrasts * (sentence + scores) + 2 * counted.feature_dim + 2 * counted.encoder_dim)
     numbers += contrasts * counted.words * counted.text_dim
-    return numbers, contrasts * (2 * 3 + 2) + 2 * 2
+    return numbers, contrasts * (2 * 3 + 2) + 2 * 2 * (1 + (counted.encoder_dim > 0))
 
 
 def memory_of(counted: Counted, devices: int, assumed: Assumptions) -> tuple[float, int]:
@@ -327,7 +332,8 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
 
     The bench may have had another width, size or batch: what carries over is operations a second, of the step that is
     fastest for its plain operations. Those that its micro-batches repeated were work too, and where micro-batches are
-    projected they are counted again: the rate is that of all.
+    projected they are counted again: the rate is that of all. The region-word scores were part of the step, and are
+    projected at its rate, too, in place of ``score_mfu``.
 
     Raises:
         ValueError: if the file holds no training step.
@@ -345,6 +351,7 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
         assumed,
         tflops=peak,
         mfu=rate / peak,
+        score_mfu=rate / peak,
         tflops_source=f"measured: {path.name}, {name}, a matrix product in {fastest['precision']}",
         mfu_source=f"measured: {path.name}, a training step",
     )

@@ -92,12 +92,13 @@ def test_a_quarter_of_the_products_of_upsampling_and_convolving():
 
 
 def test_the_generator_stays_what_it_was_and_shares_what_needs_no_change():
-    made = generator()
+    made = generator().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     ready = prepare_generator(made)
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
-    assert ready.to_rgb.weight is made.to_rgb.weight
+    assert ready.to_rgb.weight.data_ptr() == made.to_rgb.weight.data_ptr()
     assert not any(parameter.requires_grad for parameter in ready.parameters())
+    assert all(parameter.requires_grad for parameter in made.parameters())
     half = prepare_generator(made, torch.bfloat16)
     assert half.to_rgb.weight.dtype == torch.bfloat16
     assert made.to_rgb.weight.dtype == torch.float32

@@ -40,7 +40,7 @@ class PreparedGenerator(nn.Module):
         super().__init__()
         self.image_size, self.noise_dim = generator.image_size, generator.noise_dim
         self.stem_sees, self.rho_0 = generator.stem_sees, generator.rho_0
-        self.sentence_projection = generator.sentence_projection
+        self.sentence_projection = in_dtype(generator.sentence_projection, generator.sentence_projection.weight.dtype)
         self.stem = in_dtype(generator.stem, dtype)
         self.global_blocks, self.attentional_blocks = nn.ModuleList(), nn.ModuleList()
         side = 4
@@ -94,9 +94,9 @@ def prepare_generator(generator: Generator, dtype: torch.dtype = torch.float32) 
 
 
 def in_dtype(layer: Layer, dtype: torch.dtype) -> Layer:
-    """The layer itself where it has that precision, or a copy in it."""
-    weight = next(layer.parameters())
-    return layer if weight.dtype == dtype else copy.deepcopy(layer).to(dtype)
+    """A layer of its own in that precision, without gradients; tensors that have it already are shared."""
+    shared = {id(weight): nn.Parameter(weight.to(dtype), requires_grad=False) for weight in layer.parameters()}
+    return copy.deepcopy(layer, shared)
 
 
 class PreparedModulation(nn.Module):
