@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tiny import files, flags, tiny_config
@@ -149,6 +150,17 @@ def test_other_pictures_of_the_same_name_are_refused(pictures, trained, tmp_path
     message = refused(generate(earlier, pictures), capsys)
     assert "has other files of the same names, which stay as they are: a-red-car-left-of-the-bus-3.png" in message
     assert files(pictures) == before
+
+
+def test_half_precision_is_asked_for_by_name(trained, tmp_path):
+    assert (
+        main(["generate", "a car", "--model", str(trained), "--output", str(tmp_path), "--precision", "bfloat16"]) == 0
+    )
+    pipe = Pipeline.from_pretrained(trained, device="cpu", dtype=torch.bfloat16)
+    with Image.open(tmp_path / "a-car-0.png") as image:
+        assert image.tobytes() == pipe("a car").images[0].tobytes()
+    (settings,) = tmp_path.glob("*.json")
+    assert json.loads(settings.read_text())["precision"] == "bfloat16"
 
 
 def test_maps_of_attention(trained, tmp_path):
@@ -349,7 +361,10 @@ def test_help_of_train_without_a_recipe_lists_them(capsys):
 @pytest.mark.parametrize(
     ("command", "fields"),
     [
-        ("generate", ["captions", "--model", "--output", "--seed", "--count", "--attention", "--device"]),
+        (
+            "generate",
+            ["captions", "--model", "--output", "--seed", "--count", "--attention", "--precision", "--device"],
+        ),
         ("scenes", ["output", "--size", "--train", "--val", "--evaluator", "--seed"]),
         ("demo", ["--output", "--steps"]),
     ],

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
@@ -146,15 +147,18 @@ def generate_command(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first picture of each caption; the next has + 1")
     parser.add_argument("--count", type=int, default=1, help="pictures a caption")
     parser.add_argument("--attention", type=bool, default=False, help="also each word's attention over the picture")
+    parser.add_argument("--precision", type=Literal["float32", "bfloat16", "float16"], default="float32",
+                        help="of weights and layers; a half is faster where the device is made for it")  # fmt: skip
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     options = parser.parse_args(arguments)
 
+    import torch
     from tqdm import tqdm
 
     from xmcgan.pipeline import Pipeline, attention_overlay
 
     model = options.model or newest_run(Path("runs"))
-    pipe = Pipeline.from_pretrained(model, device=options.device)
+    pipe = Pipeline.from_pretrained(model, device=options.device, dtype=getattr(torch, options.precision))
     with tqdm(total=len(options.captions) * options.count, unit="picture", leave=False) as bar:
         pictures = pipe(
             options.captions,
@@ -178,6 +182,7 @@ def generate_command(arguments: list[str]) -> int:
         "model": str(model),
         "step": pipe.step,
         "device": str(pipe.device),
+        "precision": options.precision,
         "pictures": [
             {"caption": caption, "seed": seed, "words": words}
             for caption, seed, words in zip(pictures.captions, pictures.seeds, pictures.words, strict=True)
