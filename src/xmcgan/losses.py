@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from xmcgan.precision import SHORTEST, UnitRows, float32_or_wider, unit_rows
+from xmcgan.precision import UnitRows, float32_or_wider, inverse_length, unit_rows
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 
@@ -170,8 +170,7 @@ class WordContextCosine(torch.autograd.Function):
         d cos / d s = alpha (1 + rho_1 (s - d/q G alpha)) / sqrt(q)
         d cos / d G = -d / (2 q sqrt(q)) alpha alpha^T
 
-    A context vector of no length (regions of an untrained discriminator in a black image are zeros) has no direction:
-    its cosine is 0, as ``unit_rows`` would have it, and has no gradient.
+    A context vector of no length has no direction (``SHORTEST``): its cosine is 0, and has no gradient.
 
     Words are taken a chunk at a time. Unless the tensors of all chunks are small they are computed again in the
     backward pass, so that memory is that of one chunk.
@@ -190,17 +189,17 @@ class WordContextCosine(torch.autograd.Function):
             torch.sum(attended * alpha, -1, out=q)
             if kept is not None:
                 kept.append((similarity, alpha, attended))
-        q_NB.clamp_min_(SHORTEST**2)
-        ctx.save_for_backward(words_ND, regions_BRD, gram_BRR, d_NB, q_NB)
+        inverse_NB = inverse_length(q_NB)
+        ctx.save_for_backward(words_ND, regions_BRD, gram_BRR, d_NB, inverse_NB)
         ctx.rho_1, ctx.chunk, ctx.kept = rho_1, chunk, kept
-        return d_NB * q_NB.rsqrt()
+        return d_NB * inverse_NB
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         (gradient_NB,) = grad_outputs
-        words_ND, regions_BRD, gram_BRR, d_NB, q_NB = ctx.saved_tensors
-        scale_NB = gradient_NB * q_NB.rsqrt() * (q_NB > SHORTEST**2)
+        words_ND, regions_BRD, gram_BRR, d_NB, inverse_NB = ctx.saved_tensors
+        scale_NB, slope_NB = gradient_NB * inverse_NB, d_NB * inverse_NB.square()
         flat_regions = regions_BRD.flatten(0, 1)
         to_words, to_regions, to_gram = [], torch.zeros_like(flat_regions), torch.zeros_like(gram_BRR)
         for number, words in enumerate(words_ND.split(ctx.chunk)):
@@ -208,10 +207,10 @@ class WordContextCosine(torch.autograd.Function):
                 ctx.kept[number] if ctx.kept is not None else attend(words, regions_BRD, gram_BRR, ctx.rho_1)
             )
             rows = slice(number * ctx.chunk, number * ctx.chunk + len(words))
-            d, q, scale = (each[rows, :, None] for each in (d_NB, q_NB, scale_NB))
-            weighted = (alpha * (scale * d / (-2 * q))).transpose(0, 1)
+            slope, scale = (each[rows, :, None] for each in (slope_NB, scale_NB))
+            weighted = (alpha * (scale * slope / -2)).transpose(0, 1)
             to_gram.baddbmm_(weighted.mT, alpha.transpose(0, 1))
-            to_similarity = torch.addcmul(similarity, attended, d / q, value=-1)
+            to_similarity = torch.addcmul(similarity, attended, slope, value=-1)
             to_similarity = to_similarity.mul_(ctx.rho_1).add_(1).mul_(alpha).mul_(scale).flatten(1)
             to_regions.addmm_(to_similarity.T, words)
             if ctx.needs_input_grad[0]:

@@ -13,13 +13,22 @@ def float32_or_wider(x: Tensor) -> Tensor:
 
 
 SHORTEST = 1e-6
-"""A vector shorter than this is only made 10^6 times as long."""
+"""A vector no longer than this has no direction: the unit vector made of it is zero, and so is its gradient.
+
+An untrained discriminator makes zeros of black pixels. The release divides by this length at least, which multiplies
+the gradient by 10^6: Adam would hold the weights behind it still for thousands of steps.
+"""
+
+
+def inverse_length(square: Tensor) -> Tensor:
+    """1 / sqrt of squared lengths; 0 for those without a direction."""
+    return square.masked_fill(square <= SHORTEST**2, torch.inf).rsqrt()
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Vectors of unit length along the last dimension, float32 or wider; a zero vector stays zero."""
+    """Vectors of unit length along the last dimension, float32 or wider; one of no length becomes zero."""
     x = float32_or_wider(x)
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True).clamp_min(SHORTEST**2))
+    return x * inverse_length(x.square().sum(-1, keepdim=True))
 
 
 class UnitRows(torch.autograd.Function):
@@ -27,17 +36,16 @@ class UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        square = x.square().sum(-1, keepdim=True)
-        inverse = square.clamp_min(SHORTEST**2).rsqrt()
+        inverse = inverse_length(x.square().sum(-1, keepdim=True))
         unit = x * inverse
-        ctx.save_for_backward(unit, inverse, square > SHORTEST**2)
+        ctx.save_for_backward(unit, inverse)
         return unit
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        """With y = x / |x|, d x = (g - y <g, y>) / |x|; of a vector that is too short, g times 10^6."""
+        """With y = x / |x|, d x = (g - y <g, y>) / |x|."""
         (gradient,) = grad_outputs
-        unit, inverse, is_long = ctx.saved_tensors
-        along = (gradient * unit).sum(-1, keepdim=True) * is_long
+        unit, inverse = ctx.saved_tensors
+        along = (gradient * unit).sum(-1, keepdim=True)
         return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse)
