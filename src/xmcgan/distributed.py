@@ -232,17 +232,57 @@ def any_rank(here: bool) -> bool:
     return bool(flag)
 
 
-# Tensors, on the swift group
+# Tensors, on the swift group. Each conversation is an operator that torch.compile takes as it is: inlined into a graph it
+# would lose its ``answering``, and a lost rank its name.
+
+
+@torch.library.custom_op("xmcgan::all_reduce", mutates_args=())
+def all_reduce(tensor: Tensor) -> Tensor:
+    """The sum of every rank's tensor, on every rank."""
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    with answering():
+        dist.all_reduce(total, group=_swift)
+    return total
+
+
+@all_reduce.register_fake
+def _(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("xmcgan::all_gather", mutates_args=())
+def all_gather(tensor: Tensor) -> Tensor:
+    """Every rank's rows, in the order of the ranks."""
+    tensor = tensor.contiguous()
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    with answering():
+        dist.all_gather(parts, tensor, group=_swift)
+    return torch.cat(parts)
+
+
+@all_gather.register_fake
+def _(tensor: Tensor) -> Tensor:
+    return tensor.new_empty(world_size() * tensor.shape[0], *tensor.shape[1:])
+
+
+@torch.library.custom_op("xmcgan::reduce_scatter", mutates_args=())
+def reduce_scatter(tensor: Tensor) -> Tensor:
+    """This rank's share of the rows of the sum of every rank's tensor."""
+    parts = list(tensor.contiguous().chunk(world_size()))
+    own = torch.empty_like(parts[0])
+    with answering():
+        dist.reduce_scatter(own, parts, group=_swift)
+    return own
+
+
+@reduce_scatter.register_fake
+def _(tensor: Tensor) -> Tensor:
+    return tensor.new_empty(tensor.shape[0] // world_size(), *tensor.shape[1:])
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of every rank's tensor, on every rank, without a gradient."""
-    if world_size() == 1:
-        return tensor
-    total = tensor.detach().clone(memory_format=torch.contiguous_format)
-    with answering():
-        dist.all_reduce(total, group=_swift)
-    return total
+    return tensor if world_size() == 1 else all_reduce(tensor.detach())
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
@@ -270,17 +310,9 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        tensor = tensor.contiguous()
-        parts = [torch.empty_like(tensor) for _ in range(world_size())]
-        with answering():
-            dist.all_gather(parts, tensor, group=_swift)
-        return torch.cat(parts)
+        return all_gather(tensor)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        parts = list(grad_outputs[0].contiguous().chunk(world_size()))
-        own = torch.empty_like(parts[0])
-        with answering():
-            dist.reduce_scatter(own, parts, group=_swift)
-        return own
+        return reduce_scatter(grad_outputs[0])
