@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partialmethod
 from pathlib import Path
 from typing import Literal
 
@@ -126,6 +127,15 @@ def step_of(training: Training, dtype: torch.dtype, discriminator_steps: int) ->
     return {"report": report, "gradients": gradients, "left": left}
 
 
+def compiled_step(folder: Path) -> None:
+    """Both networks whole or not at all, their backward passes traced too."""
+    with distributed.process_group(CPU, compiling=True), torch._functorch.config.patch(donated_buffer=False):
+        training = training_of(torch.float32)
+        for network in (training.generator, training.discriminator.network):
+            network.compile(backend="aot_eager", fullgraph=True)
+        torch.save(step_of(training, torch.float32, 2), folder / f"compiled-{distributed.rank()}.pt")
+
+
 def in_half_precision() -> dict:
     training = training_of(torch.float32)
     training.precision = torch.bfloat16
@@ -212,8 +222,19 @@ def everything(folder: Path) -> None:
 # Whole runs, undisturbed and not
 
 
-def trains(name: str, folder: Path, data: tuple[Path, Path], steps: int, before: Callable[[int], None] | None = None):
-    """A tiny run in ``folder/name``, before each step of which something may happen; how it ended, as JSON."""
+def trains(
+    name: str,
+    folder: Path,
+    data: tuple[Path, Path],
+    steps: int,
+    before: Callable[[int], None] | None = None,
+    compile: bool = False,
+):
+    """A tiny run in ``folder/name``, before each step of which something may happen; how it ended, as JSON.
+
+    Compiled, by a backend that is quick at it.
+    """
+    nn.Module.compile = partialmethod(nn.Module.compile, backend="eager")  # ty: ignore[invalid-assignment]
     calls = 0
 
     def disturbed(training, batches):
@@ -226,7 +247,7 @@ def trains(name: str, folder: Path, data: tuple[Path, Path], steps: int, before:
     train_module.train_step = disturbed
     began = time.monotonic()
     try:
-        ended = {"reached": run(tiny_config(*data, steps=steps), folder / name)}
+        ended = {"reached": run(tiny_config(*data, steps=steps, compile=compile), folder / name)}
     except Exception as error:
         ended = {"error": type(error).__name__, "said": str(error)}
     number = os.environ["RANK"]
@@ -242,6 +263,10 @@ def on_rank_1(at: int, action: Callable[[], object]) -> Callable[[int], None]:
     return before
 
 
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def fail() -> None:
     raise ValueError("train2014/x.jpg cannot be read as an image")
 
@@ -251,8 +276,9 @@ def runs(folder: Path, data: tuple[Path, Path]) -> None:
     for size, steps in ((2, 2), (1, 4), (2, 6)):
         as_ranks(size, trains, "resumed", folder, data, steps)
     as_ranks(2, trains, "signalled", folder, data, 6, on_rank_1(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-    as_ranks(2, trains, "killed", folder, data, 6, on_rank_1(4, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    as_ranks(2, trains, "killed", folder, data, 6, on_rank_1(4, kill))
     as_ranks(2, trains, "killed", folder, data, 7)
+    as_ranks(2, trains, "killed-compiled", folder, data, 6, on_rank_1(2, kill), True)
     as_ranks(2, trains, "failed", folder, data, 6, on_rank_1(3, fail))
     as_ranks(3, trains, "unequal", folder, data, 6)
     (folder / "taken").mkdir()
@@ -264,6 +290,7 @@ def runs(folder: Path, data: tuple[Path, Path]) -> None:
 
 def main(folder: Path, *data: Path) -> int:
     statuses = [status for size in SIZES for status in as_ranks(size, everything, folder)]
+    statuses += as_ranks(2, compiled_step, folder)
     runs(folder, (data[0], data[1]))
     return max(abs(status or 0) for status in statuses)
 

@@ -163,6 +163,18 @@ def test_a_step_in_bfloat16(found, size):
     torch.testing.assert_close(first["report"]["d_hinge"], hinge, rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_compiled_step_is_the_plain_one(folder, found, rank):
+    """On two ranks, whose batch norms speak to each other within the compiled networks."""
+    compiled = torch.load(folder / f"compiled-{rank}.pt", weights_only=False)
+    plain = found[2][rank]["steps"][FLOAT32, 2]
+    torch.testing.assert_close(compiled["report"], plain["report"], rtol=1e-5, atol=1e-5)
+    for phase, truth in plain["gradients"].items():
+        whole = norm(truth)
+        for name, gradient in truth.items():
+            assert error(compiled["gradients"][phase][name], gradient.double()) <= 1e-5 * whole, f"{phase}: {name}"
+
+
 @pytest.mark.parametrize("size", SEVERAL)
 def test_a_gather_of_its_own_gradient_alone_gives_a_fraction(found, size):
     """Exactly half on two ranks: the mistake that the gather is there to avoid."""
@@ -269,14 +281,15 @@ def test_a_signal_to_any_rank_stops_all_after_the_same_step(folder):
     assert [line["step"] for line in logged(folder / "signalled")] == [1, 2, 3]
 
 
-def test_a_killed_rank_ends_the_others_at_once(folder):
-    other = ended(folder, "killed", 6, 0)
+@pytest.mark.parametrize("name", ["killed", "killed-compiled"])
+def test_a_killed_rank_ends_the_others_at_once(folder, name):
+    other = ended(folder, name, 6, 0)
     assert other["error"] == "RankLost"
     assert other["said"].startswith("rank 0: another rank has ended or does not answer (")
     assert other["said"].endswith("the same command goes on from the newest checkpoint, with any number of ranks")
     assert "/gloo/" not in other["said"]
     assert other["seconds"] < 60
-    assert not (folder / "killed-6-1.json").exists()
+    assert not (folder / f"{name}-6-1.json").exists()
 
 
 def test_the_same_command_then_goes_on_to_the_same_bits(folder):

@@ -232,8 +232,8 @@ def any_rank(here: bool) -> bool:
     return bool(flag)
 
 
-# Tensors, on the swift group. Each conversation is an operator that torch.compile takes as it is: inlined into a graph it
-# would lose its ``answering``, and a lost rank its name.
+# Tensors, on the swift group. Each conversation is an operator that torch.compile does not look into: inlined in a
+# graph it would lose its ``answering``, and a lost rank its name.
 
 
 @torch.library.custom_op("xmcgan::all_reduce", mutates_args=())
