@@ -27,12 +27,14 @@ import torch
 from plain import plain
 from tqdm import tqdm
 
-from xmcgan.bench import count_gflop, machine, random_batch, random_text
 from xmcgan.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig, TextConfig, TrainingConfig
-from xmcgan.device import keep_freed_memory
+from xmcgan.inference.fused import prepare_generator
 from xmcgan.model.generator import Generator
-from xmcgan.model.prepared import prepare_generator
-from xmcgan.train import start, train_step
+from xmcgan.profiling.flops import count_gflop, random_batch, random_text
+from xmcgan.profiling.timing import machine
+from xmcgan.runtime.device import keep_freed_memory
+from xmcgan.training.state import start
+from xmcgan.training.step import train_step
 
 AUTHORS = {"T1": 3.31, "T2": 0.310}
 """Images a second."""

@@ -28,16 +28,20 @@ from memory import apart
 from torch import Tensor
 from torch.optim import SGD, Adam
 
-from xmcgan import bench, projection
-from xmcgan.cli_bench import refuse_existing, rewrite_whole
-from xmcgan.config import RECIPES, Config
+from xmcgan import bench
+from xmcgan.cli.bench import refuse_existing, rewrite_whole
+from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
-from xmcgan.data.scenes import write_scenes
-from xmcgan.device import resolve_device, use_tf32
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.fused import prepare_generator
 from xmcgan.model.generator import Generator
-from xmcgan.model.prepared import prepare_generator
-from xmcgan.text import TextEncoder
-from xmcgan.train import embedded_batches, prefetched, start, train_step
+from xmcgan.profiling import projection
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime.device import resolve_device, use_tf32
+from xmcgan.scenes import write_scenes
+from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.state import start
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch
 
 CPU = torch.device("cpu")

@@ -24,11 +24,13 @@ from pathlib import Path
 
 import torch
 
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
-from xmcgan.data.prepare import prepare
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.prepared.manifest import MANIFEST
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.records import Record
-from xmcgan.data.scenes import World, render_scene, sample_scene
-from xmcgan.data.shards import MANIFEST, open_shards
+from xmcgan.data.stream import ExampleStream, load_batches
+from xmcgan.scenes import World, render_scene, sample_scene
 
 BATCH = 16
 

@@ -23,13 +23,16 @@ from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xmcgan.checkpoint import build_discriminator, build_generator
-from xmcgan.config import RECIPES, Config
-from xmcgan.device import resolve_device
-from xmcgan.ema import EMA
-from xmcgan.image_encoder import VGG19Features
-from xmcgan.losses import Objective, Terms, cross_entropy_both_ways, region_word_scores
-from xmcgan.train import Training, start, train_step
+from xmcgan.config import Config
+from xmcgan.encoders.image import VGG19Features
+from xmcgan.losses.contrastive import cross_entropy_both_ways, region_word_scores
+from xmcgan.losses.objective import Objective, Terms
+from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime.device import resolve_device
+from xmcgan.training.ema import EMA
+from xmcgan.training.state import Training, start
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
 
 CARD_GB = 24.0

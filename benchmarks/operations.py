@@ -13,12 +13,13 @@ from plain import plain
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from xmcgan.ema import EMA
-from xmcgan.losses import LossWeights, Objective
+from xmcgan.inference.fused import prepare_generator
+from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.model.prepared import prepare_generator
-from xmcgan.train import Training, train_step
+from xmcgan.training.ema import EMA
+from xmcgan.training.state import Training
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
 WORDS, NOISE = 17, 128

@@ -17,14 +17,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from xmcgan.bench import synchronise
-from xmcgan.config import RECIPES, Config
+from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
-from xmcgan.data.scenes import write_scenes
-from xmcgan.device import keep_freed_memory, resolve_device
-from xmcgan.text import TextEncoder
-from xmcgan.train import embedded_batches, prefetched, start, train_step
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.profiling.timing import synchronise
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime.device import keep_freed_memory, resolve_device
+from xmcgan.scenes import write_scenes
+from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.state import start
+from xmcgan.training.step import train_step
 
 UNTIMED = 2
 

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from xmcgan.data.soa import ListedCaption, read_soa_captions
-from xmcgan.data.soa_rules import COCO_NAMES, Reading, classes_in
+from xmcgan.evaluation.soa_captions import ListedCaption, read_soa_captions
+from xmcgan.evaluation.soa_rules import COCO_NAMES, Reading, classes_in
 
 
 class Agreement(NamedTuple):

@@ -21,12 +21,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xmcgan.config import RECIPES, Config
+from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
-from xmcgan.data.scenes import write_scenes
-from xmcgan.device import resolve_device, use_tf32
-from xmcgan.text import TextEncoder
-from xmcgan.train import Training, embedded_batches, prefetched, start, train_step
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime.device import resolve_device, use_tf32
+from xmcgan.scenes import write_scenes
+from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.state import Training, start
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
 SWITCHES: dict[str, dict[str, object]] = {

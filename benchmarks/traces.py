@@ -27,16 +27,18 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmcgan.checkpoint import newest_checkpoint
-from xmcgan.config import RECIPES, Config
-from xmcgan.data.captions import ImageTransform, open_image, to_images
+from xmcgan.config import Config
+from xmcgan.data.images import ImageTransform, open_image, to_images
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Box, Record
-from xmcgan.data.scenes import World, write_scenes
-from xmcgan.losses import region_word_scores
-from xmcgan.precision import unit_rows
-from xmcgan.text import TextEncoder
-from xmcgan.train import load_into, start, train
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.losses.contrastive import region_word_scores
+from xmcgan.ops.unit_vectors import unit_rows
+from xmcgan.recipes import RECIPES
+from xmcgan.scenes import World, write_scenes
+from xmcgan.training.loop import train
+from xmcgan.training.state import load_into, start
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 HELD_OUT = 400

@@ -26,7 +26,7 @@ def one_thread_and_a_seed():
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     """A data folder of Scenes: 24 training pictures."""
-    from xmcgan.data.scenes import write_scenes
+    from xmcgan.scenes import write_scenes
 
     root = tmp_path_factory.mktemp("data") / "scenes"
     return write_scenes(root, size=64, train=24, val=8, evaluator=4, workers=1, progress=False)

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import xmcgan.train as train_module
 from torch import Tensor, nn
 
-import xmcgan.train as train_module
 from tiny import run, tiny_config
-from xmcgan import distributed
-from xmcgan.config import RECIPES
-from xmcgan.losses import nt_xent
-from xmcgan.model.layers import BatchNorm2d
-from xmcgan.train import Training, start, train_step
+from xmcgan.losses.contrastive import nt_xent
+from xmcgan.ops.batch_norm import BatchNorm2d
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime import distributed
+from xmcgan.training.state import Training, start
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
 SIZES = (1, 2, 4)

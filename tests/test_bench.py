@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+import xmcgan.bench as bench
 from torch import nn
 
-import xmcgan.bench as bench
-from xmcgan import projection
-from xmcgan.bench import Measurement, Schedule
-from xmcgan.config import RECIPES
+from xmcgan.encoders.text import TextEncoder
 from xmcgan.model.generator import Generator
-from xmcgan.text import TextEncoder
-from xmcgan.train import start, train_step
+from xmcgan.profiling import projection
+from xmcgan.profiling.timing import Measurement, Schedule
+from xmcgan.recipes import RECIPES
+from xmcgan.training.state import start
+from xmcgan.training.step import train_step
 
 CPU = torch.device("cpu")
 QUICK = Schedule(repetitions=2, warmup=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xmcgan.text import TextEncoder
+from xmcgan.encoders.text import TextEncoder
 
 PAGE = Path(__file__).parent.parent / "examples" / "browser"
 CAPTIONS = [

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import xmcgan.checkpoint as checkpoint_module
 from safetensors.torch import load_file, save_file
 
-import xmcgan.checkpoint as checkpoint_module
 from tiny import contents, different, files
-from xmcgan.checkpoint import (
-    checkpoints,
-    keep_newest,
-    load_generator,
-    newest_checkpoint,
-    read_description,
-    save_checkpoint,
-)
-from xmcgan.train import Training, load_into, start
+from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_description
+from xmcgan.training.checkpoint import keep_newest, save_checkpoint
+from xmcgan.training.state import Training, load_into, start
 
 TEXT_DIM = 32
 EVERY_FILE = {

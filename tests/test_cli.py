@@ -12,8 +12,10 @@ from PIL import Image
 
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
-from xmcgan.cli import COMMANDS, file_name, file_names, grid, main, write_new
-from xmcgan.config import RECIPES, flatten, to_dict
+from xmcgan.cli.generate import file_name, file_names, grid, write_new
+from xmcgan.cli.main import COMMANDS, main
+from xmcgan.config import flatten, to_dict
+from xmcgan.recipes import RECIPES
 
 CAPTION = "a red car left of the bus"
 

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from xmcgan import bench, cli_bench
-from xmcgan.cli_bench import bench_command, export_command, project_command
-from xmcgan.config import RECIPES, Config
+from xmcgan.cli.bench import bench_command
+from xmcgan.cli.export import export_command
+from xmcgan.cli.project import project_command
+from xmcgan.config import Config
+from xmcgan.recipes import RECIPES
 
 
 def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):

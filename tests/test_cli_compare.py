@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from xmcgan.cli_compare import compare_command
-from xmcgan.results import Result, append_results
+from xmcgan.cli.compare import compare_command
+from xmcgan.evaluation.results import Result, append_results
 
 OURS = Result("fid", 11.234, None, 30_000, "XMC-GAN", {"data": "coco14", "resize": "antialiased"}, 1.0)
 LEGACY = replace(OURS, system="OP-GAN", value=24.9, protocol={"data": "coco14", "resize": "legacy"})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xmcgan.cli import main
+from xmcgan.cli.main import main
 
 
 def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
@@ -103,7 +103,7 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
 def test_the_command_that_trains_names_what_the_recipe_does_not():
     from pathlib import Path
 
-    from xmcgan.cli_data import chosen_set, training_command
+    from xmcgan.cli.data import chosen_set, training_command
 
     prepared = Path("my data/p")
     said = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xmcgan.cli import main
-from xmcgan.results import read_results
+from xmcgan.cli.main import main
+from xmcgan.evaluation.results import read_results
 
 METRICS = "fid,clip-score,soa"
 

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from xmcgan.compare import METRICS, Measured, ProtocolsDiffer, compare, read_measured, write_comparison
-from xmcgan.published import PUBLISHED
-from xmcgan.results import REAL_IMAGES, Result, append_results
-from xmcgan.tables import Cell, Table
+from xmcgan.evaluation.compare import (
+    METRICS,
+    Measured,
+    ProtocolsDiffer,
+    compare,
+    read_measured,
+    write_comparison,
+)
+from xmcgan.evaluation.published import PUBLISHED
+from xmcgan.evaluation.results import REAL_IMAGES, Result, append_results
+from xmcgan.evaluation.tables import Cell, Table
 
 NONE = "\N{EN DASH}"
 HASH = "0123456789ab" + "c" * 52

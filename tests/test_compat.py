@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from golden_arrays import below, golden
-from xmcgan.compat import load_release, to_release
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.model.official_weights import load_release, to_release
 
 
 def make_generator(**options) -> Generator:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from xmcgan.config import (
-    RECIPES,
     Config,
     DatasetConfig,
     DiscriminatorConfig,
@@ -21,6 +20,7 @@ from xmcgan.config import (
     suggestion,
     to_dict,
 )
+from xmcgan.recipes import RECIPES
 
 SECTIONS = {
     "dataset": DatasetConfig,
@@ -59,7 +59,7 @@ def test_a_recipes_name_says_its_image_size(name):
 def test_the_networks_of_a_recipe_can_be_built(name):
     import torch
 
-    from xmcgan.checkpoint import build_discriminator, build_generator
+    from xmcgan.model.build import build_discriminator, build_generator
 
     with torch.device("meta"):  # shapes without memory
         generator = build_generator(RECIPES[name], text_dim=384)

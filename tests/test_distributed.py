@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ranks import BATCH, batch_of, training_of
 from tiny import contents, different, flags, logged, tiny_config
-from xmcgan import distributed
-from xmcgan.checkpoint import checkpoints, newest_checkpoint
-from xmcgan.distributed import Launch, launch, own_device
-from xmcgan.train import check_shares
+from xmcgan.inference.model_files import checkpoints, newest_checkpoint
+from xmcgan.runtime import distributed
+from xmcgan.runtime.distributed import Launch, launch, own_device
+from xmcgan.training.state import check_shares
 from xmcgan.types import DiscriminatorOutput
 
 SEVERAL = (2, 4)

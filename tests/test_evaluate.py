@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from xmcgan.data.captions import ImageTransform
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.evaluate import METRICS, Judges, Reference, evaluate
-from xmcgan.evaluators.protocols import ImageFeatures
-from xmcgan.image_set import Request
-from xmcgan.results import Result
+from xmcgan.evaluation.evaluate import evaluate
+from xmcgan.evaluation.features import METRICS, Judges, Reference
+from xmcgan.evaluation.image_set import Request
+from xmcgan.evaluation.networks.protocols import ImageFeatures
+from xmcgan.evaluation.results import Result
 
 TRANSFORM = ImageTransform(8)
 COUNT = 200

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from tiny import tiny_config
-from xmcgan.data.captions import ImageTransform
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
-from xmcgan.data.scenes import write_scenes
-from xmcgan.evaluate import evaluate, load_judges, metric_names
-from xmcgan.image_set import draw_set, random_captions
-from xmcgan.sample import sample
-from xmcgan.text import TextEncoder
-from xmcgan.train import start
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.evaluation.evaluate import evaluate
+from xmcgan.evaluation.features import load_judges, metric_names
+from xmcgan.evaluation.image_set import draw_set, random_captions
+from xmcgan.inference.sample import sample
+from xmcgan.scenes import write_scenes
+from xmcgan.training.state import start
 
 METRICS = metric_names("r-precision,contrastive-accuracy,soa")
 COUNT = 150

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from xmcgan.checkpoint import load_generator
-from xmcgan.export import BATCHES, difference, export
-from xmcgan.pipeline import find_model
-from xmcgan.sample import seeded_noise, to_pixels
-from xmcgan.text import TextEncoder
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.export import BATCHES, difference, export
+from xmcgan.inference.model_files import find_model, load_generator
+from xmcgan.inference.sample import seeded_noise, to_pixels
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
 pytest.importorskip("onnxscript", reason="the onnx extra is not installed")

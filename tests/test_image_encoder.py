@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from golden_arrays import below, golden, meta, nchw, relative_error
-from xmcgan.image_encoder import (
+from xmcgan.encoders.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ResNetLogits,
@@ -24,7 +24,7 @@ from xmcgan.image_encoder import (
     resize_bilinear,
     same_pad,
 )
-from xmcgan.losses import nt_xent
+from xmcgan.losses.contrastive import nt_xent
 
 RECORDED = golden("pretrained_contrastive")
 DEVIATIONS = meta("pretrained_contrastive")["f32_deviation_max_abs_and_rel_l2"]

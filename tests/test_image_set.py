@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.data.captions import ImageTransform
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.image_set import Request, draw_set, find_images, random_captions
+from xmcgan.evaluation.image_set import Request, draw_set, find_images, random_captions
 
 RECORDS = [Record(b"", tuple(f"caption {k} of {name}" for k in range(3)), name) for name in ("a", "b", "c", "d")]
 SETTINGS = {"model": "runs/first", "step": 100}

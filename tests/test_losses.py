@@ -14,23 +14,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from golden_arrays import golden, meta, relative_error
-from xmcgan.losses import (
-    LossWeights,
-    Objective,
-    WordContextCosine,
+from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
+from xmcgan.losses.contrastive import (
     cosine,
     cross_entropy_both_ways,
-    hinge_discriminator,
-    hinge_generator,
     nt_xent,
     region_word_scores,
     trace_divergence,
-    words_at_a_time,
 )
+from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.precision import UnitRows, unit_rows
+from xmcgan.ops.unit_vectors import UnitRows, unit_rows
+from xmcgan.ops.word_scores import WordContextCosine, words_at_a_time
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 RECORDED = golden("attention_losses")

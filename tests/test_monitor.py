@@ -3,8 +3,8 @@
 import json
 
 from tiny import flags, tiny_config
-from xmcgan.cli import main
-from xmcgan.pipeline import Pipeline
+from xmcgan.cli.main import main
+from xmcgan.inference.pipeline import Pipeline
 
 
 def test_a_run_is_judged_by_the_scenes_judges(scenes, encoder_folder, tmp_path, capsys):

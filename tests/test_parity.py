@@ -24,13 +24,15 @@ import torch
 from torch import Tensor, nn
 
 from golden_arrays import below, golden, meta, nchw, relative_error
-from xmcgan.compat import load_release, release_name, to_release, to_release_layout
-from xmcgan.ema import EMA
-from xmcgan.losses import LossWeights, Objective
+from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.model.layers import BatchNorm2d, SpatialCondition
-from xmcgan.train import Training, train_step
+from xmcgan.model.modulation import SpatialCondition
+from xmcgan.model.official_weights import load_release, release_name, to_release, to_release_layout
+from xmcgan.ops.batch_norm import BatchNorm2d
+from xmcgan.training.ema import EMA
+from xmcgan.training.state import Training
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
 RECORDED, META = golden("xmcgan_128"), meta("xmcgan_128")

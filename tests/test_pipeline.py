@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xmcgan.pipeline as pipeline_module
 from PIL import Image
 
-import xmcgan.pipeline as pipeline_module
 from tiny import files, run
 from xmcgan import Pipeline, attention_overlay
-from xmcgan.pipeline import find_model
+from xmcgan.inference.model_files import find_model
 
 CAPTIONS = ["a red car left of the bus", "the blue sky", "a bus under the sky"]
 WRITTEN = {"config.json", "generator.safetensors", "README.md"}

@@ -2,7 +2,7 @@
 
 import torch
 
-from xmcgan.precision import UnitRows, unit_rows
+from xmcgan.ops.unit_vectors import UnitRows, unit_rows
 
 
 def test_unit_rows_in_little_memory_are_the_same():

@@ -9,10 +9,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from xmcgan.bench import count_step
-from xmcgan.checkpoint import build_generator
-from xmcgan.config import RECIPES
-from xmcgan.projection import Assumptions, Counted, count, crossings, gathered, measured, memory_of, project, table
+from xmcgan.model.build import build_generator
+from xmcgan.profiling.flops import count_step
+from xmcgan.profiling.projection import (
+    Assumptions,
+    Counted,
+    count,
+    crossings,
+    gathered,
+    measured,
+    memory_of,
+    project,
+    table,
+)
+from xmcgan.recipes import RECIPES
 from xmcgan.types import TextEmbedding
 
 SMALL = Counted(
@@ -88,7 +98,7 @@ def test_micro_batches_cost_their_passes_without_a_graph():
 
 
 def test_what_micro_batches_repeat_is_what_the_counter_sees(config):
-    from xmcgan.bench import count_step
+    from xmcgan.profiling.flops import count_step
 
     settings = replace(config, losses=replace(config.losses, image_encoder=1.0))
     whole, parts = (
@@ -110,7 +120,7 @@ def test_a_micro_batch_divides_the_share():
 
 
 def test_the_page_says_what_the_command_says(capsys):
-    from xmcgan.cli_bench import project_command
+    from xmcgan.cli.project import project_command
 
     assert project_command([]) == 0
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

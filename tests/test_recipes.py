@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from tiny import logged, run, tiny_config
-from xmcgan.checkpoint import newest_checkpoint
-from xmcgan.cli import main
-from xmcgan.config import RECIPES
-from xmcgan.data.scenes import write_scenes
+from xmcgan.cli.main import main
+from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.recipes import RECIPES
+from xmcgan.scenes import write_scenes
 
 SETS = {
     "coco14-128": "coco14",

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import run, tiny_config
 from xmcgan import Pipeline
 from xmcgan.data.layouts import read_records
-from xmcgan.report import (
+from xmcgan.pages.run import (
     evaluations_section,
     plot_curves,
     plot_evaluations,

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmcgan import __version__
-from xmcgan.results import Result, append_results, from_line, read_results, to_line
+from xmcgan.evaluation.results import (
+    Result,
+    append_results,
+    from_line,
+    read_results,
+    to_line,
+)
 
 FID = Result(
     metric="fid",

@@ -3,9 +3,15 @@
 import pytest
 import torch
 
-from xmcgan.checkpoint import load_generator
-from xmcgan.sample import batch_rows, full_batches, sample, seeded_noise, to_pixels
-from xmcgan.text import TextEncoder
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import load_generator
+from xmcgan.inference.sample import (
+    batch_rows,
+    full_batches,
+    sample,
+    seeded_noise,
+    to_pixels,
+)
 
 CAPTIONS = ["a red car left of the bus", "a bus", "", "the blue sky", "green on green", "a car under the sky"]
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import xmcgan.train as train_module
 from torch import Tensor
 
-import xmcgan.train as train_module
 from ranks import BATCH, as_ranks, batch_of, step_of, training_of
 from tiny import contents, different, logged, run
-from xmcgan import distributed
-from xmcgan.checkpoint import newest_checkpoint
 from xmcgan.config import Config
-from xmcgan.train import Training, check_shares, draw, parts_of, start, train_step
+from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.runtime import distributed
+from xmcgan.training.gradient_cache import parts_of
+from xmcgan.training.state import Training, check_shares, start
+from xmcgan.training.step import draw, train_step
 from xmcgan.types import Batch
 
 FLOAT32, FLOAT64, CPU = torch.float32, torch.float64, torch.device("cpu")

@@ -17,12 +17,14 @@ import torch
 from torch import nn
 
 from tiny import contents, different, run
-from xmcgan.checkpoint import newest_checkpoint
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
-from xmcgan.device import use_tf32
-from xmcgan.text import TextEncoder
-from xmcgan.train import Training, embedded_batches, prefetched, start, train_step
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.runtime.device import use_tf32
+from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.state import Training, start
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch
 
 CPU = torch.device("cpu")

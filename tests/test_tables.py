@@ -7,7 +7,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from xmcgan.tables import Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
+from xmcgan.evaluation.tables import (
+    Cell,
+    Column,
+    Group,
+    Protocol,
+    Row,
+    Table,
+    to_html,
+    to_latex,
+    to_markdown,
+)
 
 NASTY = r"*A_b* _c_ | 50% & $x$ <script>alert(1)</script> [d] {e} #1 ~^\`"
 TABLE = Table(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from xmcgan.text import CHUNK, MINILM, EmbeddingCache, TextEncoder
+from xmcgan.encoders.text import CHUNK, MINILM, EmbeddingCache, TextEncoder
 from xmcgan.types import TextEmbedding
 
 CAPTIONS = [

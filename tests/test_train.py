@@ -16,28 +16,24 @@ from pathlib import Path
 
 import pytest
 import torch
+import xmcgan.train as train_module
 from PIL import Image
 
-import xmcgan.train as train_module
 from tiny import contents, different, files, flags, logged, run, tiny_config
-from xmcgan.checkpoint import checkpoints, load_generator, newest_checkpoint
-from xmcgan.cli import main
+from xmcgan.cli.main import main
 from xmcgan.config import Config, EvaluationConfig
 from xmcgan.data.layouts import read_records
-from xmcgan.ema import EMA
-from xmcgan.text import TextEncoder
-from xmcgan.train import (
-    MAY_CHANGE,
-    Evaluation,
-    Log,
-    Training,
-    TrainingDiverged,
-    embedded_batches,
-    start,
-    stop_signals,
-    train,
-    train_step,
-)
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint
+from xmcgan.training.batches import embedded_batches
+from xmcgan.training.ema import EMA
+from xmcgan.training.log import Log
+from xmcgan.training.loop import train
+from xmcgan.training.run_folder import MAY_CHANGE
+from xmcgan.training.signals import stop_signals
+from xmcgan.training.state import Training, TrainingDiverged, start
+from xmcgan.training.step import train_step
+from xmcgan.training.validation import Evaluation
 from xmcgan.types import Batch
 
 CPU = torch.device("cpu")

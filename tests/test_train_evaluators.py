@@ -8,28 +8,27 @@ from pathlib import Path
 
 import pytest
 import torch
+import xmcgan.train_evaluators as module
 from safetensors.torch import load_file
 
-import xmcgan.train_evaluators as module
-from xmcgan.cli_train_evaluators import train_dual_encoder_command
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
+from xmcgan.cli.train_evaluators import train_dual_encoder_command
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.data.scenes import World, write_scenes
-from xmcgan.evaluators.dual_encoder import DualEncoderShape, load_dual_encoder_folder, spelled
-from xmcgan.evaluators.presence import PresenceShape, load_presence_folder
-from xmcgan.losses import cross_entropy_both_ways
-from xmcgan.train_evaluators import (
-    SCENES_DRAWN,
+from xmcgan.data.stream import ExampleStream, load_batches
+from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder, spelled
+from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder
+from xmcgan.losses.contrastive import cross_entropy_both_ways
+from xmcgan.scenes import World, write_scenes
+from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_dual_encoder
+from xmcgan.training.evaluators.fitting import (
     Fitting,
     optimise,
     rate,
-    retrieval_accuracy,
-    scenes_records,
     shifted,
     split_off,
-    train_dual_encoder,
-    train_presence,
 )
+from xmcgan.training.evaluators.presence import train_presence
+from xmcgan.training.evaluators.scenes import SCENES_DRAWN, scenes_records
 
 SHAPE = DualEncoderShape(image_size=32, width=8, dim=16, text_width=32, text_layers=1, words=16)
 FITTING = Fitting(

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from xmcgan.config import RECIPES, Config
+from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
-from xmcgan.train import train
+from xmcgan.recipes import RECIPES
+from xmcgan.training.loop import train
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 VOCABULARY = [

@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from xmcgan.config import RECIPES, Config
+    from xmcgan.config import Config
+    from xmcgan.encoders.text import TextEncoder
+    from xmcgan.inference.pipeline import Pipeline, attention_overlay
     from xmcgan.model.discriminator import Discriminator
     from xmcgan.model.generator import Generator
-    from xmcgan.pipeline import Pipeline, attention_overlay
-    from xmcgan.text import TextEncoder
+    from xmcgan.recipes import RECIPES
 
 HOMES = {
-    "RECIPES": "xmcgan.config",
+    "RECIPES": "xmcgan.recipes",
     "Config": "xmcgan.config",
     "Discriminator": "xmcgan.model.discriminator",
     "Generator": "xmcgan.model.generator",
-    "Pipeline": "xmcgan.pipeline",
-    "TextEncoder": "xmcgan.text",
-    "attention_overlay": "xmcgan.pipeline",
+    "Pipeline": "xmcgan.inference.pipeline",
+    "TextEncoder": "xmcgan.encoders.text",
+    "attention_overlay": "xmcgan.inference.pipeline",
 }
 
 __all__ = ["RECIPES", "Config", "Discriminator", "Generator", "Pipeline", "TextEncoder", "attention_overlay"]

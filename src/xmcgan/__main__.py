@@ -2,7 +2,7 @@
 
 import sys
 
-from xmcgan.cli import main
+from xmcgan.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ are those between sections.
 
 import dataclasses
 import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -321,58 +321,3 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
-
-
-COCO14_256 = Config(
-    # 1000 epochs of 82,783 images, of which a step reads two batches of 256.
-    training=TrainingConfig(steps=161_686, prefetch=2)
-)
-SCENES_64 = Config(
-    image_size=64,
-    data="data/scenes-64",
-    # A mirrored scene would make "left of" false.
-    dataset=DatasetConfig(flip=False, workers=0),
-    # All of MiniLM's six layers would make "left" and "right" nearly one (docs/log.md).
-    text=TextConfig(encoder="minilm", layers=4, cache_mb=512),
-    generator=GeneratorConfig(width=8, noise_dim=64),
-    discriminator=DiscriminatorConfig(width=16),
-    losses=LossConfig(image_encoder=0.0),
-    # For minutes on a CPU: more and larger steps of fewer images than the paper's (docs/log.md).
-    training=TrainingConfig(
-        steps=900,
-        batch_size=24,
-        discriminator_steps=1,
-        discriminator_lr=1.2e-3,
-        generator_lr=6e-4,
-        ema_decay=0.99,
-        ema_warmup=True,
-        precision="float32",
-        log_every=25,
-        sample_every=100,
-        checkpoint_every=200,
-    ),
-)
-RECIPES: dict[str, Config] = {
-    "coco14-256": COCO14_256,
-    "coco14-128": replace(COCO14_256, image_size=128),
-    "ln-coco-256": replace(
-        COCO14_256,
-        data="data/ln-coco",
-        dataset=DatasetConfig(layout="localized-narratives", split="train2017", validation_split="val2017"),
-        text=TextConfig(max_length=64),
-    ),
-    "ln-openimages-256": replace(
-        COCO14_256,
-        data="data/ln-openimages",
-        dataset=DatasetConfig(layout="localized-narratives", split="train", validation_split="validation"),
-        text=TextConfig(max_length=64),
-    ),
-    "scenes-64": SCENES_64,
-    "scenes-128": replace(SCENES_64, image_size=128, data="data/scenes-128"),
-    "scenes-narratives-64": replace(
-        SCENES_64,
-        dataset=replace(SCENES_64.dataset, layout="localized-narratives"),
-        text=replace(SCENES_64.text, max_length=64),
-    ),
-    "scenes-256": replace(SCENES_64, image_size=256, data="data/scenes-256"),
-}

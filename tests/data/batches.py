@@ -4,7 +4,7 @@ from itertools import islice
 
 import torch
 
-from xmcgan.data.captions import ExampleStream, load_batches
+from xmcgan.data.stream import ExampleStream, load_batches
 
 
 def assert_same_batches(stream: ExampleStream, expected: ExampleStream, *, workers: int, count: int) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from xmcgan.data import browse
-from xmcgan.data.browse import write_browser
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance
+from xmcgan.pages import dataset as browse
+from xmcgan.pages.dataset import write_browser
 
 NASTY = """</script><script>document.title = "taken"</script> <!-- " ' & <b>bold</b> 🚗 一辆汽车 \u2028 ]]> \\"""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

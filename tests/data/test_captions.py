@@ -9,17 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.data.captions import (
-    ExampleStream,
-    ImageTransform,
-    is_upright_jpeg,
-    load_batches,
-    noise,
-    open_image,
-    to_images,
-)
+from xmcgan.data.images import ImageTransform, is_upright_jpeg, open_image, to_images
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record, Slice
+from xmcgan.data.stream import ExampleStream, load_batches, noise
 
 RECORDS = 24
 

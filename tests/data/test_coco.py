@@ -9,8 +9,8 @@ import pytest
 from damage import assert_holds, damaged_bytes, damaged_json
 from PIL import Image
 
-from xmcgan.data.captions import ImageTransform
-from xmcgan.data.coco import read_coco
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.records import Box, Problem, Record, strict
 
 IMAGES = [

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from xmcgan.data.captions import ExampleStream, ImageTransform, open_image
 from xmcgan.data.crop import LEAST_LEFT, crop_box, crop_record, middle_square
-from xmcgan.data.prepare import prepare
+from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance
-from xmcgan.data.shards import open_shards
+from xmcgan.data.stream import ExampleStream
 from xmcgan.data.traces import trace_maps
 
 WIDE, HIGH = (200, 100), (100, 200)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xmcgan.data import export
-from xmcgan.data.export import export_webdataset
-from xmcgan.data.prepare import prepare
+from xmcgan.data.prepared import export
+from xmcgan.data.prepared.export import export_webdataset
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import open_shards
+from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance, strict
-from xmcgan.data.shards import open_shards
-from xmcgan.data.webdataset import read_webdataset
 
 TOLD = Narrative(
     "A dog.", (Utterance("A dog.", 0.0, 0.5),), ((TracePoint(0.25, 0.5, 0.0), TracePoint(0.5, 1.25, 0.5)),)

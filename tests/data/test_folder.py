@@ -8,7 +8,7 @@ import pytest
 from damage import assert_holds, damaged_bytes
 from PIL import Image
 
-from xmcgan.data.folder import read_folder
+from xmcgan.data.readers.folder import read_folder
 from xmcgan.data.records import Problem, Record, strict, without_duplicates
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from xmcgan.data.captions import ExampleBatch, ExampleStream, ImageTransform, load_batches
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_entries, read_records
-from xmcgan.data.prepare import prepare
+from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.records import Record
-from xmcgan.data.scenes import write_scenes
+from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches
+from xmcgan.scenes import write_scenes
 
 COUNTS = {"train": 24, "val": 8, "evaluator": 4}  # of the fixture `scenes`
 # By the name of `xmcgan data`: (layout, split).

@@ -8,7 +8,7 @@ import pytest
 from damage import assert_holds, damaged_bytes, damaged_json
 from PIL import Image
 
-from xmcgan.data.localized_narratives import read_localized_narratives
+from xmcgan.data.readers.localized_narratives import read_localized_narratives
 from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, strict, without_duplicates
 
 TRUCK = "0a1b2c3d4e5f6789"  # an image of Open Images

@@ -16,10 +16,12 @@ import pytest
 from batches import assert_same_batches
 
 from ranks import free_port
-from xmcgan.data.captions import ExampleStream, ImageTransform
-from xmcgan.data.coco import read_coco
-from xmcgan.data.prepare import prepare
-from xmcgan.data.shards import ShardedRecords, is_prepared, open_shards, read_manifest
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.prepared.manifest import is_prepared, read_manifest
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import ShardedRecords, open_shards
+from xmcgan.data.readers.coco import read_coco
+from xmcgan.data.stream import ExampleStream
 
 SERVERS = {
     "s3": ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], ("moto", "flask", "s3fs")),

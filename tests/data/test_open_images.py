@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from damage import damaged_bytes
 
-from xmcgan.data.open_images import BoxTable, find_box_file, read_box_file
+from xmcgan.data.readers.open_images import BoxTable, find_box_file, read_box_file
 from xmcgan.data.records import Box, Problem
 
 OFFICIAL = """\

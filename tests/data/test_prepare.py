@@ -19,11 +19,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from xmcgan.data import prepare as module
-from xmcgan.data.captions import ImageTransform, open_image
-from xmcgan.data.coco import read_coco
-from xmcgan.data.prepare import prepare
+from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import open_shards
+from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.records import Problem, Record, Slice, strict
-from xmcgan.data.shards import open_shards
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.cli import main
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches
+from xmcgan.cli.main import main
+from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_entries, read_records
-from xmcgan.data.open_images import read_box_file
+from xmcgan.data.readers.open_images import read_box_file
 from xmcgan.data.records import Problem
+from xmcgan.data.stream import ExampleStream, load_batches
 
 SPLITS = ("train2014", "val2014")
 

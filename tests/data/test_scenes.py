@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-import xmcgan.data.scenes as scenes
-from xmcgan.data.scenes import (
+import xmcgan.scenes as scenes
+from xmcgan.scenes import (
     BACKGROUNDS,
     KINDS,
     SPLITS,
@@ -32,8 +32,8 @@ from xmcgan.data.scenes import (
     sample_scene,
     write_scenes,
 )
-from xmcgan.data.scenes import write as write_module
-from xmcgan.data.scenes.scene import stream
+from xmcgan.scenes import write as write_module
+from xmcgan.scenes.scene import stream
 
 COUNTS = {"train": 12, "val": 5, "evaluator": 7}
 SIZE = 32

@@ -28,11 +28,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xmcgan.data import shards
-from xmcgan.data.captions import ExampleStream, ImageTransform, load_batches, open_image
-from xmcgan.data.coco import read_coco
-from xmcgan.data.prepare import prepare
+from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared.manifest import is_prepared, read_manifest
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import ShardedRecords, open_shards
+from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance, strict
-from xmcgan.data.shards import ShardedRecords, is_prepared, open_shards, read_manifest
+from xmcgan.data.stream import ExampleStream, load_batches
 
 
 def jpeg(shade: int, size: int = 16) -> bytes:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import xmcgan.data.soa as soa
-from xmcgan.data.soa import (
+import xmcgan.evaluation.soa_captions as soa
+from xmcgan.evaluation.soa_captions import (
     LISTS,
     ListedCaption,
     SoaRequest,
@@ -28,7 +28,15 @@ from xmcgan.data.soa import (
     read_soa_captions,
     soa_requests,
 )
-from xmcgan.data.soa_rules import CATEGORIES, COCO_NAMES, LEXICONS, NAMED, SYNONYMS, classes_in, plural
+from xmcgan.evaluation.soa_rules import (
+    CATEGORIES,
+    COCO_NAMES,
+    LEXICONS,
+    NAMED,
+    SYNONYMS,
+    classes_in,
+    plural,
+)
 
 NEAR, ON = "A cat laying down near a baseball glove and baseball.", "a small kid with a baseball glove on gets ready "
 GLOVES = [

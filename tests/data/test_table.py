@@ -11,8 +11,8 @@ from damage import assert_holds, damaged_bytes, damaged_json
 from PIL import Image
 from pyarrow import parquet
 
+from xmcgan.data.readers.table import read_table
 from xmcgan.data.records import Problem, Record, strict
-from xmcgan.data.table import read_table
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 ROWS = [("images/b.jpg", "A bus."), ("a.png", 'A  cat,\n"asleep".'), ("./images/b.jpg", "A\tred bus.")]

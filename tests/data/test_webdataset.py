@@ -10,7 +10,8 @@ import pytest
 from damage import assert_holds, damaged_bytes, damaged_value
 from PIL import Image
 
-from xmcgan.data.captions import image_bytes
+from xmcgan.data.images import image_bytes
+from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import (
     Box,
     Narrative,
@@ -22,7 +23,6 @@ from xmcgan.data.records import (
     strict,
     without_duplicates,
 )
-from xmcgan.data.webdataset import read_webdataset
 
 
 def picture(colour: int = 0) -> bytes:

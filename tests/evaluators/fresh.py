@@ -4,8 +4,14 @@ from functools import cache
 from io import BytesIO
 
 from xmcgan.data.records import Box, Record
-from xmcgan.data.scenes import Scene, World, describe, render_scene, sample_scene
-from xmcgan.data.scenes.scene import stream
+from xmcgan.scenes import (
+    Scene,
+    World,
+    describe,
+    render_scene,
+    sample_scene,
+)
+from xmcgan.scenes.scene import stream
 
 SEED = 1
 

@@ -24,8 +24,8 @@ from transformers import (
     Dinov2Model,
 )
 
-from xmcgan.evaluators.load import load_dual_encoder, load_feature_extractor
-from xmcgan.text import quiet_transformers
+from xmcgan.encoders.text import quiet_transformers
+from xmcgan.evaluation.networks.load import load_dual_encoder, load_feature_extractor
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 CAPTIONS = ["a red car", "two kites above a beach", "", "a red car and a bus and a car and a bus"]
@@ -174,7 +174,7 @@ def test_the_result_says_which_weights(name, request, tmp_path):
     assert first not in ("", extractor.weights_sha256)
     with (tmp_path / sorted(path.name for path in tmp_path.glob("*.safetensors"))[-1]).open("ab") as file:
         file.write(b" ")
-    from xmcgan.evaluators.pretrained import pretrained_sha256
+    from xmcgan.evaluation.networks.pretrained import pretrained_sha256
 
     assert pretrained_sha256(tmp_path) != first
 

@@ -24,9 +24,9 @@ from transformers import (
     RTDetrResNetConfig,
 )
 
-from xmcgan.evaluators.detection import CATEGORIES, FunctionDetector, TorchvisionDetector, TransformersDetector
-from xmcgan.evaluators.load import DETECTORS, load_detector
-from xmcgan.text import quiet_transformers
+from xmcgan.encoders.text import quiet_transformers
+from xmcgan.evaluation.networks.detection import CATEGORIES, FunctionDetector, TorchvisionDetector, TransformersDetector
+from xmcgan.evaluation.networks.load import DETECTORS, load_detector
 
 TORCHVISION = "fasterrcnn_mobilenet_v3_large_320_fpn"
 PERSON, CAT, DOG, TOOTHBRUSH = 1, 17, 18, 90

@@ -11,10 +11,9 @@ import pytest
 import torch
 from fresh import fresh_records
 
-import xmcgan.evaluators.dual_encoder as module
-from xmcgan.data.captions import ImageTransform
-from xmcgan.data.scenes import World
-from xmcgan.evaluators.dual_encoder import (
+import xmcgan.evaluation.networks.dual_encoder as module
+from xmcgan.data.images import ImageTransform
+from xmcgan.evaluation.networks.dual_encoder import (
     FIRST_WORD,
     PADDING,
     UNKNOWN,
@@ -26,11 +25,12 @@ from xmcgan.evaluators.dual_encoder import (
     load_scenes_dual_encoder,
     spelled,
 )
-from xmcgan.evaluators.folder import SCENES_DUAL_ENCODER, SCENES_PRESENCE, WEIGHTS_FILE
-from xmcgan.evaluators.image_network import ImageNetwork, to_network_size
-from xmcgan.evaluators.probes import mistakes_told
-from xmcgan.evaluators.protocols import DualEncoder, FeatureExtractor
-from xmcgan.train_evaluators import retrieval_accuracy
+from xmcgan.evaluation.networks.folder import SCENES_DUAL_ENCODER, SCENES_PRESENCE, WEIGHTS_FILE
+from xmcgan.evaluation.networks.image_network import ImageNetwork, to_network_size
+from xmcgan.evaluation.networks.probes import mistakes_told
+from xmcgan.evaluation.networks.protocols import DualEncoder, FeatureExtractor
+from xmcgan.scenes import World
+from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy
 
 CARD = Path(__file__).parents[2] / "docs" / "evaluators.md"
 FEW = World(most_objects=2)

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from xmcgan.evaluators import preparation
-from xmcgan.evaluators.inception import Inception
-from xmcgan.evaluators.load import load_feature_extractor
-from xmcgan.evaluators.preparation import resize
+from xmcgan.evaluation.networks import preparation
+from xmcgan.evaluation.networks.inception import Inception
+from xmcgan.evaluation.networks.load import load_feature_extractor
+from xmcgan.evaluation.networks.preparation import resize
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from xmcgan.evaluators import dual_encoder, presence
-from xmcgan.evaluators.dual_encoder import DualEncoderNetwork, DualEncoderShape
-from xmcgan.evaluators.load import (
+from xmcgan.evaluation.networks import dual_encoder, presence
+from xmcgan.evaluation.networks.dual_encoder import DualEncoderNetwork, DualEncoderShape
+from xmcgan.evaluation.networks.load import (
     DETECTORS,
     DUAL_ENCODERS,
     FEATURE_EXTRACTORS,
@@ -19,7 +19,7 @@ from xmcgan.evaluators.load import (
     load_dual_encoder,
     load_feature_extractor,
 )
-from xmcgan.evaluators.presence import PresenceShape, presence_network
+from xmcgan.evaluation.networks.presence import PresenceShape, presence_network
 
 
 def write_folder(folder: Path, network: torch.nn.Module, description: dict) -> Path:

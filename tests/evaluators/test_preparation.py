@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from xmcgan.evaluators.preparation import CHUNK, as_pil, in_chunks, resize, whole_float32
+from xmcgan.evaluation.networks.preparation import (
+    CHUNK,
+    as_pil,
+    in_chunks,
+    resize,
+    whole_float32,
+)
 
 # What cleanfid.resize.make_resizer of clean-fid 0.1.35 (Pillow 12, torch 2.14) gives for picture(): pixels at (row,
 # column, channel) of ``points``, and the mean of all.

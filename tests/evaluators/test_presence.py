@@ -4,11 +4,11 @@ import pytest
 import torch
 from fresh import fresh_records
 
-from xmcgan.data.captions import ImageTransform
-from xmcgan.data.scenes import KINDS, World
-from xmcgan.evaluators.presence import PresenceModel, PresenceShape, load_scenes_presence, presence_network
-from xmcgan.evaluators.protocols import Detector
-from xmcgan.train_evaluators import presence_accuracy, present_in, targets
+from xmcgan.data.images import ImageTransform
+from xmcgan.evaluation.networks.presence import PresenceModel, PresenceShape, load_scenes_presence, presence_network
+from xmcgan.evaluation.networks.protocols import Detector
+from xmcgan.scenes import KINDS, World
+from xmcgan.training.evaluators.presence import presence_accuracy, present_in, targets
 
 
 @pytest.fixture(scope="module")

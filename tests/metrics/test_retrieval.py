@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmcgan.losses import cosine, cross_entropy_both_ways
+from xmcgan.losses.contrastive import cosine, cross_entropy_both_ways
 from xmcgan.metrics.retrieval import clip_score, contrastive_accuracy, others, r_precision, shared_hits
 
 COUNT = 1000

@@ -7,15 +7,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from golden_arrays import below, golden, relative_error
-from xmcgan.model.layers import (
-    AttentionalSelfModulation,
-    DownBlock,
-    OptimizedDownBlock,
-    SelfModulation,
-    SpatialCondition,
-    SpectralNorm,
-    UpBlock,
-)
+from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, UpBlock
+from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition
+from xmcgan.model.spectral_norm import SpectralNorm
 
 BLOCK = {"Conv_0": "conv1", "Conv_1": "conv2", "Conv_2": "shortcut"}
 SPECTRAL_BLOCK = {f"Spectral{theirs}": ours for theirs, ours in BLOCK.items()}

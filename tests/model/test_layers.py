@@ -9,20 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmcgan.model import layers
+from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, UpBlock
 from xmcgan.model.discriminator import Discriminator
-from xmcgan.model.layers import (
-    AttentionalSelfModulation,
-    BatchNorm2d,
-    ConvAveragePool2d,
-    DownBlock,
-    OptimizedDownBlock,
-    SelfModulation,
-    SpatialCondition,
-    SpectralNorm,
-    UpBlock,
-    UpsampleConv2d,
-    unit,
-)
+from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition
+from xmcgan.model.spectral_norm import SpectralNorm, unit
+from xmcgan.ops.batch_norm import BatchNorm2d
+from xmcgan.ops.resampling import ConvAveragePool2d, UpsampleConv2d
 from xmcgan.types import TextEmbedding
 
 

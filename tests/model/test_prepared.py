@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from xmcgan.inference.fused import PreparedUpsampleConv, interleave, prepare_generator
 from xmcgan.model.generator import Generator
-from xmcgan.model.layers import UpsampleConv2d
-from xmcgan.model.prepared import PreparedUpsampleConv, interleave, prepare_generator
+from xmcgan.ops.resampling import UpsampleConv2d
 from xmcgan.types import TextEmbedding
 
 LENGTHS = torch.tensor([3, 7, 5])

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from xmcgan.data.coco import read_coco
-from xmcgan.data.folder import read_folder
-from xmcgan.data.localized_narratives import read_localized_narratives
+from xmcgan.data.prepared.manifest import is_prepared
+from xmcgan.data.prepared.shards import open_shards
+from xmcgan.data.readers.coco import read_coco
+from xmcgan.data.readers.folder import read_folder
+from xmcgan.data.readers.localized_narratives import read_localized_narratives
+from xmcgan.data.readers.table import read_table
+from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import Problem, Record, strict, without_duplicates
-from xmcgan.data.shards import is_prepared, open_shards
-from xmcgan.data.table import read_table
-from xmcgan.data.webdataset import read_webdataset
 
 Reader = Callable[..., Iterator[Record | Problem]]
 

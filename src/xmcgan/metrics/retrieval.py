@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xmcgan.metrics.estimate import Estimate, mean_and_deviation
-from xmcgan.precision import unit_rows
+from xmcgan.ops.unit_vectors import unit_rows
 
 TIE = 1e-9
 """Cosines that differ by less are equal: well above rounding in float64, below what float32 tells apart."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmcgan.precision import unit_rows
+from xmcgan.ops.unit_vectors import unit_rows
 
 
 def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho_0: float) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from xmcgan.model.layers import DownBlock, OptimizedDownBlock, SpectralNorm, glorot_normal, laid_out, recomputed
-from xmcgan.precision import float32_or_wider
+from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, glorot_normal
+from xmcgan.model.spectral_norm import SpectralNorm
+from xmcgan.ops.memory import laid_out, recomputed
+from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
 
 CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8, 8, 16, 16)}

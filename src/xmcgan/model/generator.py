@@ -7,15 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmcgan.model.attention import attend_to_words
-from xmcgan.model.layers import (
-    AttentionalSelfModulation,
-    SelfModulation,
-    SpatialCondition,
-    UpBlock,
-    glorot_normal,
-    laid_out,
-    recomputed,
-)
+from xmcgan.model.blocks import UpBlock, glorot_normal
+from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition
+from xmcgan.ops.memory import laid_out, recomputed
 from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
 
 Stem = Literal["condition", "noise"]

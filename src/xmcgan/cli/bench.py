@@ -1,0 +1,238 @@
+"""The subcommand ``xmcgan bench``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from xmcgan.config import suggestion
+from xmcgan.recipes import RECIPES
+
+ENCODER_WIDTHS = {"minilm": 384, "google-bert/bert-base-uncased": 768}
+"""Widths of a word that are known without loading the encoder: BERT would have to be downloaded first."""
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Writes a text file whole or not at all; nothing that is there is overwritten.
+
+    Raises:
+        FileExistsError: if there is such a file.
+    """
+    refuse_existing(path)
+    rewrite_whole(path, content)
+
+
+def refuse_existing(path: Path | None) -> None:
+    """For a file to be written later: said before anything is measured.
+
+    Raises:
+        FileExistsError: if there is such a file.
+    """
+    if path is not None and path.exists():
+        raise FileExistsError(f"{path} is there already; choose another --output")
+
+
+def rewrite_whole(path: Path, content: str) -> None:
+    """Writes a text file whole or not at all, over what this process wrote there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(content)
+    partial.replace(path)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list from the command line, where one bare value may stand for a list of it."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def refuse_less(least: float, **values: float | None) -> None:
+    """Numbers that make no sense, under their options' names; None is an option not given.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for name, value in values.items():
+        if value is not None and not value >= least:
+            raise ValueError(f"--{name} is {value}; it should be at least {least:g}")
+
+
+def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
+    """The width of a word embedding, and where it is from, without loading the encoder.
+
+    Raises:
+        ValueError: if it is not known.
+    """
+    if given is not None:
+        return given, "--text_dim"
+    if encoder not in ENCODER_WIDTHS:
+        raise ValueError(
+            f"--encoder is {encoder!r}, whose width of a word is not known before it is loaded; give --text_dim"
+        )
+    return ENCODER_WIDTHS[encoder], f"that of {encoder}"
+
+
+SWITCHES = {"fused": bool, "tf32": bool, "micro_batch": int, "checkpoint_activations": bool, "channels_last": bool}
+"""Of ``training``, which the bench takes for a while."""
+
+
+def bench_command(arguments: list[str]) -> int:
+    """Measures a recipe, or a trained model's generation, on this machine."""
+    parser = ArgumentParser(
+        prog="xmcgan bench",
+        description="Images a second, milliseconds, memory and operations of training step, generation, text encoding "
+        "and loading, with random data: medians with quartiles. What does not fit the device's memory is said.",
+        exit_on_error=False,
+    )
+    parser.add_argument("recipe", type=str, nargs="?", default="scenes-64", help=f"one of {', '.join(RECIPES)}")
+    parser.add_argument(
+        "--checkpoint", type=str | None, default=None, help="a run, checkpoint or saved pipeline: its configuration "
+        "and, for generation, its weights, instead of a recipe's"
+    )  # fmt: skip
+    parser.add_argument("--parts", type=list[str] | str | None, default=None,
+                        help="only these: training, or '[training, generation]'")  # fmt: skip
+    parser.add_argument("--precision", type=list[str] | str | None, default=None, help="of training and generation: "
+                        "bfloat16, or '[float32, bfloat16]'; the recipe's unless given")  # fmt: skip
+    parser.add_argument("--batch_size", type=int | None, default=None, help="of training; the recipe's unless given")
+    parser.add_argument("--generation_batch", type=int | None, default=None, help="what suits the device unless given")
+    parser.add_argument("--encoder", type=str | None, default=None, help="text encoder; the recipe's unless given")
+    parser.add_argument("--text_dim", type=int | None, default=None,
+                        help="width of a word embedding; the encoder's unless given")  # fmt: skip
+    parser.add_argument("--compile", type=bool, default=False, help="also with torch.compile")
+    for name, kind in SWITCHES.items():
+        told = f"training.{name}{' of everything measured' if name == 'tf32' else ''}; as configured unless given"
+        parser.add_argument(f"--{name}", type=kind | None, default=None, help=told)
+    parser.add_argument("--repetitions", type=int, default=9, help="timed calls of each")
+    parser.add_argument("--warmup", type=int, default=2, help="calls before them")
+    parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; PyTorch's choice unless given")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--output", type=Path | None, default=None, help="a JSON file to write, new")
+    options = parser.parse_args(arguments)
+    from xmcgan.profiling.bench import PARTS
+
+    parts, asked = as_list(options.parts) or list(PARTS), as_list(options.precision)
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"unknown part {part!r}{suggestion(part, PARTS)}")
+    if options.recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {options.recipe!r}{suggestion(options.recipe, RECIPES)}")
+    for name in asked:
+        if name not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is {name!r}; it can be float32 or bfloat16")
+    refuse_less(1, threads=options.threads, generation_batch=options.generation_batch, text_dim=options.text_dim,
+                micro_batch=options.micro_batch)  # fmt: skip
+    refuse_less(2, batch_size=options.batch_size)  # of one example a contrastive loss has nothing to tell it from
+    refuse_existing(options.output)
+
+    from dataclasses import replace
+    from functools import partial
+
+    import torch
+    from tqdm import tqdm
+
+    from xmcgan import bench
+    from xmcgan.encoders.text import TextEncoder
+    from xmcgan.inference.model_files import find_model, load_generator
+    from xmcgan.model.build import build_generator
+    from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
+    from xmcgan.training.state import check_shares
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = resolve_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does
+    schedule = bench.Schedule(options.repetitions, options.warmup)
+    generator = None
+    config = RECIPES[options.recipe]
+    if options.checkpoint is not None:
+        generator, config, _ = load_generator(find_model(options.checkpoint))
+        text_dim, whose = generator.sentence_projection.in_features, "the checkpoint's"
+        if options.text_dim not in (None, text_dim):
+            raise ValueError(f"--text_dim is {options.text_dim}; that of the checkpoint's words is {text_dim}")
+    else:
+        text_dim, whose = width_of_words(options.encoder or config.text.encoder, options.text_dim)
+    if options.encoder is not None:
+        config = replace(config, text=replace(config.text, encoder=options.encoder))
+    if options.batch_size is not None:
+        config = replace(config, training=replace(config.training, batch_size=options.batch_size))
+    switches = {name: getattr(options, name) for name in SWITCHES if getattr(options, name) is not None}
+    config = replace(config, training=replace(config.training, **switches))
+    use_tf32(device, config.training.tf32)  # before the ceilings: theirs is the arithmetic of what is held against them
+    if "training" in parts:
+        check_shares(config, 1)
+    precisions = list(dict.fromkeys(asked or [config.training.precision]))
+    if generator is None:
+        generator = build_generator(config, text_dim)
+
+    found: list[bench.Measurement | bench.OutOfMemory] = []
+    ceilings = {name: bench.ceiling(device, getattr(torch, name)) for name in dict.fromkeys(["float32", *precisions])}
+
+    def keep(*measured: bench.Measurement | bench.OutOfMemory) -> None:
+        """Takes in a part, and writes down all there are: what comes after may not come to an end."""
+        found.extend(measured)
+        if options.output is None:
+            return
+        about = {
+            "recipe": None if options.checkpoint else options.recipe,
+            "checkpoint": options.checkpoint,
+            "image_size": config.image_size,
+            "batch_size": config.training.batch_size,
+            "text_dim": text_dim,
+            "switches": switches,
+        }
+        rewrite_whole(options.output, json.dumps(bench.report(device, ceilings, found) | about, indent=2) + "\n")
+
+    with tqdm(unit="call", leave=False, desc="xmcgan bench") as bar:
+
+        def tick(words: str) -> None:
+            bar.set_postfix_str(words, refresh=False)
+            bar.update()
+
+        schedule = replace(schedule, tick=tick)
+        keep()
+        for precision in precisions:
+            for compile in (False, True) if options.compile else (False,):
+                if "training" in parts:
+                    switched = replace(config.training, precision=precision, compile=compile)
+                    training, variant = bench.can_be_timed(replace(config, training=switched))
+                    call = partial(bench.bench_training, training, text_dim, device, schedule=schedule)
+                    keep(bench.attempt("training", variant, precision, call, device))
+                for prepared in (False, True) if "generation" in parts else ():
+                    call = partial(
+                        bench.bench_generation,
+                        generator,
+                        text_dim,
+                        device,
+                        getattr(torch, precision),
+                        length=config.text.max_length,
+                        batch_size=options.generation_batch,
+                        prepared=prepared,
+                        compile=compile,
+                        schedule=schedule,
+                    )
+                    variant = ("prepared" if prepared else "as trained") + (", compiled" if compile else "")
+                    keep(bench.attempt("generation", variant, precision, call, device))
+                torch._dynamo.reset()
+        if "text" in parts:
+
+            def text() -> bench.Measurement:
+                settings = config.text
+                encoder = TextEncoder(
+                    settings.encoder, max_length=settings.max_length, layers=settings.layers, device=device, cache_mb=0
+                )
+                return bench.bench_text(encoder, schedule=schedule)
+
+            keep(bench.attempt("text", config.text.encoder, "float32", text, device))
+        if "loading" in parts:
+            keep(bench.bench_loading(config.image_size, schedule=schedule))
+
+    about = bench.machine(device)
+    rates = ", ".join(f"{name}{' (TF32)' * (config.training.tf32 and name == 'float32')} {1e3 * value:.0f} GFLOP/s"
+                      for name, value in ceilings.items())  # fmt: skip
+    print(f"{about['name']}, {device}, {about['threads']} threads, torch {about['torch']}.")
+    print(f"Ceiling, one matrix product: {rates}. Words of {text_dim} numbers: {whose}.\n")
+    print(bench.table(found, ceilings))
+    if options.output is not None:
+        print(f"\nwritten to {options.output}")
+    return 0

@@ -1,0 +1,125 @@
+"""The subcommand ``xmcgan train``."""
+
+import sys
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from xmcgan.cli.choice import chosen
+from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict
+from xmcgan.recipes import RECIPES
+
+# torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
+
+
+OWN_LAYOUTS = ("folder", "table", "webdataset")
+"""Of one's own data, which often has one split; a recipe's validation split is the name in a public set."""
+
+TRAIN_USAGE = "xmcgan train RECIPE --output DIR [--data DIR] [--any.field VALUE ...]"
+
+
+def train_command(arguments: list[str]) -> int:
+    """Trains a recipe, or goes on with it."""
+    recipe = chosen(arguments, RECIPES, "recipe", TRAIN_USAGE)
+    parser = ArgumentParser(
+        prog=f"xmcgan train {recipe}",
+        usage=TRAIN_USAGE,
+        description="Trains a recipe; the same command again goes on from the newest checkpoint. The defaults shown "
+        "are the recipe's.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
+    parser.add_class_arguments(Config)
+    parser.set_defaults(flatten(to_dict(RECIPES[recipe])))
+    known = {"output": None} | flatten(to_dict(RECIPES[recipe]))
+    for argument in arguments[1:]:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and name not in known and name != "help":
+            raise ValueError(f"unknown setting --{name}{suggestion(name, known)}")
+    values = parser.parse_args(arguments[1:]).as_dict()
+    output = Path(values.pop("output"))
+    config = from_dict(values)
+
+    from xmcgan.runtime.device import resolve_device
+    from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
+    from xmcgan.training.state import TrainingDiverged
+
+    speaks = True
+    try:
+        with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
+            speaks = is_main()  # where all ranks fail alike, one says so
+            asked = any(each.partition("=")[0] == "--dataset.validation_split" for each in arguments)
+            return train_recipe(recipe, config, output, device, validation_asked=asked)
+    except TrainingDiverged as error:
+        if speaks:
+            print(f"xmcgan: training stopped at {error}", file=sys.stderr)
+        return 3
+    except RankLost as error:
+        print(f"xmcgan: {error}", file=sys.stderr)
+        return 4
+    except EndedByMain:
+        return 2  # rank 0 says why
+
+
+def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_asked: bool) -> int:
+    """Reads the data, trains, and says where the results are; as one of the ranks where there are several.
+
+    Args:
+        validation_asked: whether the validation split was named by the user, and is not the recipe's.
+    """
+    from xmcgan.data.layouts import read_records
+    from xmcgan.runtime.distributed import is_main, on_main
+    from xmcgan.training.loop import train
+
+    def say(text: str) -> None:
+        if is_main():
+            print(text, flush=True)
+
+    data = Path(config.data)
+    if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and on_main(lambda: not data.exists()):
+        from xmcgan.scenes import write_scenes
+
+        say(f"{data} is not there yet: writing the Scenes")
+        on_main(write_scenes, data, size=RECIPES[recipe].image_size)
+    layout, traces = config.dataset.layout, config.losses.trace > 0
+    records = read_records(config.data, layout, config.dataset.split, annotations=traces)
+    say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
+    validation = config.dataset.validation_split
+    if layout in OWN_LAYOUTS and not validation_asked and not has_split(config.data, layout, validation):
+        if config.evaluation.every:
+            raise ValueError(
+                f"{config.data} has no split {validation!r}, whose captions evaluation.every would judge by; name one "
+                "with --dataset.validation_split, or leave it out with --evaluation.every 0"
+            )
+        say(f"there is no split {validation}: the grids of samples show captions of {config.dataset.split}")
+        held_out = records
+    else:
+        held_out = read_records(config.data, layout, validation)
+    evaluate = None
+    if config.evaluation.every:
+        from xmcgan.training.validation import make_monitor
+
+        evaluate = make_monitor(config, output, held_out, device=device)
+    captions = [record.captions[0] for record in held_out[:16]]
+    step = train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
+    if step < config.training.steps:
+        say(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
+        return 130
+    say(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
+    return 0
+
+
+def has_split(root: str, layout: str, split: str) -> bool:
+    """Whether a data folder has a split; one that is there and damaged counts."""
+    from xmcgan.data.layouts import read_entries
+    from xmcgan.data.prepared.manifest import is_prepared, read_manifest
+
+    if is_prepared(root):
+        return split in read_manifest(root)["splits"]
+    try:
+        next(read_entries(Path(root), layout, split), None)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        pass  # whoever reads it says what is wrong
+    return True

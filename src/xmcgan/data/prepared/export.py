@@ -1,0 +1,78 @@
+"""Prepared data to WebDataset's tars, for other libraries."""
+
+import io
+import itertools
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from xmcgan.data.images import image_bytes
+from xmcgan.data.prepared.manifest import read_manifest
+from xmcgan.data.prepared.shards import open_shards
+from xmcgan.data.records import Record
+
+
+def export_webdataset(root: str | Path, split: str, output: Path, *, shard_records: int = 1000) -> list[Path]:
+    """Writes one split of prepared data as ``output/split-00000.tar`` ..., and returns their paths.
+
+    The record with number 12 is ``000000012.jpg``, ``000000012.txt`` (its captions, one a line) and
+    ``000000012.json``: {"id", "captions", "boxes": [[category, left, top, width, height], ...], "narrative": null or
+    {"caption", "utterances": [[words, start, end], ...], "strokes": [[[x, y, t], ...], ...]}}.
+
+    The tars are written to a folder ``.split.partial`` in ``output`` and take their names once all are there; after an
+    interruption the same call does it again. They depend on the records alone, not on the clock.
+
+    Raises:
+        ValueError: if the prepared data is damaged or has no such split, or ``shard_records`` is below 1.
+        FileExistsError: if the output holds tars of this split.
+    """
+    if shard_records < 1:
+        raise ValueError(f"shard_records must be at least 1, not {shard_records}")
+    records = open_shards(root, split, layout=read_manifest(root)["layout"])
+    partial = output / f".{split}.partial"
+    there = sorted(output.glob(f"{split}-*.tar"))
+    # Beside the partial folder they are an interrupted export's, and the same ones come in their place.
+    if there and not partial.exists():
+        raise FileExistsError(f"{there[0]} exists; choose another output")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in there:
+        path.unlink()
+
+    numbers = iter(range(len(records)))
+    names = []
+    while part := list(itertools.islice(numbers, shard_records)):
+        names.append(f"{split}-{len(names):05d}.tar")
+        with tarfile.open(partial / names[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
+            for number in part:
+                _add(tar, f"{number:09d}", records[number])
+    for name in names:
+        (partial / name).replace(output / name)
+    partial.rmdir()
+    return [output / name for name in names]
+
+
+def _add(tar: tarfile.TarFile, key: str, record: Record) -> None:
+    described = json.dumps(_described(record), ensure_ascii=False)
+    members = {
+        "jpg": image_bytes(record),
+        "txt": "\n".join(record.captions).encode(),
+        "json": described.encode(),
+    }
+    for ending, content in members.items():
+        member = tarfile.TarInfo(f"{key}.{ending}")  # owner, mode and time are constants
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+
+
+def _described(record: Record) -> dict[str, Any]:
+    # A named tuple is a list in JSON.
+    told = record.narrative
+    return {
+        "id": record.id,
+        "captions": record.captions,
+        "boxes": record.boxes,
+        "narrative": told and {"caption": told.caption, "utterances": told.utterances, "strokes": told.strokes},
+    }

@@ -1,0 +1,101 @@
+"""The manifest of a prepared folder, and its files' names."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+LIBRARY, VERSION = "xmcgan", 1  # of the format: a reader of one version refuses the others
+
+MANIFEST, PROBLEMS, JOURNAL = "manifest.json", "problems.jsonl", "preparing.jsonl"
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def is_prepared(root: str | Path) -> bool:
+    """Whether a folder or URL was made by `prepare`.
+
+    Raises:
+        ValueError: if preparing it has begun and not finished.
+    """
+    try:
+        # Not parsed: a damaged manifest should be reported by whoever opens it, not pass for another kind of folder.
+        return f'"library": "{LIBRARY}"'.encode() in _content(root, MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    try:
+        _content(root, JOURNAL)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    raise ValueError(f"{root} is not finished: preparing it was interrupted; the same command again goes on with it")
+
+
+def read_manifest(root: str | Path) -> dict[str, Any]:
+    """The manifest of prepared data, with all that reading it relies on.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: saying what is wrong with it.
+    """
+    path = f"{root}/{MANIFEST}"
+    try:
+        manifest = json.loads(_content(root, MANIFEST))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
+    match manifest:
+        case {"library": str(library), "version": version} if (library, version) != (LIBRARY, VERSION):
+            raise ValueError(f"{path} is of {library}, version {version!r}; this reads {LIBRARY}, version {VERSION}")
+        case {"library": _, "version": _, "layout": str(), "splits": dict(splits)}:
+            pass
+        case _:
+            raise ValueError(f"{path} is damaged: library, version, layout or splits are missing or of a wrong type")
+    for name, split in splits.items():
+        match split:
+            case {"records": int(records), "shards": list(shards)} if _is_name(name) and all(map(_is_shard, shards)):
+                if records != sum(shard["records"] for shard in shards):
+                    raise ValueError(f"{path} is damaged: {name} has {records} records, its shards another number")
+            case _:
+                raise ValueError(f"{path} is damaged: splits.{name} has no records, or shards that make no sense")
+    return manifest
+
+
+def _is_shard(value: Any) -> bool:
+    match value:
+        case {"file": str(file), "records": int(records), "sha256": str(digest), "bytes": int()}:
+            return _is_name(file) and _is_name(digest) and records >= 0
+    return False
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text names something right inside a folder."""
+    return Path(text).name == text and text not in ("", "..") and text.isprintable()
+
+
+def _is_url(root: str | Path) -> bool:
+    return isinstance(root, str) and "://" in root
+
+
+def _content(root: str | Path, name: str) -> bytes:
+    if not _is_url(root):
+        return Path(root, name).read_bytes()
+    with _remote(f"{root}/{name}") as (filesystem, path):
+        return filesystem.cat_file(path)
+
+
+@contextmanager
+def _remote(url: str) -> Generator[tuple[fsspec.AbstractFileSystem, str]]:
+    """What reads a URL, and its name for it; within, whatever goes wrong is said of the URL."""
+    try:
+        opened = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:  # the package that reads it is not installed, or there is none
+        raise ValueError(f"{url} cannot be opened: {error}") from error
+    try:
+        yield opened
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except Exception as error:  # each storage's library has classes of its own for a network or a key that is missing
+        raise ConnectionError(f"{url} cannot be read: {error}") from error

@@ -1,0 +1,129 @@
+"""The plan of a preparation: its settings, checked, and the output folder, claimed."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from xmcgan.data.prepared.manifest import JOURNAL, MANIFEST, is_prepared
+
+LOCK = "preparing.lock"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: on a shared machine, often fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check(
+    splits: Sequence[str], size: int, quality: int, shard_records: int, workers: int | None, most_bad: float
+) -> None:
+    if not splits or len(set(splits)) < len(splits):
+        raise ValueError(f"splits is {list(splits)}; it should be at least one, and each once")
+    for split in splits:
+        if Path(split).name != split or split.startswith("."):
+            raise ValueError(f"splits has {split!r}; it should be the name of a folder")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be 1 to 100, not {quality}")
+    if shard_records < 1:
+        raise ValueError(f"shard_records must be at least 1, not {shard_records}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1, or None for one on every core, not {workers}")
+    if not 0 <= most_bad <= 1:
+        raise ValueError(f"most_bad is a share, 0 to 1, not {most_bad}")
+
+
+# ------------------------------------------------------------------------------------------ the output folder
+
+
+def _check_output(output: Path) -> None:
+    """Refuses a folder that is not ours to write to."""
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; choose another output")
+    names = {path.name for path in output.iterdir()} if output.exists() else set()
+    # Before the journal has its name there can be these two.
+    foreign = sorted(names - {LOCK, f"{JOURNAL}.partial"})
+    if foreign and JOURNAL not in names and not (MANIFEST in names and is_prepared(output)):
+        raise FileExistsError(
+            f"{output} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, and that was not "
+            "prepared by this library; choose another output"
+        )
+
+
+@contextlib.contextmanager
+def _new_folder(output: Path) -> Generator[None, None, None]:
+    """Makes the folder, and takes one it made away again if nothing came of it."""
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new and {path.name for path in output.iterdir()} <= {JOURNAL}:
+            (output / JOURNAL).unlink(missing_ok=True)
+            output.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _space_for(path: Path) -> Generator[None, None, None]:
+    """Says of a full disk which file did not fit."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then goes on"
+        ) from error
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Generator[None, None, None]:
+    """Two at once would remove each other's files."""
+    lock = FileLock(output / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FileExistsError(f"{output} is being prepared by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        (output / LOCK).unlink(missing_ok=True)
+
+
+def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    found, asked = ({**plan, **plan.get("settings", {})} for plan in (found, asked))
+    differing = [key for key in asked if key != "settings" and found.get(key) != asked[key]]
+    if differing:
+        what = "; ".join(f"{key} is {found.get(key)!r} there, {asked[key]!r} was asked for" for key in differing)
+        raise ValueError(f"{output} was prepared with other settings: {what}. Choose another output")
+
+
+def _write(path: Path, text: str) -> None:
+    """A whole file or none, also when the power fails."""
+    new = path.with_name(f"{path.name}.partial")
+    with _space_for(path), new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    _keep_names(path.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    """Puts a folder's names on the disk: a file that has been renamed is only there if its folder says so."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,90 @@
+"""A folder of images, each with a text file of captions beside it: ``train/cats/7.jpg``, ``train/cats/7.txt``."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xmcgan.data.readers.annotations import lines, printable
+from xmcgan.data.readers.files import Files
+from xmcgan.data.records import Problem, Record
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+OTHER_IMAGES = (".gif", ".tif", ".tiff", ".avif", ".heic", ".jp2")
+NOTES = ("README", "LICENSE", "LICENCE", "NOTICE")  # texts that say something of the set, and are no image's captions
+
+
+def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+    """The images in a split's folder and below it, folder by folder in order of their names.
+
+    A record's id is its path inside the split's folder without the suffix; its captions are the lines of the text file
+    of the same name. A text without such an image is a problem; other files are passed over.
+
+    Args:
+        root: the folder that holds a folder a split. Where there is no ``train/``, the images right inside it are the
+            split "train"; folders beside them are passed over, and that is said.
+        split: its name.
+        annotations: this layout has none.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it has no image with captions.
+    """
+    folder, empty = split_folder(root, split), True
+    files = Files(folder, root)
+    for place, subfolders, names in os.walk(folder, onerror=stop):
+        subfolders.sort()
+        if folder == root:
+            for name in subfolders:
+                yield Problem(printable(root / name), "is passed over, as images lie beside it", detail=True)
+            subfolders.clear()
+        for path in (Path(place, name) for name in subfolders):
+            if path.is_symlink():
+                yield Problem(printable(path), "is a link to a folder; such links are not followed")
+        stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
+        for path in (Path(place, name) for name in sorted(names)):
+            if path.suffix == ".txt" and path.stem not in stems and path.stem.upper() not in NOTES:
+                yield Problem(printable(path), without_image(path.stem, names))
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            name = path.relative_to(folder)
+            try:
+                image = files.find(name.as_posix())
+                captions = lines(files.find(name.with_suffix(".txt").as_posix()).read_bytes())
+            except (ValueError, OSError) as error:
+                yield Problem(printable(path), f"the image or its captions: {error}")
+                continue
+            empty = False
+            yield Record(image, captions, name.with_suffix("").as_posix())
+    if empty:
+        raise ValueError(f"{folder} has no image with captions")
+
+
+def split_folder(root: Path, split: str) -> Path:
+    """The folder of a split's images.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    folder = root / split
+    if folder.is_dir():
+        return folder
+    if split == "train" and root.is_dir() and any(path.suffix.lower() in SUFFIXES for path in root.iterdir()):
+        return root
+    others = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    there = f"; there is {printable(', '.join(others[:5]))}, which can be named as the split" if others else ""
+    raise FileNotFoundError(
+        f"{folder} is missing: the folder of a split's images, each with a .txt of captions beside it{there}"
+    )
+
+
+def without_image(stem: str, names: list[str]) -> str:
+    """What is wrong with a text of captions that has no image, by the names beside it."""
+    others = [name for name in names if Path(name).stem == stem and Path(name).suffix.lower() in OTHER_IMAGES]
+    if others:
+        return f"its image is {printable(others[0])}; it can be {', '.join(SUFFIXES)}"
+    return f"has no image beside it: the same name with {', '.join(SUFFIXES)}"
+
+
+def stop(error: OSError) -> None:
+    """A folder that cannot be listed is not passed over, as os.walk would."""
+    raise error

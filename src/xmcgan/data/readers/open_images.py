@@ -1,0 +1,145 @@
+"""The boxes of Open Images, from the tables its owners publish."""
+
+import re
+from array import array
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from xmcgan.data.readers.annotations import box, number, shown, words
+from xmcgan.data.readers.files import csv_rows
+from xmcgan.data.records import Box, Problem
+
+CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
+IMAGE_ID = re.compile("[0-9a-f]{16}")
+
+# So many bad rows, more than good ones, and it is another table: millions of them would fill the memory and the report.
+_TOO_MANY_BAD = 1000
+
+_COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
+_CLASS_HEADINGS = ["LabelName", "DisplayName"]
+
+
+class BoxTable(NamedTuple):
+    """N boxes, 28 bytes each, in ascending order of their images' ids: the training split alone has 14.6 million."""
+
+    images: np.ndarray  # (N,) uint64: an id is 16 hexadecimal digits
+    classes: np.ndarray  # (N,) uint32, positions in names
+    sides: np.ndarray  # (N, 4) float32: left, top, right, bottom
+    names: list[str]
+
+    def of(self, image_id: str) -> tuple[Box, ...]:
+        """The boxes of an image, as they stand in the file."""
+        if not IMAGE_ID.fullmatch(image_id):
+            return ()
+        wanted = np.uint64(int(image_id, 16))
+        rows = slice(np.searchsorted(self.images, wanted), np.searchsorted(self.images, wanted, side="right"))
+        # float32 gives back the six decimals that the files have.
+        sides = np.round(self.sides[rows].astype(np.float64), 6).tolist()
+        return tuple(
+            box(self.names[name], left, top, right - left, bottom - top)
+            for name, (left, top, right, bottom) in zip(self.classes[rows].tolist(), sides, strict=True)
+        )
+
+
+def find_box_file(root: Path, split: str) -> Path | None:
+    """The table of a split's boxes, in a folder or in its ``annotations/``, if there is one."""
+    names = (f"oidv6-{split}-annotations-bbox.csv", f"{split}-annotations-bbox.csv")
+    places = (folder / name for folder in (root, root / "annotations") for name in names)
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Problem, None, BoxTable]:
+    """The boxes of the images that are wanted, those around groups and depictions among them.
+
+    Columns are known by their names in the first line: other tables than the official ones may have fewer.
+
+    Args:
+        file: a table of boxes; beside it one of `CLASSES`, which names the classes.
+        wanted: whether an image id's boxes are.
+
+    Raises:
+        FileNotFoundError: if the names of the classes are missing.
+        ValueError: if the table lacks a column, or more than half of many rows are bad.
+    """
+    classes_file = find_class_file(file.parent)
+    names = yield from read_classes(classes_file)
+    positions = {label: position for position, label in enumerate(names)}
+    images, classes, sides = array("Q"), array("I"), array("f")
+    rows = csv_rows(file)
+    header = next(rows, None)
+    columns = header[1] if header and not isinstance(header, Problem) else []
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise ValueError(f"{file} is no table of boxes: its first line has no {', '.join(missing)}")
+    cells, bad = [columns.index(name) for name in _COLUMNS], 0
+    for each in rows:
+        if isinstance(each, Problem):
+            bad += 1
+            yield each
+            continue
+        line, row = each
+        try:
+            if len(row) != len(columns):
+                raise ValueError(f"has {len(row)} columns; the first line has {len(columns)}")
+            image_id, label, *numbers = [row[cell] for cell in cells]
+            if not IMAGE_ID.fullmatch(image_id):
+                raise ValueError(f"ImageID is {shown(image_id)}; it should be 16 hexadecimal digits")
+            if not wanted(image_id):
+                continue
+            if label not in positions:
+                raise ValueError(f"LabelName is {shown(label)}, which {classes_file.name} does not name")
+            x_min, x_max, y_min, y_max = (number(float(value)) for value in numbers)
+            _, left, top, width, height = box(label, x_min, y_min, x_max - x_min, y_max - y_min)
+        except ValueError as error:
+            bad += 1
+            yield Problem(f"{file}, line {line}", str(error))
+            if bad > max(_TOO_MANY_BAD, len(images)):
+                raise ValueError(f"{file}: {bad} rows cannot be used, {len(images)} can; line {line} {error}") from None
+            continue
+        images.append(int(image_id, 16))
+        classes.append(positions[label])
+        sides.extend((left, top, left + width, top + height))
+    return sort_table(np.asarray(images), np.asarray(classes), np.asarray(sides).reshape(-1, 4), list(names.values()))
+
+
+def sort_table(images: np.ndarray, classes: np.ndarray, sides: np.ndarray, names: list[str]) -> BoxTable:
+    """Boxes in order of their images; an official file has that order already."""
+    if np.all(images[:-1] <= images[1:]):
+        return BoxTable(images, classes, sides, names)
+    order = np.argsort(images, kind="stable")
+    return BoxTable(images[order], classes[order], sides[order], names)
+
+
+def find_class_file(folder: Path) -> Path:
+    """The table of the classes' names in a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    places = [folder / name for name in CLASSES]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        named = " or ".join(map(str, places))
+        raise FileNotFoundError(f"{named} is missing: it names the classes of the boxes beside it")
+    return found
+
+
+def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
+    """The names of the classes by their labels, such as "/m/0k4j"; version 7's file begins with a line of headings."""
+    names: dict[str, str] = {}
+    for each in csv_rows(file):
+        if isinstance(each, Problem):
+            yield each
+            continue
+        line, row = each
+        try:
+            if len(row) != 2:
+                raise ValueError(f"has {len(row)} columns; it should be a label and a name")
+            if row == _CLASS_HEADINGS:
+                continue
+            names[row[0]] = words(row[1])
+        except ValueError as error:
+            yield Problem(f"{file}, line {line}", str(error))
+    return names

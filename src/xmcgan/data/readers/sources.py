@@ -1,0 +1,83 @@
+"""What a source tells before it is read: the files that describe it, what tells it from another, about how much."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xmcgan.data.readers.folder import SUFFIXES, split_folder
+from xmcgan.data.readers.localized_narratives import find_narratives
+from xmcgan.data.readers.open_images import find_box_file
+from xmcgan.data.readers.table import ROWS, Row, find_table
+from xmcgan.data.readers.webdataset import find_tars
+from xmcgan.data.records import Problem
+
+_END = 1 << 20  # bytes of a large file's beginning and end that stand for it
+
+
+def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
+    """The files that say what a split of a source holds, as far as they are there, in order."""
+    match layout:
+        case "coco":
+            files = [root / "annotations" / f"{kind}_{split}.json" for kind in ("captions", "instances")]
+        case "localized-narratives":
+            instances = root / "annotations" / f"instances_{split}.json"
+            files = [*find_narratives(root), find_box_file(root, split) or instances]
+        case "table":
+            files = [find_table(root, split)]
+        case "webdataset":
+            files = find_tars(root, split)
+        case _:
+            folder = split_folder(root, split)
+            files = sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
+            files = [file for file in files if file.suffix == ".txt"]
+    return [file for file in files if file.is_file()]
+
+
+def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
+    """What tells a source from another of the same name: its annotation files' names, sizes, beginnings and ends.
+
+    Raises:
+        FileNotFoundError: if the source or one of its splits is not there.
+    """
+    digest = hashlib.sha256()
+    base = root.parent if root.is_file() else root
+    for split in splits:
+        for path in annotation_files(root, layout, split):
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                name = path.relative_to(base).as_posix().encode(errors="surrogateescape").hex()
+                digest.update(json.dumps([split, name, size]).encode())
+                digest.update(file.read(_END))
+                file.seek(max(size - _END, _END))
+                digest.update(file.read())
+    return digest.hexdigest()
+
+
+def count_entries(root: Path, layout: str, split: str) -> int | None:
+    """About how many records a split has, without reading what they say; None where that would take long.
+
+    Images of COCO, lines of narratives, images of a table or a folder: bad ones among them.
+    """
+    match layout:
+        case "coco":
+            file = root / "annotations" / f"captions_{split}.json"
+            return file.read_bytes().count(b'"file_name"') if file.is_file() else None
+        case "localized-narratives":
+            end, count = f'_{split}"'.encode(), 0
+            for path in find_narratives(root):
+                with path.open("rb") as stream:
+                    count += sum(end in line for line in stream)
+            return count
+        case "table":
+            file = find_table(root, split)
+            return len({row.path for row in ROWS[file.suffix](file) if not isinstance(row, Problem) and _is_text(row)})
+        case "folder":
+            walk = os.walk(split_folder(root, split))
+            return sum(Path(name).suffix.lower() in SUFFIXES for _, _, names in walk for name in names)
+    return None
+
+
+def _is_text(row: Row) -> bool:
+    return isinstance(row.path, str)

@@ -1,0 +1,188 @@
+"""A table of paths and captions: ``train.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``, beside the images it names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from xmcgan.data.readers.annotations import (
+    good_ones,
+    parse_json,
+    shown,
+    text,
+    words,
+)
+from xmcgan.data.readers.files import Files, csv_rows
+from xmcgan.data.records import Problem, Record, details
+
+PATHS = ("path", "image", "file_name", "filename")
+CAPTIONS = ("caption", "text", "captions")
+
+
+class Row(NamedTuple):
+    """What a table says: where it stands, an image's path, and a caption or a list of them."""
+
+    where: str
+    path: Any
+    captions: Any
+
+
+def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+    """The images of a table, in the order they are first named in; a record's id is its path.
+
+    An image can stand in several rows, and a cell of JSON or parquet can be a list of captions. As rows of an image
+    can stand anywhere, records come when all are read.
+
+    Args:
+        root: the folder of the table; what paths are relative to. Or the table itself, which then is the split "train".
+        split: the table's name without its suffix. One column of it is called path, image, file_name or filename, one
+            caption, text or captions.
+        annotations: this layout has none.
+
+    Raises:
+        FileNotFoundError: if there is no such table.
+        ValueError: if there are several, its columns are others, or it has no image with a caption.
+    """
+    file = find_table(root, split)
+    root = file.parent
+    files = Files(root, root)
+    images: dict[str, tuple[Path, list[str]] | None] = {}  # None: it cannot be read, which has been said
+    for row in ROWS[file.suffix](file):
+        if isinstance(row, Problem):
+            yield row
+            continue
+        try:
+            name = PurePosixPath(text(row.path)).as_posix()
+            if name not in images:
+                images[name] = None
+                images[name] = files.find(name), []
+        except ValueError as error:
+            yield Problem(row.where, f"the image's path {error}")
+            continue
+        if (image := images[name]) is None:
+            continue
+        said = row.captions if isinstance(row.captions, list) else [row.captions]
+        image[1].extend((yield from details(good_ones(row.where, "caption", said, words))))
+        if not said:
+            yield Problem(row.where, "its list of captions is empty", detail=True)
+    empty = True
+    for name, image in images.items():
+        if image and image[1]:
+            empty = False
+            yield Record(image[0], tuple(image[1]), name)
+        elif image:
+            yield Problem(f"{file}, image {name}", "has no caption that can be used")
+    if empty:
+        raise ValueError(f"{file} has no image with a caption")
+
+
+def find_table(root: Path, split: str) -> Path:
+    """The table of a split: in a folder by its name, or one that is itself given as the data set.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if there are several, or the one given is of no known kind or asked for another split.
+    """
+    if root.is_file():
+        if root.suffix not in ROWS:
+            raise ValueError(f"{root} is no table: it should end in {', '.join(ROWS)}")
+        if split != "train":
+            raise ValueError(f"{root} is a table, which alone is the split train; for {split} give its folder")
+        return root
+    found = [file for suffix in ROWS if (file := root / f"{split}{suffix}").is_file()]
+    if not found:
+        others = sorted(file.name for file in root.glob("*") if file.suffix in ROWS and file.is_file())
+        remedy = f"; there is {', '.join(others)}: give the file itself, or its name as the split" if others else ""
+        raise FileNotFoundError(f"{root / split}{{{','.join(ROWS)}}} is missing: a table of paths and captions{remedy}")
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(map(str, found))} are both there; one table should hold the split {split}")
+    return found[0]
+
+
+def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
+    """The only name among these choices: a table with "image" and "file_name" leaves open which one is meant."""
+    found = [name for name in names if name in choices]
+    if len(found) != 1:
+        choice = ", ".join(choices)
+        raise ValueError(f"has {' and '.join(found) or 'none'} of the columns {choice}; it should have one of them")
+    return found[0]
+
+
+def separated_rows(file: Path, delimiter: str) -> Iterator[Row | Problem]:
+    """The rows of a table of separated values, after a first line with the names of its columns."""
+    rows = csv_rows(file, delimiter)
+    first = next(rows, None)
+    columns = first[1] if first and not isinstance(first, Problem) else []
+    try:
+        path, caption = (columns.index(the_one(columns, choices)) for choices in (PATHS, CAPTIONS))
+    except ValueError as error:
+        raise ValueError(f"{file}, line 1 {error}") from error
+    for each in rows:
+        if isinstance(each, Problem):
+            yield each
+            continue
+        line, row = each
+        if len(row) == len(columns):
+            yield Row(f"{file}, line {line}", row[path], row[caption])
+        else:
+            yield Problem(f"{file}, line {line}", f"has {len(row)} columns; the first line has {len(columns)}")
+
+
+def json_rows(file: Path) -> Iterator[Row | Problem]:
+    """The rows of a .jsonl: an object a line; blank lines are passed over."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            where = f"{file}, line {number}"
+            try:
+                entry = parse_json(line)
+                if not isinstance(entry, dict):
+                    raise ValueError(f"is {shown(entry)}; it should be an object")
+                row = Row(where, *(entry[the_one(list(entry), choices)] for choices in (PATHS, CAPTIONS)))
+            except ValueError as error:
+                row = Problem(where, str(error))
+            yield row
+
+
+def parquet_rows(file: Path) -> Iterator[Row | Problem]:
+    """The rows of a .parquet, a batch at a time."""
+    import pyarrow as pa  # here, as it takes a while to import and few need it
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        with parquet.ParquetFile(file) as table:
+            names = [the_one(table.schema_arrow.names, choices) for choices in (PATHS, CAPTIONS)]
+            for name, kind in ((name, table.schema_arrow.field(name).type) for name in names):
+                if not is_text(kind) and not (name == names[1] and pa.types.is_list(kind) and is_text(kind.value_type)):
+                    raise ValueError(f"its column {name} is of type {kind}; it should be text")
+            for batch in table.iter_batches(columns=names):
+                for path, captions in zip(*(batch.column(name) for name in names), strict=True):
+                    number += 1
+                    try:
+                        row = Row(f"{file}, row {number}", path.as_py(), captions.as_py())
+                    except UnicodeDecodeError as error:
+                        row = Problem(f"{file}, row {number}", f"is no UTF-8: {error}")
+                    yield row
+    except (ValueError, OSError, pa.ArrowException) as error:
+        if not number:
+            raise ValueError(f"{file} cannot be read: {error}") from error
+        yield Problem(f"{file}, from row {number + 1} on", f"cannot be read: {error}")
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds text."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+ROWS: dict[str, Callable[[Path], Iterator[Row | Problem]]] = {
+    ".csv": partial(separated_rows, delimiter=","),
+    ".tsv": partial(separated_rows, delimiter="\t"),  # quoted as a .csv is
+    ".jsonl": json_rows,
+    ".parquet": parquet_rows,
+}
+"""How a table is read, by its suffix."""

@@ -1,0 +1,241 @@
+"""WebDataset: tar files whose neighbouring members of one name, up to its first dot, are a sample."""
+
+import tarfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from glob import escape
+from io import SEEK_END
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+
+from xmcgan.data.readers.annotations import (
+    array,
+    box,
+    elements,
+    field,
+    good_ones,
+    lines,
+    narrative,
+    number,
+    parse_json,
+    printable,
+    shown,
+    stroke,
+    text,
+    utterance,
+    whole_number,
+    words,
+)
+from xmcgan.data.records import Box, Narrative, Problem, Record, Slice, Utterance, details
+
+IMAGES = ("jpg", "jpeg", "png", "webp")
+TEXTS = ("json", "txt", "caption")
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+CAPTIONS = ("captions", "caption", "text")
+
+
+class Sample(NamedTuple):
+    """The members of one key: suffix and place of images, suffix and content of texts."""
+
+    key: str
+    images: list[tuple[str, Slice]]
+    texts: list[tuple[str, bytes]]
+
+
+def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+    """The samples of a split's shards, in order; images stay where they are in the tar.
+
+    A sample is one image and its captions: "captions" (a list), "caption" or "text" of a ``.json``, or else the lines
+    of a ``.txt``, or of a ``.caption``. Its id is the "id" of the ``.json``, or else the sample's key.
+
+    Args:
+        root: the folder of ``{split}*.tar`` or ``{split}/*.tar``.
+        split: how the shards' names begin, or their folder's name.
+        annotations: also what the ``.json`` says of boxes, as "boxes": [[category, left, top, width, height], ...],
+            and of a narrative, as "narrative": {"caption", "utterances": [[words, start, end], ...],
+            "strokes": [[[x, y, t], ...], ...]}.
+
+    Raises:
+        FileNotFoundError: if there is no shard.
+        ValueError: if all shards are compressed, or no sample is good.
+    """
+    found = find_tars(root, split)
+    if not found:
+        raise FileNotFoundError(f"{root / split}*.tar is missing, and so is {root / split}/*.tar: the split's shards")
+    empty = True
+    for file in found:
+        for sample in samples(file):
+            for entry in [sample] if isinstance(sample, Problem) else read_sample(file, sample, annotations):
+                empty = empty and isinstance(entry, Problem)
+                yield entry
+    if empty:
+        raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample can be used")
+
+
+def find_tars(root: Path, split: str) -> list[Path]:
+    """A split's shards in order, compressed ones among them."""
+    return sorted(
+        file
+        for suffix in (".tar", *COMPRESSED)
+        for pattern in (f"{escape(split)}*{suffix}", f"{escape(split)}/*{suffix}")
+        for file in root.glob(pattern)
+        if file.is_file()
+    )
+
+
+def samples(file: Path) -> Iterator[Sample | Problem]:
+    """The samples of a shard, as long as it is whole: of the last one before a damage, more may have followed."""
+    if file.suffix != ".tar":
+        yield Problem(str(file), "is compressed; images are read in place, from a plain .tar: unpack it")
+        return
+    sample = Sample("", [], [])
+    try:
+        with file.open("rb") as stream:
+            for member in members(stream):
+                key, suffix = key_and_suffix(member.name)
+                if reason := refusal(member):
+                    yield Problem(f"{file}, {printable(member.name)}", reason)
+                    continue
+                if not member.isfile() or suffix not in (*IMAGES, *TEXTS):
+                    continue
+                if key != sample.key:
+                    if sample.images or sample.texts:
+                        yield sample
+                    sample = Sample(key, [], [])
+                if suffix in IMAGES:
+                    sample.images.append((suffix, Slice(file, member.offset_data, member.size)))
+                else:
+                    stream.seek(member.offset_data)
+                    sample.texts.append((suffix, stream.read(member.size)))
+    except ValueError as error:
+        yield Problem(str(file), f"{error}; the rest of it is not read")
+        return
+    if sample.images or sample.texts:
+        yield sample
+
+
+def members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, each of them there to its last byte.
+
+    Raises:
+        ValueError: where it is damaged or ends too early.
+    """
+    size = stream.seek(0, SEEK_END)
+    stream.seek(0)
+    with damage_named():
+        tar = tarfile.TarFile(fileobj=stream, encoding="utf-8")
+    last = -1
+    while True:
+        with damage_named():
+            member = tar.next()
+        if member is None:
+            break
+        tar.members.clear()  # ty: ignore[missing-attribute]  # it would keep them all
+        # A header that leads backwards would have no end (CVE-2025-8194).
+        if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
+            raise ValueError(f"is damaged or cut short at its member {printable(member.name)}")
+        last = member.offset
+        yield member
+    # tarfile takes any damaged header but the first for the end, which two empty blocks should mark.
+    stream.seek(tar.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError(f"is damaged or cut short at byte {tar.offset}")
+
+
+@contextmanager
+def damage_named() -> Generator[None, None, None]:
+    """tarfile lets through whatever the numbers of a damaged header lead to, from IndexError to OverflowError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"is damaged, or no tar: {error}") from error
+
+
+def refusal(member: tarfile.TarInfo) -> str:
+    """Why a member is not to be read; nothing for an ordinary file, or a folder."""
+    if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
+        return "its name leads out of the archive"
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        return "is a link, or something else that is no plain file"
+    return ""
+
+
+def key_and_suffix(name: str) -> tuple[str, str]:
+    """A member's sample, and what comes behind the first dot of its name, in small letters."""
+    path = PurePosixPath(name)
+    stem, _, suffix = path.name.partition(".")
+    return (path.parent / stem).as_posix(), suffix.lower() if stem else ""
+
+
+def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Record | Problem]:
+    """A sample's record, and what is wrong with it."""
+    where, texts = f"{file}, sample {printable(sample.key)}", dict(sample.texts)
+    try:
+        if len(sample.images) != 1 or len(texts) != len(sample.texts):
+            suffixes = [suffix for suffix, _ in (*sample.images, *sample.texts)]
+            raise ValueError(f"has {', '.join(suffixes)}; it should be one image, and one of a kind of text")
+        content = parse_json(texts["json"]) if "json" in texts else {}
+        if not isinstance(content, dict):
+            raise ValueError(f"its json is {shown(content)}; it should be an object")
+        record_id = field(content, "id", identity) if "id" in content else text(sample.key)
+        said = said_of(content, texts)
+    except ValueError as error:
+        yield Problem(where, str(error))
+        return
+    captions = yield from details(good_ones(where, "caption", said, words))
+    boxes, spoken = (), None
+    if annotations:
+        try:
+            listed = field(content, "boxes", array) if "boxes" in content else []
+            boxes = yield from details(good_ones(where, "boxes", listed, read_box))
+            spoken = field(content, "narrative", read_narrative) if content.get("narrative") is not None else None
+        except ValueError as error:
+            yield Problem(where, f"{error} (the captions are kept)", detail=True)
+    if captions:
+        yield Record(sample.images[0][1], captions, record_id, boxes, spoken)
+    else:
+        yield Problem(where, "has no caption that can be used")
+
+
+def said_of(content: dict[str, Any], texts: dict[str, bytes]) -> list[Any]:
+    """The captions of a sample's json, or else of its other texts."""
+    if keys := [key for key in CAPTIONS if key in content]:
+        if len(keys) > 1:
+            raise ValueError(f"its json has {' and '.join(keys)}; it should have one of them")
+        said = content[keys[0]]
+        said = said if isinstance(said, list) else [said]
+    else:
+        said = next((list(lines(texts[suffix])) for suffix in ("txt", "caption") if suffix in texts), [])
+    if not said:
+        raise ValueError("has no captions, neither in a .json nor in a .txt or .caption")
+    return said
+
+
+def identity(value: Any) -> str:
+    """A record's id."""
+    if isinstance(value, int):
+        return str(whole_number(value))
+    if not text(value):
+        raise ValueError("is empty")
+    return value
+
+
+def read_box(value: Any) -> Box:
+    """A box as [category, left, top, width, height]."""
+    if len(array(value)) != 5:
+        raise ValueError(f"is {shown(value)}; it should be category, left, top, width and height")
+    left, top, width, height = map(number, value[1:])
+    return box(words(value[0]), left, top, width, height)
+
+
+def read_narrative(value: Any) -> Narrative:
+    """A narrative as an object of caption, utterances and strokes."""
+    utterances, strokes = elements(value, "utterances", read_utterance), elements(value, "strokes", stroke)
+    return narrative(field(value, "caption", words), utterances, strokes)
+
+
+def read_utterance(value: Any) -> Utterance:
+    """Timed words as [words, start, end]."""
+    if len(array(value)) != 3:
+        raise ValueError(f"is {shown(value)}; it should be words, start and end")
+    return utterance(*value)

@@ -1,0 +1,298 @@
+"""A trained generator, and its text encoder, as ONNX or torch.export files that need none of this library.
+
+What is exported is the prepared generator in float32. Every file is run again and compared with PyTorch, at several
+batch sizes, before it gets its name.
+"""
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from collections.abc import Generator as AbstractGenerator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xmcgan import __version__
+from xmcgan.config import Config, to_dict
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.fused import PreparedGenerator, prepare_generator
+from xmcgan.inference.model_files import find_model, load_generator
+from xmcgan.model.generator import Generator
+from xmcgan.types import REGION_GRID, TextEmbedding
+
+Format = Literal["onnx", "torch"]
+Images = Literal["uint8", "float"]
+
+SUFFIX: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
+DESCRIPTION = "export.json"
+BATCHES = (1, 3, 8)
+"""Batch sizes at which a file is compared with PyTorch."""
+TOLERANCE = 1e-3
+"""Most that a value of an image in [-1, 1], an attention or an embedding (over its largest value) may differ by."""
+OPSET = 20
+
+
+class GeneratorGraph(nn.Module):
+    """(noise_BZ, words_BTD, mask_BT, sentence_BD) -> images, attention_BRT: tensors in, tensors out."""
+
+    def __init__(self, prepared: PreparedGenerator, images: Images):
+        super().__init__()
+        self.prepared, self.images = prepared, images
+
+    def forward(self, noise_BZ: Tensor, words_BTD: Tensor, mask_BT: Tensor, sentence_BD: Tensor) -> tuple[Tensor, ...]:
+        images, attention_BRT = self.prepared(noise_BZ, TextEmbedding(words_BTD, mask_BT, sentence_BD))
+        if self.images == "uint8":
+            images = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return (images,) if attention_BRT is None else (images, attention_BRT)
+
+
+class TextGraph(nn.Module):
+    """(input_ids_BT, mask_BT) -> words_BTD, sentence_BD: what ``TextEncoder`` makes of its tokenizer's output."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        real_BT1 = mask_BT[..., None].float()
+        words = self.model(input_ids=input_ids_BT, attention_mask=mask_BT.long()).last_hidden_state
+        words_BTD = words * real_BT1
+        return words_BTD, words_BTD.sum(1) / real_BT1.sum(1)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where a graph was written, and the largest difference from PyTorch that was seen, by output and batch size."""
+
+    file: Path
+    differences: dict[str, dict[int, float]]
+
+
+def export(
+    model: str | Path,
+    output: Path,
+    *,
+    format: Format = "onnx",
+    images: Images = "uint8",
+    text_encoder: bool = True,
+    tick: Callable[[str], None] = lambda _: None,
+) -> list[Exported]:
+    """Writes the folder ``output``: the generator, its text encoder and vocabulary, and what they are.
+
+    Args:
+        model: a run, a checkpoint, a saved pipeline or a name on the hub.
+        output: a new folder; it appears when all of it is written and checked.
+        format: ``onnx``, or ``torch`` for ``torch.export`` (read by ``torch.export.load``).
+        images: ``uint8`` for 0 to 255, or ``float`` for [-1, 1]; both (B, 3, H, W).
+        text_encoder: also the encoder, so that nothing of transformers is needed but a WordPiece tokenizer.
+        tick: called with a few words before every stage.
+
+    Raises:
+        FileExistsError: if ``output`` is there.
+        ValueError: if an exported file gives other numbers than PyTorch, or the text encoder has no vocab.txt.
+    """
+    for name, value, accepted in (("format", format, get_args(Format)), ("images", images, get_args(Images))):
+        if value not in accepted:
+            raise ValueError(f"{name} is {value!r}; it can be {', '.join(accepted)}")
+    if output.exists():
+        raise FileExistsError(f"{output} is there already; choose another --output")
+    generator, config, step = load_generator(find_model(model))
+    tick("loading the text encoder")
+    encoder = (
+        TextEncoder(config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=0)
+        if text_encoder
+        else None
+    )
+    partial = output.with_name(f".partial-{output.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        tick("exporting and checking the generator")
+        written = [write_generator(generator, config, partial, format, images)]
+        if encoder is not None:
+            tick("exporting and checking the text encoder")
+            written.append(write_text_encoder(encoder, partial, format))
+            write_vocabulary(encoder, partial / "vocab.txt")
+        description = describe(generator, config, step, format, images, encoder)
+        (partial / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    partial.rename(output)
+    return [Exported(output / each.file.name, each.differences) for each in written]
+
+
+def write_generator(generator: Generator, config: Config, folder: Path, format: Format, images: Images) -> Exported:
+    """The generator's graph, written and compared."""
+    graph = GeneratorGraph(prepare_generator(generator), images).eval()
+    text_dim = generator.sentence_projection.in_features
+
+    def inputs(rows: int) -> tuple[Tensor, ...]:
+        torch.manual_seed(rows)
+        length = config.text.max_length
+        mask_BT = torch.arange(length) < torch.randint(2, length + 1, (rows, 1))
+        words_BTD = torch.randn(rows, length, text_dim) * mask_BT[..., None]
+        return torch.randn(rows, generator.noise_dim), words_BTD, mask_BT, words_BTD.mean(1)
+
+    names = ["noise_BZ", "words_BTD", "mask_BT", "sentence_BD"]
+    outputs = ["images", "attention_BRT"] if generator.region_projection is not None else ["images"]
+    return write_graph(graph, inputs, names, outputs, folder / f"generator{SUFFIX[format]}", format)
+
+
+def write_text_encoder(encoder: TextEncoder, folder: Path, format: Format) -> Exported:
+    """The text encoder's graph, written and compared."""
+    encoder.model.set_attn_implementation("eager")  # the plain products: every runtime has them
+    longest = encoder.max_length
+
+    def inputs(rows: int) -> tuple[Tensor, ...]:
+        captions = [" ".join(["a red car"] * (1 + row)) for row in range(rows)]
+        tokens = encoder.tokenizer(
+            captions, padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+        )
+        return tokens["input_ids"], tokens["attention_mask"].bool()
+
+    graph = TextGraph(encoder.model).eval()
+    names, outputs = ["input_ids_BT", "mask_BT"], ["words_BTD", "sentence_BD"]
+    return write_graph(graph, inputs, names, outputs, folder / f"text_encoder{SUFFIX[format]}", format)
+
+
+def write_graph(
+    graph: nn.Module,
+    inputs: Callable[[int], tuple[Tensor, ...]],
+    names: list[str],
+    outputs: list[str],
+    file: Path,
+    format: Format,
+) -> Exported:
+    """Exports with a batch dimension of any size, and compares with PyTorch at ``BATCHES``."""
+    example = inputs(2)
+    batch = torch.export.Dim("batch", min=1)
+    dynamic = tuple({0: batch} for _ in example)
+    with torch.no_grad(), quietly():
+        program = torch.export.export(graph, example, dynamic_shapes=dynamic)
+        if format == "torch":
+            torch.export.save(program, file)
+            loaded = torch.export.load(file).module()
+
+            def run(values: tuple[Tensor, ...]) -> list[np.ndarray]:
+                return [tensor.numpy() for tensor in loaded(*values)]
+        else:
+            torch.onnx.export(
+                program,
+                (),
+                file,
+                input_names=names,
+                output_names=outputs,
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+            from onnxruntime import InferenceSession
+
+            session = InferenceSession(file, providers=["CPUExecutionProvider"])
+
+            def run(values: tuple[Tensor, ...]) -> list[np.ndarray]:
+                fed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+                return [np.asarray(value) for value in session.run(outputs, fed)]
+
+        found: dict[str, dict[int, float]] = {name: {} for name in outputs}
+        for rows in BATCHES:
+            values = inputs(rows)
+            for name, ours, theirs in zip(outputs, graph(*values), run(values), strict=True):
+                found[name][rows] = difference(name, ours.numpy(), theirs, file)
+    return Exported(file, found)
+
+
+def difference(name: str, ours: np.ndarray, theirs: np.ndarray, file: Path) -> float:
+    """The largest difference, of uint8 images in units of [-1, 1].
+
+    Raises:
+        ValueError: if shapes or types differ, or values by more than ``TOLERANCE`` (uint8: by more than 1).
+    """
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        raise ValueError(
+            f"{file.name} gives {name} as {theirs.dtype}{list(theirs.shape)}, PyTorch {ours.dtype}{list(ours.shape)}"
+        )
+    apart = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
+    if ours.dtype == np.uint8:
+        largest, allowed = apart / 127.5, 1 / 127.5
+    else:
+        largest, allowed = apart / max(1.0, float(np.abs(ours).max())), TOLERANCE
+    if not largest <= allowed:  # so that NaN is refused, too
+        raise ValueError(f"{file.name} gives other values of {name} than PyTorch: they differ by up to {apart:g}")
+    return largest
+
+
+def write_vocabulary(encoder: TextEncoder, file: Path) -> None:
+    """The word pieces, one a line, line number = id: what a WordPiece tokenizer needs.
+
+    Raises:
+        ValueError: if the tokenizer is no WordPiece one: its pieces would be cut by other rules.
+    """
+    backend = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
+    if backend["model"]["type"] != "WordPiece":
+        raise ValueError(
+            f"the tokenizer of {encoder.name} is {backend['model']['type']}, not WordPiece, and a vocabulary alone "
+            "does not describe it; export with --text_encoder false and embed captions elsewhere"
+        )
+    pieces = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
+    if [number for _, number in pieces] != list(range(len(pieces))):
+        raise ValueError(f"the vocabulary of {encoder.name} has gaps in its numbers")
+    file.write_text("".join(f"{piece}\n" for piece, _ in pieces), encoding="utf-8")
+
+
+def describe(
+    generator: Generator, config: Config, step: int, format: Format, images: Images, encoder: TextEncoder | None
+) -> dict[str, Any]:
+    """What a program needs to know of the files beside it."""
+    tokenizer = None
+    if encoder is not None:
+        own = encoder.tokenizer
+        normalizer = json.loads(own.backend_tokenizer.to_str()).get("normalizer") or {}
+        tokenizer = {
+            "cls": own.cls_token_id,
+            "sep": own.sep_token_id,
+            "pad": own.pad_token_id,
+            "unk": own.unk_token_id,
+            "lowercase": bool(normalizer.get("lowercase", False)),
+        }
+    return {
+        "library": "xmcgan",
+        "version": __version__,
+        "format": format,
+        "step": step,
+        "image_size": generator.image_size,
+        "images": images,
+        "attention": generator.region_projection is not None,
+        "region_grid": REGION_GRID,
+        "noise_dim": generator.noise_dim,
+        "text_dim": generator.sentence_projection.in_features,
+        "max_length": config.text.max_length,
+        "encoder": config.text.encoder,
+        "tokenizer": tokenizer,
+        "config": to_dict(config),
+    }
+
+
+@contextmanager
+def quietly() -> AbstractGenerator[None]:
+    """Without the exporter's remarks about its own insides; errors still come."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,125 @@
+"""The files of a model: ``config.json`` and ``generator.safetensors``; where to find the newest one."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xmcgan import __version__
+from xmcgan.config import Config, from_dict, to_dict
+from xmcgan.model.build import build_generator
+from xmcgan.model.generator import Generator
+from xmcgan.runtime.files import read_json
+
+GENERATOR_FILE = "generator.safetensors"
+
+CONFIG_FILE = "config.json"
+
+
+def save_generator(folder: Path, generator: Generator, config: Config, text_dim: int, step: int) -> None:
+    """Writes a drawing generator and its configuration into an existing folder."""
+    save_file(tensors(generator), folder / GENERATOR_FILE)
+    description = {
+        "library": "xmcgan",
+        "version": __version__,
+        "step": step,
+        "text_dim": text_dim,
+        "config": to_dict(config),
+    }
+    (folder / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def load_generator(folder: Path) -> tuple[Generator, Config, int]:
+    """The averaged generator of a folder, in evaluation mode, with its configuration and training step.
+
+    Raises:
+        FileNotFoundError: if the folder is not one.
+        ValueError: if a file in it is damaged, or not of this library; it is named.
+    """
+    description = read_description(folder)
+    try:
+        config = from_dict(description["config"])
+        generator = build_generator(config, description["text_dim"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / CONFIG_FILE} describes no model of this version: {error}") from error
+    load(generator, folder / GENERATOR_FILE)
+    return generator.eval().requires_grad_(False), config, description["step"]
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The content of config.json."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a model of this library: it has no {CONFIG_FILE}")
+    description = read_json(path)
+    if not isinstance(description, dict) or description.get("library") != "xmcgan":
+        raise ValueError(f"{path} does not describe a model of this library")
+    require(description, {"config", "text_dim", "step"}, path)
+    return description
+
+
+def require(content: Any, keys: set[str], path: Path) -> None:
+    """Refuses a JSON file that lacks one of these keys."""
+    if not isinstance(content, dict) or keys - content.keys():
+        raise ValueError(f"{path} is damaged: it should hold {', '.join(sorted(keys))}")
+
+
+def checkpoints(runs: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    found = (folder for folder in runs.glob("step-*") if re.fullmatch(r"step-\d{8,}", folder.name))
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
+
+
+def newest_checkpoint(runs: Path) -> Path | None:
+    """The checkpoint of the highest step, if there is one."""
+    return next(reversed(checkpoints(runs)), None)
+
+
+def tensors(network: nn.Module) -> dict[str, Tensor]:
+    """A network's parameters and buffers, contiguous, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def load(network: nn.Module, path: Path) -> None:
+    """Loads a network's parameters and buffers in place."""
+    state = read_tensors(path)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the network that its configuration describes: {error}") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or a clear error."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def find_model(source: str | Path, revision: str | None = None) -> Path:
+    """The folder that holds a model: of a run the newest checkpoint, of a hub name its downloaded copy."""
+    folder = Path(source)
+    if folder.is_dir():
+        if (folder / GENERATOR_FILE).is_file():
+            return folder
+        newest = newest_checkpoint(folder / "checkpoints")
+        if newest is None:
+            raise FileNotFoundError(f"{folder} holds no model: neither {GENERATOR_FILE} nor a checkpoint of a run")
+        return newest
+    try:
+        allowed = [CONFIG_FILE, GENERATOR_FILE]
+        return Path(snapshot_download(str(source), revision=revision, allow_patterns=allowed))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"there is no folder {source}, and the hub gives no model of that name either: {reason}"
+        ) from error

@@ -1,0 +1,218 @@
+"""Captions to pictures in two lines.
+
+pipe = Pipeline.from_pretrained("runs/first")
+pipe("a red car left of a stop sign under a night sky", seed=7).images[0].save("car.png")
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from huggingface_hub import HfApi
+from PIL import Image
+from torch import Tensor
+
+from xmcgan.config import Config, to_dict
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.model_files import CONFIG_FILE, GENERATOR_FILE, find_model, load_generator, save_generator
+from xmcgan.inference.sample import sample
+from xmcgan.model.generator import Generator
+from xmcgan.runtime.device import resolve_device
+from xmcgan.types import REGION_GRID
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a pipeline drew: one entry a picture in every list."""
+
+    images: list[Image.Image]
+    captions: list[str]
+    seeds: list[int]
+    words: list[list[str]]  # as the text encoder spells them, [CLS] and [SEP] included
+    attention: list[np.ndarray] | None
+    """Each word's map over the picture, (words, 16, 16); at every place the words' shares sum to 1. None where the
+    generator has plain self-modulation."""
+
+
+class Pipeline:
+    """A text encoder and the averaged generator: captions in, PIL images out.
+
+    The same caption and seed give the same picture, bit for bit on one device, whatever else is drawn with it.
+
+    Args:
+        generator: in evaluation mode.
+        config: of the run it comes from.
+        step: of that run.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
+        batch_size: pictures of one forward pass; None suits size and device. Another size can change the last bit.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        config: Config,
+        step: int,
+        *,
+        device: str = "auto",
+        dtype: torch.dtype = torch.float32,
+        batch_size: int | None = None,
+    ):
+        self.config, self.step, self.dtype, self.batch_size = config, step, dtype, batch_size
+        self.device = resolve_device(device)
+        self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
+        self.prepared = prepare_generator(self.generator, dtype)
+        self.encoder = TextEncoder(
+            config.text.encoder,
+            max_length=config.text.max_length,
+            layers=config.text.layers,
+            device=self.device,
+            cache_mb=16,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: str = "auto",
+        dtype: torch.dtype = torch.float32,
+        batch_size: int | None = None,
+        revision: str | None = None,
+    ) -> "Pipeline":
+        """A pipeline from a training run, one of its checkpoints, a saved pipeline, or a model on the hub.
+
+        Raises:
+            FileNotFoundError: if it is neither a folder of this library nor a model that the hub gives.
+            ValueError: if a file of it is damaged; the file is named.
+        """
+        folder = find_model(source, revision)
+        generator, config, step = load_generator(folder)
+        return cls(generator, config, step, device=device, dtype=dtype, batch_size=batch_size)
+
+    def __call__(
+        self,
+        captions: str | Sequence[str],
+        *,
+        seed: int | Sequence[int] = 0,
+        num_images: int = 1,
+        callback: Callable[[int, int], None] | None = None,
+    ) -> Pictures:
+        """Draws ``num_images`` pictures of every caption, one caption after the other.
+
+        Any caption gives a picture. An empty one shows what the model draws when told nothing; a longer one than
+        ``config.text.max_length`` words loses its end; letters the encoder does not know (emoji, Chinese with an
+        English encoder) become its unknown word.
+
+        Args:
+            captions: one or several.
+            seed: picture k of a caption has seed + k; or one seed for every picture.
+            num_images: pictures a caption.
+            callback: called with (pictures done, pictures in all).
+
+        Raises:
+            TypeError: if a caption is not a string.
+            ValueError: if there is no caption, or the seeds do not fit; a seed is 0 or more.
+        """
+        chosen = [captions] if isinstance(captions, str) else list(captions)
+        if not chosen:
+            raise ValueError("no caption was given")
+        if num_images < 1:
+            raise ValueError(f"num_images is {num_images}; it should be at least 1")
+        repeated = [caption for caption in chosen for _ in range(num_images)]
+        seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
+        if len(seeds) != len(repeated):
+            raise ValueError(f"{len(seeds)} seeds for {len(repeated)} pictures; give one number, or one seed a picture")
+        text = self.encoder(chosen)  # which refuses what is no string; the tokenizer takes lists of words, too
+        words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
+        drawn = sample(
+            self.prepared,
+            text[[position for position in range(len(chosen)) for _ in range(num_images)]],
+            seeds,
+            batch_size=self.batch_size,
+            callback=callback,
+        )
+        return Pictures(
+            images=[Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in drawn.images_B3HW],
+            captions=repeated,
+            seeds=seeds,
+            words=[words[caption] for caption in repeated],
+            attention=None
+            if drawn.attention_BRT is None
+            else [word_maps(a, len(words[c])) for a, c in zip(drawn.attention_BRT, repeated, strict=True)],
+        )
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the pipeline into a folder that ``from_pretrained`` reads: safetensors, JSON and a model card.
+
+        Raises:
+            FileExistsError: if the folder holds something else.
+        """
+        folder = Path(folder)
+        own = {CONFIG_FILE, GENERATOR_FILE, "README.md"}
+        if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - own):
+            raise FileExistsError(f"{folder} holds other files; choose a new or empty folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_generator(folder, self.generator, self.config, self.encoder.dim, self.step)
+        if not (folder / "README.md").exists():  # a card that somebody has written stays
+            (folder / "README.md").write_text(model_card(self.config, self.step))
+        return folder
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Uploads the pipeline to a model repository of the hub, made where there is none; its address.
+
+        Raises:
+            ValueError: if the text encoder is a local folder, without which the model draws nothing elsewhere.
+        """
+        if Path(self.config.text.encoder).is_dir():
+            raise ValueError(
+                f"the text encoder is the local folder {self.config.text.encoder}, where nobody else has it; push it "
+                "to the hub first and train with its name"
+            )
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            url = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder)
+        return str(url)
+
+
+def word_maps(attention_RT: Tensor, words: int) -> np.ndarray:
+    """Attention of the regions over T words to one 16 x 16 map a real word."""
+    return attention_RT[:, :words].T.reshape(words, REGION_GRID, REGION_GRID).numpy()
+
+
+def attention_overlay(image: Image.Image, word_map: np.ndarray) -> Image.Image:
+    """A word's map over the picture: where the word shaped it most is bright and coloured, elsewhere grey and dim.
+
+    The map is stretched over its own range, so maps of two words are not to be compared by brightness.
+    """
+    low, high = word_map.min(), word_map.max()
+    relative = (word_map - low) / (high - low if high > low else 1.0)
+    smooth = Image.fromarray(relative.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(smooth), 0, 1)
+    colours = matplotlib.colormaps["inferno"](heat)[..., :3]
+    grey = np.asarray(image.convert("L").convert("RGB"), dtype=np.float32) / 255
+    mixed = 0.45 * grey + 0.55 * colours
+    return Image.fromarray((255 * np.clip(mixed, 0, 1)).astype(np.uint8))
+
+
+def model_card(config: Config, step: int) -> str:
+    """The README of a saved pipeline, as the hub shows it."""
+    front = "---\nlibrary_name: xmcgan\npipeline_tag: text-to-image\nlicense: apache-2.0\n---\n\n"
+    return front + (
+        f"# XMC-GAN, {config.image_size} px\n\n"
+        "A one-stage text-to-image GAN with cross-modal contrastive losses (Zhang et al., CVPR 2021).\n\n"
+        f"Trained for {step:,} steps of {config.training.batch_size} images on `{config.data}`; captions are read by "
+        f"`{config.text.encoder}`.\n\n"
+        "```python\nfrom xmcgan import Pipeline\n\n"
+        'pipe = Pipeline.from_pretrained("this repository")\n'
+        'pipe("a caption", seed=0).images[0].save("picture.png")\n```\n\n'
+        f"The whole configuration:\n\n```json\n{json.dumps(to_dict(config), indent=2)}\n```\n"
+    )

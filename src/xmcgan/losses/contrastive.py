@@ -1,0 +1,123 @@
+"""The contrastive losses: NT-Xent, and the word-region scores under attention.
+
+Every contrastive loss is the cross entropy of an N x N score matrix whose diagonal holds the true pairs, in both
+directions, summed: as the official implementation does, where the paper's formulas write one direction
+(docs/parity.md).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xmcgan.ops.unit_vectors import UnitRows, unit_rows
+from xmcgan.ops.word_scores import WordContextCosine, words_at_a_time
+from xmcgan.runtime.precision import float32_or_wider
+
+
+class Contrast(NamedTuple):
+    """A contrastive loss, and two statistics that say how well the pairs are told apart."""
+
+    loss: Tensor
+    accuracy: Tensor  # share of rows and columns whose largest score is the true pair's
+    entropy: Tensor  # of the softmax over the others, in nats, mean of both directions
+
+
+def cross_entropy_both_ways(scores_BB: Tensor) -> Contrast:
+    """Cross entropy of a score matrix against its diagonal, over rows plus over columns.
+
+    Raises:
+        ValueError: with fewer than two pairs there is nothing to tell apart.
+    """
+    if len(scores_BB) < 2:
+        raise ValueError("a contrastive loss needs a batch of at least 2: the other examples are its negatives")
+    target_B = torch.arange(len(scores_BB), device=scores_BB.device)
+    loss, accuracy, entropy = 0, 0, 0
+    for scores in (scores_BB, scores_BB.T):
+        log_probability = F.log_softmax(scores, dim=1)
+        loss = loss + F.nll_loss(log_probability, target_B)
+        with torch.no_grad():
+            accuracy = accuracy + (scores.argmax(1) == target_B).to(scores.dtype).mean() / 2
+            entropy = entropy - (log_probability.exp() * log_probability).sum(1).mean() / 2
+    return Contrast(loss, accuracy, entropy)  # type: ignore[arg-type]
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity of every row of a with every row of b: (N, F), (M, F) -> (N, M)."""
+    return unit_rows(a) @ unit_rows(b).T
+
+
+def nt_xent(a_BF: Tensor, b_BF: Tensor, temperature: float = 0.1) -> Contrast:
+    """Normalised temperature-scaled cross entropy: the image-sentence and image-image losses.
+
+    S(a_i, b_j) = cos(a_i, b_j) / temperature.
+    """
+    return cross_entropy_both_ways(cosine(a_BF, b_BF) / temperature)
+
+
+def region_word_scores(
+    regions_BRD: Tensor,
+    words_BTD: Tensor,
+    mask_BT: Tensor,
+    *,
+    rho_1: float = 5.0,
+    rho_2: float = 5.0,
+    temperature: float = 1 / 50,
+    chunk: int | None = None,
+) -> Tensor:
+    """S_word of every image (row) with every sentence (column), through word-region attention.
+
+    For word i and region j, alpha_ij = softmax_j(rho_1 cos(w_i, r_j)); the region-context vector c_i = sum_j
+    alpha_ij r_j; S_word = log(sum_i exp(rho_2 cos(w_i, c_i))) / (rho_2 temperature) over the real words i.
+
+    Args:
+        chunk: words taken at a time; None suits the device. The result does not depend on it.
+
+    Returns:
+        scores_BB, or a row for each image and a column for each sentence where those are not equally many; padded
+        words have no influence, and no gradient.
+    """
+    with torch.autocast(regions_BRD.device.type, enabled=False):
+        # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
+        regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
+        words_ND = unit_rows(words_BTD[mask_BT])
+        chunk = words_at_a_time(regions_BRD) if chunk is None else chunk
+        cosine_NB = WordContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
+        word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
+        word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
+        return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """The rows of a batch that no other process shares."""
+    return rows
+
+
+def trace_divergence(
+    regions_BRD: Tensor,
+    words_BTD: Tensor,
+    traces_BTR: Tensor,
+    *,
+    rho_1: float = 5.0,
+    gather: Callable[[Tensor], Tensor] = own_rows,
+) -> Tensor:
+    """KL(trace || alpha) between where a word was pointed at and where it looks, mean over the words with a trace.
+
+    alpha_ij = softmax_j(rho_1 cos(w_i, r_j)) is the word-region attention of the region-word loss, of each caption in
+    its own image. Mouse traces of Localized Narratives are the paper's future work; this use of them is ours.
+
+    Args:
+        traces_BTR: distributions over the regions; a row of zeros is a word without a trace.
+        gather: joins the rows of all parts of the batch (``Objective``).
+
+    Returns:
+        the mean in nats; 0 where no word has a trace.
+    """
+    with torch.autocast(regions_BRD.device.type, enabled=False):
+        similarity_BTR = unit_rows(words_BTD) @ unit_rows(regions_BRD).mT
+        log_alpha_BTR = F.log_softmax(rho_1 * similarity_BTR, dim=-1)
+        traces_BTR = traces_BTR.to(log_alpha_BTR.dtype)
+        divergence_BT = gather((torch.xlogy(traces_BTR, traces_BTR) - traces_BTR * log_alpha_BTR).sum(-1))
+        return divergence_BT.sum() / gather(traces_BTR.sum(-1) > 0).sum().clamp_min(1)

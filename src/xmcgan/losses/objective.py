@@ -1,0 +1,140 @@
+"""The two sums of Algorithm 1: what the discriminator and the generator minimise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
+from xmcgan.losses.contrastive import (
+    Contrast,
+    cross_entropy_both_ways,
+    nt_xent,
+    own_rows,
+    region_word_scores,
+    trace_divergence,
+)
+from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.types import DiscriminatorOutput, TextEmbedding
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of the paper; a weight of 0 leaves its term out altogether."""
+
+    sentence: float = 1.0
+    word: float = 1.0
+    image_discriminator: float = 1.0
+    image_encoder: float = 1.0
+    trace: float = 0.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"losses.{name} is {value}; a weight is 0 (off) or a positive number")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of one network's objective: unweighted losses, their weights, and the statistics beside them."""
+
+    losses: dict[str, Tensor]
+    weights: dict[str, float]
+    statistics: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum that is minimised."""
+        return torch.stack([self.weights[name] * loss for name, loss in self.losses.items()]).sum()
+
+
+def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, Contrast]]) -> Terms:
+    """One adversarial loss, weighted 1, and contrastive losses with their lambdas."""
+    return Terms(
+        losses=hinge | {name: contrast.loss for name, (_, contrast) in contrasts.items()},
+        weights=dict.fromkeys(hinge, 1.0) | {name: weight for name, (weight, _) in contrasts.items()},
+        statistics={f"{name}_accuracy": contrast.accuracy for name, (_, contrast) in contrasts.items()}
+        | {f"{name}_entropy": contrast.entropy for name, (_, contrast) in contrasts.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The two sums of Algorithm 1, with the temperatures of the release (tau, and the word score's rho_1, rho_2).
+
+    Where several processes hold equal parts of a batch, ``gather`` joins their rows, with a gradient: then a
+    contrastive loss, the same in every process, is that of the whole batch. What is gathered is small: features,
+    words (which have no gradient) and rows of scores. The regions, the largest of all, stay where they are: each
+    process scores its own images against every sentence. The hinge, a mean, is left to the mean of the gradients.
+    """
+
+    weights: LossWeights = LossWeights()
+    temperature: float = 0.1
+    word_temperature: float = 1 / 50
+    rho_1: float = 5.0
+    rho_2: float = 5.0
+    gather: Callable[[Tensor], Tensor] = own_rows
+
+    def discriminator(
+        self,
+        real: DiscriminatorOutput,
+        fake: DiscriminatorOutput,
+        text: TextEmbedding,
+        traces_BTR: Tensor | None = None,
+    ) -> Terms:
+        """L_D + lambda_1 L_sent(real) + lambda_2 L_word(real): the contrastive heads learn from real images only.
+
+        With a trace weight the words of real images are also taught to look where they were pointed at.
+        """
+        hinge = hinge_discriminator(float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B))
+        learnt = terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
+        if self.weights.trace and traces_BTR is not None:
+            divergence = trace_divergence(
+                real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather
+            )
+            learnt.losses["real_trace"], learnt.weights["real_trace"] = divergence, self.weights.trace
+        return learnt
+
+    def generator(
+        self,
+        real: DiscriminatorOutput,
+        fake: DiscriminatorOutput,
+        text: TextEmbedding,
+        encoded: tuple[Tensor, Tensor] | None = None,
+    ) -> Terms:
+        """L_G + lambda_1 L_sent(fake) + lambda_2 L_word(fake) + lambda_3 L_img(real, fake), by D and by an encoder.
+
+        ``encoded`` is the frozen image encoder's features of the real and of the generated images.
+        """
+        contrasts = self.text_contrasts("fake", fake, text)
+        if self.weights.image_discriminator:
+            contrast = self.nt_xent(real.image_features_BF, fake.image_features_BF)
+            contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
+        if self.weights.image_encoder and encoded is not None:
+            contrasts["image_encoder"] = (self.weights.image_encoder, self.nt_xent(*encoded))
+        return terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
+
+    def text_contrasts(
+        self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
+    ) -> dict[str, tuple[float, Contrast]]:
+        """Image-sentence and region-word, each where its weight is not 0."""
+        contrasts = {}
+        if self.weights.sentence:
+            contrast = self.nt_xent(output.image_features_BF, output.sentence_features_BF)
+            contrasts[f"{whose}_sentence"] = (self.weights.sentence, contrast)
+        if self.weights.word:
+            scores_BB = region_word_scores(
+                output.region_features_BRD,
+                self.gather(text.words_BTD),
+                self.gather(text.mask_BT),
+                rho_1=self.rho_1,
+                rho_2=self.rho_2,
+                temperature=self.word_temperature,
+            )
+            contrasts[f"{whose}_word"] = (self.weights.word, cross_entropy_both_ways(self.gather(scores_BB)))
+        return contrasts
+
+    def nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> Contrast:
+        """``nt_xent`` of all rows."""
+        return nt_xent(self.gather(a_BF), self.gather(b_BF), self.temperature)

@@ -1,0 +1,28 @@
+"""The networks of a configuration, with fresh weights."""
+
+from xmcgan.config import Config
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.generator import Generator
+
+
+def build_generator(config: Config, text_dim: int) -> Generator:
+    """The generator of a configuration, with fresh weights."""
+    return Generator(
+        image_size=config.image_size,
+        width=config.generator.width,
+        text_dim=text_dim,
+        noise_dim=config.generator.noise_dim,
+        stem=config.generator.stem,
+        modulation=config.generator.modulation,
+        rho_0=config.generator.rho_0,
+    )
+
+
+def build_discriminator(config: Config, text_dim: int) -> Discriminator:
+    """The discriminator of a configuration, with fresh weights."""
+    return Discriminator(
+        image_size=config.image_size,
+        width=config.discriminator.width,
+        text_dim=text_dim,
+        head_layers=config.discriminator.head_layers,
+    )

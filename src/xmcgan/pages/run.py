@@ -1,0 +1,249 @@
+"""One HTML page of a run: samples beside real pictures, training curves, attention maps. Nothing outside the page."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from xmcgan.data.images import open_image
+from xmcgan.data.records import Record
+from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
+
+PICTURE = 128
+"""Side of a picture on the page, in CSS pixels."""
+
+CURVES = (
+    ("Adversarial losses", ("d_hinge", "g_hinge"), "hinge loss"),
+    (
+        "Contrastive losses",
+        ("real_sentence", "real_word", "fake_sentence", "fake_word", "image_discriminator", "image_encoder"),
+        "cross entropy, both directions",
+    ),
+    (
+        "Pairs told apart in the batch",
+        ("real_sentence_accuracy", "real_word_accuracy", "fake_sentence_accuracy", "fake_word_accuracy"),
+        "accuracy",
+    ),
+)
+
+STYLE = """
+:root { color-scheme: light; --ink: #1d2330; --soft: #667085; --line: #e4e7ec; --paper: #fbfbfd; }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 1080px; color: var(--ink); background: var(--paper);
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
+h1 { font-size: 2rem; margin: 0 0 .3rem } h2 { margin: 3rem 0 .4rem; font-size: 1.3rem }
+p { max-width: 46rem; margin: .3rem 0 1rem } .soft { color: var(--soft) }
+img { display: block; border-radius: 6px } .pixels { image-rendering: auto }
+table { border-collapse: collapse } th { text-align: left; font-weight: 600; color: var(--soft); font-size: .85rem }
+td, th { padding: .35rem .6rem .35rem 0; vertical-align: middle } td.caption { width: 17rem; padding-right: 1.2rem }
+.real img { outline: 3px solid #98a2b3; outline-offset: -3px }
+.row { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0 } .wide { max-width: 100%; height: auto }
+figcaption { font-size: .85rem; color: var(--soft); text-align: center; margin-top: .2rem }
+.words { margin: .8rem 0 1.8rem } code { background: #eef0f4; padding: .1rem .35rem; border-radius: 4px }
+pre { background: #1d2330; color: #f2f4f7; padding: 1rem 1.2rem; border-radius: 8px; overflow-x: auto }
+"""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The lines of log.jsonl, as columns."""
+
+    steps: list[int]
+    columns: dict[str, list[float]]
+
+
+def read_log(path: Path) -> Curves:
+    """The log of a run.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: not a training run, or one that has not logged yet")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    names = {name for line in lines for name in line} - {"step", "time"}
+    columns = {name: [line.get(name, float("nan")) for line in lines] for name in sorted(names)}
+    return Curves([line["step"] for line in lines], columns)
+
+
+def plot_evaluations(curves: Curves) -> Figure:
+    """Each metric against the step (the paper's Figure 5 has FID and contrastive accuracy)."""
+    figure = Figure(figsize=(13.5, 3.2), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(curves.columns)))
+    for axis, (name, values) in zip(axes, curves.columns.items(), strict=True):
+        axis.plot(curves.steps, values, marker="o", markersize=4)
+        axis.set(title=name, xlabel="step")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def evaluations_section(path: Path) -> list[str]:
+    """The metrics that were taken while training; nothing where none were."""
+    if not path.is_file():
+        return []
+    figure = data_url(plot_evaluations(read_log(path)))
+    return ["<h2>Judged while training</h2>", f'<img class="wide" alt="metrics against the step" src="{figure}">']
+
+
+def plot_curves(curves: Curves) -> Figure:
+    """Losses and accuracies against the step."""
+    figure = Figure(figsize=(13.5, 3.9), layout="constrained")
+    for axis, (title, names, unit) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
+        for name in (name for name in names if name in curves.columns):
+            axis.plot(curves.steps, curves.columns[name], label=name.removesuffix("_accuracy").replace("_", " "))
+        axis.set(title=title, xlabel="step", ylabel=unit)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if axis.has_data():
+            axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def write_report(
+    page: Path,
+    *,
+    run: Path,
+    pipe: Pipeline,
+    held_out: Sequence[Record],
+    typed: Sequence[str],
+    images_a_caption: int = 4,
+) -> Path:
+    """Writes the page of a run.
+
+    Args:
+        page: the file to write; an earlier page there is replaced.
+        run: folder of the training run, for its log and sample grids.
+        pipe: the run's pipeline.
+        held_out: captioned images the run never saw; the first caption of each is drawn beside the image.
+        typed: captions without an image.
+        images_a_caption: seeds 0, 1, ... of every caption.
+    """
+    config = pipe.config
+    captions = [record.captions[0] for record in held_out]
+    beside = pipe(captions, num_images=images_a_caption)
+    alone = pipe(list(typed), num_images=images_a_caption)
+    sections = [
+        f"<h1>XMC-GAN, step {pipe.step:,}</h1>",
+        paragraph(
+            f"{config.image_size} px, {config.training.batch_size} images a batch, base width "
+            f"{config.generator.width}, trained on {trained_on(run)} and drawn by the averaged generator. None of the "
+            "captions below was seen in training.",
+            soft=True,
+        ),
+        "<h2>Typed captions</h2>",
+        samples_table(alone, [None] * len(typed), images_a_caption),
+        "<h2>Held-out captions, beside the real picture</h2>",
+        paragraph("The picture with a grey edge is real; the others are drawn from its caption with seeds 0, 1, ..."),
+        samples_table(beside, held_out, images_a_caption),
+        attention_section(alone, images_a_caption),
+        "<h2>Training</h2>",
+        f'<img class="wide" alt="training curves" src="{data_url(plot_curves(read_log(run / "log.jsonl")))}">',
+        *evaluations_section(run / "evaluations.jsonl"),
+        "<h2>The same captions as training went on</h2>",
+        progress_row(run / "samples"),
+        "<h2>Go on</h2>",
+        "<pre>"
+        + html.escape(
+            f'xmcgan generate "{typed[0]}" --model {run} --seed 7 --count 8 --output out\n'
+            f"tensorboard --logdir {run}/tensorboard"
+        )
+        + "</pre>",
+    ]
+    title = f"XMC-GAN, {run.name}, step {pipe.step}"
+    document = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(sections)
+        + "\n</body></html>\n"
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    partial = page.with_name(f".partial-{page.name}")
+    partial.write_text(document, encoding="utf-8")
+    return partial.replace(page)
+
+
+def trained_on(run: Path) -> str:
+    """How many images a run was trained on, from what it wrote down."""
+    data = json.loads((run / "config.json").read_text())["data"]
+    return f"{data['records']:,} images"
+
+
+def paragraph(text: str, *, soft: bool = False) -> str:
+    """A paragraph of plain text."""
+    return f"<p{' class=soft' if soft else ''}>{html.escape(text)}</p>"
+
+
+def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_caption: int) -> str:
+    """A row a caption: the real picture where there is one, and the drawn ones."""
+    rows = []
+    for number, record in enumerate(real):
+        first = number * images_a_caption
+        cells = [f'<td class="caption">{html.escape(pictures.captions[first])}</td>']
+        if record is not None:
+            cells.append(f'<td class="real">{picture(open_image(record), "real picture")}</td>')
+        for position in range(first, first + images_a_caption):
+            cells.append(f"<td>{picture(pictures.images[position], f'seed {pictures.seeds[position]}')}</td>")
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def attention_section(pictures: Pictures, images_a_caption: int) -> str:
+    """The first picture of every caption with its words' maps; nothing with plain self-modulation."""
+    if pictures.attention is None:
+        return ""
+    rows = [
+        attention_row(pictures.images[position], pictures.words[position], pictures.attention[position])
+        for position in range(0, len(pictures.images), images_a_caption)
+    ]
+    about = paragraph(
+        "At 16 x 16 every region of the picture chooses among the words (attentional self-modulation). Bright: the "
+        "regions that listened to the word most. Each map is stretched over its own range."
+    )
+    return "\n".join(["<h2>Where each word went</h2>", about, *rows])
+
+
+def attention_row(image: Image.Image, words: list[str], attention: np.ndarray) -> str:
+    """A picture and its words' maps, [CLS] and [SEP] left out."""
+    figures = [f"<figure>{picture(image, 'picture', 88)}<figcaption>&nbsp;</figcaption></figure>"]
+    for word, word_map in list(zip(words, attention, strict=True))[1:-1]:
+        overlay = picture(attention_overlay(image, word_map), word, 88)
+        figures.append(f"<figure>{overlay}<figcaption>{html.escape(word)}</figcaption></figure>")
+    return f'<div class="row words">{"".join(figures)}</div>'
+
+
+def progress_row(folder: Path, most: int = 4) -> str:
+    """Sample grids of a run, evenly spread over its steps."""
+    grids = sorted(folder.glob("step-*.png"))
+    chosen = [grids[round(k * (len(grids) - 1) / max(most - 1, 1))] for k in range(most)] if grids else []
+    figures = []
+    for path in dict.fromkeys(chosen):
+        with Image.open(path) as image:
+            step = int(path.stem.removeprefix("step-"))
+            figures.append(f"<figure>{picture(image, path.stem, 250)}<figcaption>step {step:,}</figcaption></figure>")
+    return f'<div class="row">{"".join(figures)}</div>'
+
+
+def picture(image: Image.Image, alternative: str, size: int = PICTURE) -> str:
+    """An image inside the page."""
+    return (
+        f'<img class="pixels" width="{size}" height="{size}" alt="{html.escape(alternative)}" '
+        f'title="{html.escape(alternative)}" src="{data_url(image)}">'
+    )
+
+
+def data_url(image: Image.Image | Figure) -> str:
+    """A PNG as a data URL."""
+    buffer = io.BytesIO()
+    if isinstance(image, Figure):
+        image.savefig(buffer, format="png", dpi=110)
+    else:
+        image.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,216 @@
+"""How fast a recipe is on this machine: training step, generation, text encoding, loading.
+
+Times are of whole calls with the device waited for; medians with quartiles. Operations are convolutions and matrix
+products, two a multiply-add, as torch's own counter sees them; the ceiling they are held against is the best rate of
+one large matrix product in the same precision, measured in the same run. A training step is counted without running it
+and as the plain step it stands for: what is computed a second time to save memory is no work done.
+"""
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from xmcgan.config import Config
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.records import Record
+from xmcgan.data.stream import ExampleStream, load_batches
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.sample import batch_rows, sample
+from xmcgan.model.generator import Generator
+from xmcgan.profiling.flops import count_gflop, count_step, plainly, random_batch, random_text
+from xmcgan.profiling.timing import Measurement, OutOfMemory, Schedule, machine, measure
+from xmcgan.training.state import start
+from xmcgan.training.step import train_step
+
+Part = Literal["training", "generation", "text", "loading"]
+
+PARTS: tuple[Part, ...] = ("training", "generation", "text", "loading")
+
+
+def can_be_timed(config: Config) -> tuple[Config, str]:
+    """The configuration that a training step is timed with, and in words what sets it apart.
+
+    Without ``losses.encoder_weights`` the frozen image encoder is left out: its weights would be downloaded.
+    """
+    settings, variant = config.training, []
+    if config.losses.image_encoder > 0 and config.losses.encoder_weights is None:
+        config = replace(config, losses=replace(config.losses, image_encoder=0.0, encoder="vgg19"))
+        variant.append("no frozen image encoder")
+    variant += [f"micro-batches of {settings.micro_batch}"] if settings.micro_batch is not None else []
+    variant += ["activations twice"] if settings.checkpoint_activations else []
+    variant += [] if settings.channels_last else ["channels first"]
+    variant += ["Adam fused"] if settings.fused else []
+    variant += ["TF32"] if settings.tf32 else []
+    variant += ["compiled"] if settings.compile else []
+    return config, ", ".join(variant)
+
+
+def bench_training(
+    config: Config,
+    text_dim: int,
+    device: torch.device,
+    *,
+    schedule: Schedule = Schedule(),
+) -> Measurement:
+    """Algorithm 1's whole step: ``discriminator_steps`` batches, every update, the average; switches as configured.
+
+    But for ``training.tf32``, which is of the process (``device.use_tf32``).
+    """
+    config, variant = can_be_timed(config)
+    training = start(config, text_dim, device)
+    batches = [random_batch(config, text_dim, device) for _ in range(config.training.discriminator_steps)]
+    words = int(batches[0].text.mask_BT.sum())
+    return measure(
+        "training",
+        variant,
+        config.training.precision,
+        lambda: train_step(training, batches),
+        images=config.training.batch_size * config.training.discriminator_steps,
+        device=device,
+        gflop=count_step(plainly(config), text_dim, words),
+        gflop_run=count_step(config, text_dim, words),
+        schedule=schedule,
+    )
+
+
+def bench_generation(
+    generator: Generator,
+    text_dim: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    length: int = 17,
+    batch_size: int | None = None,
+    prepared: bool = True,
+    compile: bool = False,
+    cuda_graphs: bool = False,
+    schedule: Schedule = Schedule(),
+) -> Measurement:
+    """One full forward pass of ``sample``, to uint8 on the CPU: with prepared weights as ``Pipeline`` draws, or not.
+
+    CUDA graphs are those of torch.compile.
+
+    The generator itself stays as and where it is: neither moved nor compiled.
+    """
+    generator = copy.deepcopy(generator).eval().to(device).to(memory_format=torch.channels_last)
+    rows = batch_rows(generator.image_size, device) if batch_size is None else batch_size
+    text = random_text(rows, length, text_dim, device)
+    network = prepare_generator(generator, dtype) if prepared else generator
+    variant = ["prepared" if prepared else "as trained"]
+
+    def call() -> None:
+        sample(network, text, range(rows), batch_size=rows, dtype=torch.float32 if prepared else dtype)
+
+    gflop = count_gflop(call)
+    if cuda_graphs:
+        variant.append("compiled with CUDA graphs")
+        network.compile(mode="reduce-overhead")
+    elif compile:
+        variant.append("compiled")
+        network.compile()
+    return measure(
+        "generation",
+        ", ".join(variant),
+        str(dtype).removeprefix("torch."),
+        call,
+        images=rows,
+        device=device,
+        gflop=gflop,
+        schedule=schedule,
+    )
+
+
+def bench_text(encoder: TextEncoder, *, captions: int = 64, schedule: Schedule = Schedule()) -> Measurement:
+    """Captions never seen before, tokenized and embedded; no cache can answer."""
+    words = ["a", "red", "blue", "green", "car", "boat", "tree", "dog", "near", "under", "left", "of", "the", "street"]
+    draw = np.random.default_rng(0)
+
+    def call() -> None:
+        encoder([" ".join(draw.choice(words, 12)) for _ in range(captions)])
+
+    return measure(
+        "text",
+        f"{encoder.name}, {encoder.max_length} words",
+        "float32",
+        call,
+        images=captions,
+        device=encoder.device,
+        gflop=count_gflop(call),
+        schedule=schedule,
+    )
+
+
+def bench_loading(
+    size: int,
+    *,
+    batch_size: int = 16,
+    originals: int = 32,
+    schedule: Schedule = Schedule(),
+) -> Measurement:
+    """JPEGs of 640 x 480 smooth noise, from the page cache: read, decoded, resized and flipped, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = list(write_photographs(Path(folder), originals))
+        stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
+        batches = iter(load_batches(stream, start=0, batch_size=batch_size, workers=0))
+        return measure(
+            "loading",
+            f"JPEG 640 x 480 to {size}, one process",
+            "",
+            lambda: next(batches),
+            images=batch_size,
+            device=torch.device("cpu"),
+            gflop=0.0,
+            schedule=schedule,
+        )
+
+
+def write_photographs(folder: Path, count: int) -> Iterator[Record]:
+    """Pictures that compress about as photographs do."""
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(draw.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        file = folder / f"{number:04d}.jpg"
+        coarse.resize((640, 480), Image.Resampling.BICUBIC).save(file, quality=95)
+        yield Record(file, ("a picture of something",), file.stem)
+
+
+def report(device: torch.device, ceilings: dict[str, float], found: list[Measurement | OutOfMemory]) -> dict[str, Any]:
+    """What goes into the JSON file, of all that was measured so far."""
+    return {
+        "machine": machine(device),
+        "ceiling_tflops": ceilings,
+        "measurements": [each.summary(ceilings) for each in found if isinstance(each, Measurement)],
+        "out_of_memory": [asdict(each) for each in found if isinstance(each, OutOfMemory)],
+    }
+
+
+HEAD = """| part | how | images/s | ms, median | quartiles | peak MB | GFLOP | MFU |
+|---|---|---|---|---|---|---|---|"""
+
+
+def table(measurements: Sequence[Measurement | OutOfMemory], ceilings: dict[str, float]) -> str:
+    """The measurements in Markdown."""
+    return "\n".join([HEAD, *(row(each, ceilings) for each in measurements)])
+
+
+def row(each: Measurement | OutOfMemory, ceilings: dict[str, float]) -> str:
+    """One line of the table."""
+    how = ", ".join(filter(None, (each.precision, each.variant)))
+    if isinstance(each, OutOfMemory):
+        return f"| {each.part} | {how} | out of memory |  |  |  |  |  |"
+    first, third = each.quartiles
+    mfu = each.mfu(ceilings)
+    counted = ("", "") if mfu is None else (f"{each.gflop:.1f}", f"{mfu:.0%}")
+    memory = "" if each.peak_mb is None else f"{each.peak_mb:.0f}"
+    return (
+        f"| {each.part} | {how} | {each.images_per_second:.2f} | {1e3 * each.median:.1f} | "
+        f"{1e3 * first:.1f} to {1e3 * third:.1f} | {memory} | {counted[0]} | {counted[1]} |"
+    )

@@ -1,0 +1,110 @@
+"""Counted operations: of one call, and of a training step without running it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim import Adam
+from torch.utils.flop_counter import FlopCounterMode
+
+from xmcgan.config import Config
+from xmcgan.encoders.image import ResNetLogits, VGG19Features
+from xmcgan.losses.contrastive import Contrast
+from xmcgan.losses.objective import LossWeights, Objective
+from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.ops.memory import laid_out
+from xmcgan.ops.word_scores import WordContextCosine
+from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.training.ema import EMA
+from xmcgan.training.state import Training
+from xmcgan.training.step import train_step
+from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
+
+
+def count_gflop(call: Callable[[], object]) -> float:
+    """Operations of one call in units of 10^9. Of compiled code torch counts none: count before compiling."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 1e9
+
+
+@dataclass(frozen=True)
+class CountedObjective(Objective):
+    """The losses of fake tensors: how many words are real is a value, which a fake mask has none of."""
+
+    words: int = 0
+
+    def text_contrasts(
+        self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
+    ) -> dict[str, tuple[float, Contrast]]:
+        others = replace(self, weights=replace(self.weights, word=0.0))
+        contrasts = Objective.text_contrasts(others, whose, output, text)
+        if self.weights.word:
+            words_ND = torch.randn(self.words, text.words_BTD.shape[2])
+            regions_BRD = float32_or_wider(output.region_features_BRD)
+            loss = WordContextCosine.apply(words_ND, regions_BRD, self.rho_1, self.words).sum()
+            contrasts[f"{whose}_word"] = (self.weights.word, Contrast(loss, loss.detach(), loss.detach()))
+        return contrasts
+
+
+def count_step(config: Config, text_dim: int, words: int) -> float:
+    """GFLOP of a training step, on tensors that have shapes and no memory: a batch of any size can be counted.
+
+    Switches as configured: ``plainly`` leaves out what repeats operations. Of compiled code none are counted, and
+    neither device nor precision changes any.
+
+    Args:
+        words: real words of a batch, all captions together: the region-word loss takes no others.
+    """
+    settings, losses = config.training, config.losses
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        # Not by train.start: networks of fake tensors cannot be moved, and a copy is of another, copied mode.
+        generator, discriminator = build_generator(config, text_dim), build_discriminator(config, text_dim)
+        generator.checkpoint_activations = settings.checkpoint_activations
+        discriminator.network.checkpoint_activations = settings.checkpoint_activations
+        average: EMA[Any] = EMA(nn.Module())
+        average.network = build_generator(config, text_dim).requires_grad_(False)
+        encoder = None
+        if losses.image_encoder > 0:
+            encoder = VGG19Features() if losses.encoder == "vgg19" else ResNetLogits()
+        training = Training(
+            generator=generator,
+            discriminator=discriminator,
+            ema=average,
+            generator_optimizer=Adam(generator.parameters()),
+            discriminator_optimizer=Adam(discriminator.parameters()),
+            objective=CountedObjective(
+                LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder),
+                words=words,
+            ),
+            image_encoder=encoder and encoder.eval().requires_grad_(False),
+            micro_batch=settings.micro_batch,
+        )
+        cpu = torch.device("cpu")
+        train_step(training, [random_batch(config, text_dim, cpu) for _ in range(settings.discriminator_steps)])
+    return counter.get_total_flops() / 1e9
+
+
+def plainly(config: Config) -> Config:
+    """The configuration without the switches that compute something a second time."""
+    return replace(config, training=replace(config.training, micro_batch=None, checkpoint_activations=False))
+
+
+def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> TextEmbedding:
+    """Standard-normal word vectors; lengths lie evenly between a third of ``length`` and all of it."""
+    lengths = torch.linspace(max(1, length // 3), length, rows).round()
+    mask_BT = torch.arange(length) < lengths[:, None]
+    words_BTD = torch.randn(rows, length, text_dim) * mask_BT[..., None]
+    return TextEmbedding(words_BTD, mask_BT, words_BTD.sum(1) / lengths[:, None]).to(device)
+
+
+def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
+    """What a training step takes, made of noise: neither data nor a text encoder are needed."""
+    rows, size = config.training.batch_size, config.image_size
+    images = torch.rand(rows, 3, size, size, device=device) * 2 - 1
+    images = laid_out(images, channels_last=config.training.channels_last)
+    text = random_text(rows, config.text.max_length, text_dim, device)
+    return Batch(images, text, torch.randn(rows, config.generator.noise_dim, device=device))

@@ -1,0 +1,79 @@
+"""The batches of a training, embedded and moved to the device, and prefetched."""
+
+from collections import deque
+from collections.abc import Generator as AbstractGenerator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import torch._functorch.config
+
+from xmcgan.config import Config
+from xmcgan.data.images import ImageTransform, to_images
+from xmcgan.data.records import Record
+from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, noise
+from xmcgan.data.traces import word_targets
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.ops.memory import laid_out
+from xmcgan.runtime.distributed import rank, world_size
+from xmcgan.types import Batch
+
+
+def embedded_batches(
+    config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
+) -> AbstractGenerator[Batch]:
+    """The run's batches from number ``start`` on, as a step takes them: this rank's part of each."""
+    settings, dataset = config.training, config.dataset
+    traces = config.losses.trace > 0
+    stream = ExampleStream(
+        records,
+        ImageTransform(config.image_size, dataset.fit),
+        seed=settings.seed,
+        flip=dataset.flip,
+        traces=traces,
+    )
+    loaded: Iterator[ExampleBatch] = load_batches(
+        stream,
+        start=start * settings.batch_size,
+        batch_size=settings.batch_size,
+        workers=dataset.workers,
+        pin_memory=dataset.pin_memory and device.type == "cuda",
+        part=(rank(), world_size()),
+    )
+    for batch in loaded:
+        yield Batch(
+            laid_out(to_images(batch.pixels.to(device, non_blocking=True)), channels_last=settings.channels_last),
+            encoder(batch.captions),
+            noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
+            torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
+        )
+
+
+def prefetched(batches: AbstractGenerator[Batch], count: int, device: torch.device) -> AbstractGenerator[Batch]:
+    """The same endless batches, so many of them made ahead by a thread, on CUDA in a stream of their own."""
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def following() -> Batch:
+        with torch.cuda.stream(stream):
+            batch = next(batches)
+        if stream is not None:
+            stream.synchronize()
+        return batch
+
+    # The first is made here: whoever forks loading processes should have no thread beside it.
+    first = following()
+    with closing(batches), ThreadPoolExecutor(1, "batches") as thread:
+        ahead = deque([thread.submit(following) for _ in range(count)])
+        try:
+            batch = first
+            while True:
+                if device.type == "cuda":
+                    # Made in another stream: its memory is not to be given away before this one has done with it.
+                    for tensor in (batch.images_B3HW, *batch.text, batch.noise_BZ, batch.traces_BTR):
+                        if tensor is not None:
+                            tensor.record_stream(torch.cuda.current_stream(device))
+                yield batch
+                batch = ahead.popleft().result()
+                ahead.append(thread.submit(following))
+        finally:
+            thread.shutdown(cancel_futures=True)

@@ -1,0 +1,169 @@
+"""Checkpoints: a folder each, written whole or not at all, safetensors and JSON only.
+
+``step-00000400/`` holds ``config.json`` and ``generator.safetensors`` (the averaged generator: what ``Pipeline``
+loads), and ``training/`` with all that a run needs to go on as if it had never stopped.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from xmcgan.config import Config
+from xmcgan.inference.model_files import (
+    GENERATOR_FILE,
+    checkpoints,
+    load,
+    read_tensors,
+    require,
+    save_generator,
+    tensors,
+)
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.generator import Generator
+from xmcgan.runtime.files import flush_to_disk, read_json
+from xmcgan.training.ema import EMA
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def save_checkpoint(
+    runs: Path,
+    step: int,
+    config: Config,
+    text_dim: int,
+    *,
+    generator: Generator,
+    discriminator: Discriminator,
+    ema: EMA[Generator],
+    generator_optimizer: Adam,
+    discriminator_optimizer: Adam,
+) -> Path:
+    """Writes ``runs/step-...`` and returns it; until it is whole it has another name, and is no checkpoint."""
+    folder = runs / f"step-{step:08d}"
+    if folder.exists():
+        return folder  # a run passes through a step once, and resumed ones give the same bits
+    partial = runs / f".partial-{folder.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    training = partial / "training"
+    training.mkdir(parents=True)
+    save_generator(partial, ema.network, config, text_dim, step)
+    save_file(tensors(generator), training / "generator.safetensors")
+    save_file(tensors(discriminator), training / "discriminator.safetensors")
+    save_file(adam_state(generator_optimizer, generator), training / "generator_optimizer.safetensors")
+    save_file(adam_state(discriminator_optimizer, discriminator), training / "discriminator_optimizer.safetensors")
+    (training / "state.json").write_text(json.dumps({"step": step, "ema_updates": ema.updates}) + "\n")
+    for path in [*partial.rglob("*"), partial]:
+        flush_to_disk(path)
+    partial.rename(folder)
+    flush_to_disk(runs)
+    return folder
+
+
+def save_best(
+    folder: Path, evaluation: dict[str, Any], generator: Generator, config: Config, text_dim: int, step: int
+) -> None:
+    """Makes ``folder`` a generator to draw with, and what it was measured to be worth; the one there goes.
+
+    A crash between the two renames leaves the folder away, and both generators beside it under other names.
+    """
+    partial, former = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".former-{folder.name}")
+    for leftover in (partial, former):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_generator(partial, generator, config, text_dim, step)
+    (partial / EVALUATION_FILE).write_text(json.dumps(evaluation, indent=2) + "\n")
+    for path in [*partial.iterdir(), partial]:
+        flush_to_disk(path)
+    if folder.exists():
+        folder.rename(former)
+    partial.rename(folder)
+    flush_to_disk(folder.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """What the generator that ``save_best`` wrote was measured to be worth; None where there is none yet."""
+    path = folder / EVALUATION_FILE
+    if not path.is_file():
+        return None
+    evaluation = read_json(path)
+    require(evaluation, {"step", "values", "score"}, path)
+    return evaluation
+
+
+def load_checkpoint(
+    folder: Path,
+    *,
+    generator: Generator,
+    discriminator: Discriminator,
+    ema: EMA[Generator],
+    generator_optimizer: Adam,
+    discriminator_optimizer: Adam,
+) -> int:
+    """Puts a checkpoint into the parts of a run, in place, and returns its step."""
+    training = folder / "training"
+    load(ema.network, folder / GENERATOR_FILE)
+    load(generator, training / "generator.safetensors")
+    load(discriminator, training / "discriminator.safetensors")
+    load_adam_state(generator_optimizer, generator, training / "generator_optimizer.safetensors")
+    load_adam_state(discriminator_optimizer, discriminator, training / "discriminator_optimizer.safetensors")
+    state = read_json(training / "state.json")
+    require(state, {"ema_updates", "step"}, training / "state.json")
+    ema.updates = state["ema_updates"]
+    return state["step"]
+
+
+def keep_newest(runs: Path, count: int) -> None:
+    """Removes all checkpoints but the newest ``count``; 0 keeps all."""
+    for folder in checkpoints(runs)[: -count or None] if count else []:
+        # Renamed first, so that a removal cut short leaves nothing that looks like a checkpoint.
+        doomed = folder.rename(folder.with_name(f".removed-{folder.name}"))
+        shutil.rmtree(doomed)
+
+
+def remove_leftovers(runs: Path) -> None:
+    """Removes what an interrupted saving or removing left; none of it is a checkpoint."""
+    for pattern in (".partial-step-*", ".removed-step-*"):
+        for folder in runs.glob(pattern):
+            shutil.rmtree(folder)
+
+
+def parameters_of(optimizer: Adam, network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The named parameters that an optimiser of this network updates."""
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return ((name, parameter) for name, parameter in network.named_parameters() if id(parameter) in known)
+
+
+def adam_state(optimizer: Adam, network: nn.Module) -> dict[str, Tensor]:
+    """Adam's moments and step counts under the names of the parameters."""
+    return {
+        f"{name}/{key}": value.detach().cpu().contiguous()
+        for name, parameter in parameters_of(optimizer, network)
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_adam_state(optimizer: Adam, network: nn.Module, path: Path) -> None:
+    """The inverse of ``adam_state``: moments take the device and memory layout of their parameter."""
+    saved = read_tensors(path)
+    for name, parameter in parameters_of(optimizer, network):
+        state = optimizer.state[parameter]
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            if f"{name}/{key}" not in saved:
+                continue  # a parameter that has had no gradient yet
+            value = saved[f"{name}/{key}"]
+            if key != "step" and value.shape != parameter.shape:
+                raise ValueError(
+                    f"{path} does not fit the network that its configuration describes: {name}/{key} has shape "
+                    f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
+                )
+            state[key] = value if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(value)
+        if "step" in state and optimizer.defaults["fused"]:
+            state["step"] = state["step"].to(parameter.device)

@@ -1,0 +1,89 @@
+"""The log of a run: JSON lines and TensorBoard."""
+
+import json
+import time
+from collections.abc import Generator as AbstractGenerator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from xmcgan.runtime.distributed import is_main
+
+
+class Log:
+    """The mean of every loss and statistic since the last line, as JSON lines and in TensorBoard; rank 0 writes."""
+
+    def __init__(self, output: Path, step: int):
+        self.path = output / "log.jsonl"
+        self.board: SummaryWriter | None = None
+        self.evaluations = output / "evaluations.jsonl"
+        if is_main():
+            forget_after(self.path, step)
+            forget_after(self.evaluations, step)
+            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        self.sums: dict[str, float] = {}
+        self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
+
+    @contextmanager
+    def waiting(self) -> AbstractGenerator[None]:
+        """Counts the time inside as time spent waiting for data (reading, decoding, embedding captions)."""
+        began = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - began
+
+    def add(self, losses: dict[str, float], *, images: int) -> None:
+        """Takes in one step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count, self.images = self.count + 1, self.images + images
+
+    def write(self, step: int) -> str:
+        """Writes a line and starts the next; what a progress bar shows of it."""
+        seconds = time.perf_counter() - self.since
+        means = {name: total / self.count for name, total in self.sums.items()}
+        means["images_per_second"] = self.images / seconds
+        means["data_wait"] = self.waited / seconds
+        if self.board is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
+            for name, value in means.items():
+                self.board.add_scalar(name, value, step)
+        self.sums, self.count, self.images, self.waited, self.since = {}, 0, 0, 0.0, time.perf_counter()
+        return (
+            f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
+            f"{means['data_wait']:.0%} waiting for data"
+        )
+
+    def write_evaluation(self, step: int, values: dict[str, float]) -> None:
+        """Writes a line of metrics; the time they took is no training's."""
+        if self.board is not None:
+            with self.evaluations.open("a") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            for name, value in values.items():
+                self.board.add_scalar(f"evaluation/{name}", value, step)
+            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            tqdm.write(f"step {step}: {told}")
+        self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
+
+    def close(self) -> None:
+        """Writes what TensorBoard holds back."""
+        if self.board is not None:
+            self.board.close()
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drops the lines of a log that are later than the checkpoint a run goes on from, and a torn last line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            break
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text("".join(kept))
+    partial.replace(path)

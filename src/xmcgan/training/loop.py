@@ -1,0 +1,134 @@
+"""The training loop around the step."""
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch._functorch.config
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from xmcgan.config import Config
+from xmcgan.data.records import Record
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.sample import sample
+from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
+from xmcgan.runtime.distributed import any_rank, barrier, is_main, on_main, process_group, world_size
+from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.log import Log
+from xmcgan.training.run_folder import open_run
+from xmcgan.training.signals import stop_signals
+from xmcgan.training.state import Training, check_shares, finite, load_into, save, start
+from xmcgan.training.step import train_step
+from xmcgan.training.validation import Evaluate, assess
+from xmcgan.types import TextEmbedding
+
+
+def train(
+    config: Config,
+    output: Path,
+    *,
+    records: Sequence[Record],
+    sample_captions: Sequence[str],
+    evaluate: Evaluate | None = None,
+) -> int:
+    """Trains until ``config.training.steps``, going on from the newest checkpoint under ``output``.
+
+    Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl``,
+    ``tensorboard/``, and where it is evaluated ``evaluations.jsonl`` and ``best/``. On a CPU a run that was interrupted
+    gives the same bits as one that was not, if the number of threads and of ranks is the same.
+
+    Started by torchrun or srun, the ranks share every batch, and rank 0 writes (docs/distributed.md).
+
+    Args:
+        records: what is trained on, the same on every rank.
+        sample_captions: the captions of the grids.
+        evaluate: judges the averaged generator before the first step, every ``config.evaluation.every`` steps, and
+            after the last one.
+
+    Returns:
+        the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.
+
+    Raises:
+        TrainingDiverged: naming the step and the term that is not finite.
+        ValueError: if the run under ``output`` was made with other settings or data; they are named.
+        distributed.RankLost: if another rank has ended.
+        distributed.EndedByMain: on other ranks than 0, where rank 0 raises one of the others alone.
+    """
+    with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
+        return run(config, output, device, records, sample_captions, evaluate)
+
+
+def run(
+    config: Config,
+    output: Path,
+    device: torch.device,
+    records: Sequence[Record],
+    sample_captions: Sequence[str],
+    evaluate: Evaluate | None,
+) -> int:
+    """``train`` as one of the ranks."""
+    settings = config.training
+    if device.type == "cpu":
+        keep_freed_memory()
+    use_tf32(device, settings.tf32)
+    check_shares(config, world_size())
+    encoder = TextEncoder(
+        config.text.encoder,
+        max_length=config.text.max_length,
+        layers=config.text.layers,
+        device=device,
+        cache_mb=config.text.cache_mb,
+    )
+    training = start(config, encoder.dim, device)
+    # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
+    checkpoint = on_main(open_run, output, config, records)
+    step = load_into(training, checkpoint) if checkpoint else 0
+    bar = tqdm(
+        total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
+    )
+    if checkpoint and is_main():
+        tqdm.write(f"going on from step {step} ({checkpoint})")
+    sample_text = encoder(sample_captions)
+    batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
+    if settings.prefetch:
+        batches = prefetched(batches, settings.prefetch, device)
+    with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
+        if evaluate is not None and config.evaluation.every and step == 0:
+            assess(evaluate, training, output, step, config, encoder.dim, log)
+        last = step >= settings.steps
+        while not last:
+            with log.waiting():
+                fresh = [next(batches) for _ in range(settings.discriminator_steps)]
+                barrier()  # all ranks begin a step together: it waits for the slowest one's data
+            report = train_step(training, fresh)
+            step += 1
+            losses = finite(report, step)
+            log.add(losses, images=settings.batch_size * settings.discriminator_steps)
+            # Asked once a step: a signal that comes while this one is saved ends the run after the next.
+            stopping = any_rank(stopped.is_set())
+            last = step == settings.steps or stopping
+            if stopping and is_main():
+                tqdm.write("stopping: saving first")
+            if step % settings.log_every == 0 or last:
+                bar.set_postfix_str(log.write(step))
+            bar.update()
+            if step % settings.sample_every == 0 or last:
+                on_main(draw_grid, training, sample_text, output / "samples" / f"step-{step:08d}.png")
+            if step % settings.checkpoint_every == 0 or last:
+                on_main(save, training, output, step, config, encoder.dim)
+            due = config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps)
+            if evaluate is not None and due:
+                assess(evaluate, training, output, step, config, encoder.dim, log)
+    return step
+
+
+def draw_grid(training: Training, text: TextEmbedding, path: Path) -> None:
+    """A grid of one image a caption by the averaged generator; caption k always with seed k."""
+    count = len(text.mask_BT)
+    samples = sample(training.ema.network, text, list(range(count)), dtype=training.precision)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = make_grid(samples.images_B3HW, nrow=math.ceil(math.sqrt(count)), padding=2, pad_value=255)
+    to_pil_image(grid).save(path)

@@ -1,0 +1,171 @@
+"""The state of a training: networks, average, optimizers, objective."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch._functorch.config
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from xmcgan.config import Config
+from xmcgan.encoders.image import frozen_image_encoder
+from xmcgan.losses.contrastive import own_rows
+from xmcgan.losses.objective import LossWeights, Objective
+from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.generator import Generator
+from xmcgan.ops.batch_norm import BATCH_NORM_MOMENTUM, BatchNorm2d
+from xmcgan.runtime.distributed import gather, world_size
+from xmcgan.training.checkpoint import keep_newest, load_checkpoint, save_checkpoint
+from xmcgan.training.ema import EMA
+
+
+@dataclass
+class Training:
+    """The parts of a run that change with every step, and those that judge it."""
+
+    generator: Generator
+    discriminator: Discriminator
+    ema: EMA[Generator]
+    generator_optimizer: Adam
+    discriminator_optimizer: Adam
+    objective: Objective
+    image_encoder: nn.Module | None = None
+    precision: torch.dtype = torch.float32
+    micro_batch: int | None = None  # rows that go through the networks at a time; None takes all
+
+    def layers_in_precision(self) -> torch.autocast:
+        """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
+        device = next(self.generator.parameters()).device.type
+        return torch.autocast(device, self.precision, enabled=self.precision != torch.float32)
+
+
+# The run
+
+
+class TrainingDiverged(RuntimeError):
+    """A loss or a weight is no longer a number; the newest checkpoint is from before."""
+
+
+def check_shares(config: Config, ranks: int) -> None:
+    """Refuses a batch that the ranks cannot share, or a rank's part that micro-batches cannot.
+
+    Raises:
+        ValueError: naming the field, and what would be right.
+    """
+    batch_size, contrastive = config.training.batch_size, ("sentence", "word", "image_discriminator", "image_encoder")
+    micro_batch = config.training.micro_batch
+    if batch_size % ranks:
+        raise ValueError(
+            f"training.batch_size is {batch_size}, of all ranks together, which {ranks} ranks cannot share equally; it "
+            f"should be a multiple of {ranks}"
+        )
+    share = batch_size // ranks
+    if micro_batch is not None and share % micro_batch:
+        whose = f"of training.batch_size {batch_size}" if ranks == 1 else f"that each of {ranks} ranks has"
+        raise ValueError(
+            f"training.micro_batch is {micro_batch}, which does not divide the {share} examples {whose}; it should"
+        )
+    alone = config.losses.negatives == "local" and batch_size == ranks > 1
+    if alone and any(getattr(config.losses, name) for name in contrastive):
+        raise ValueError(
+            f"training.batch_size is {batch_size}, one example for each of {ranks} ranks, and losses.negatives local: "
+            f"a contrastive loss has nothing to tell it from; it should be at least {2 * ranks}, or negatives global"
+        )
+
+
+def start(config: Config, text_dim: int, device: torch.device) -> Training:
+    """The parts of a run before its first step, a function of the configuration alone."""
+    settings, losses = config.training, config.losses
+    torch.manual_seed(settings.seed)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    generator = build_generator(config, text_dim).to(device).to(memory_format=layout)
+    discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=layout)
+    generator.channels_last = discriminator.network.channels_last = settings.channels_last
+    if settings.micro_batch is not None:
+        # A whole batch moves the running statistics as far as it does in one piece.
+        parts = settings.batch_size // world_size() // settings.micro_batch
+        for module in generator.modules():
+            if isinstance(module, BatchNorm2d):
+                module.momentum = 1 - (1 - BATCH_NORM_MOMENTUM) ** (1 / parts)
+    ema = EMA(generator, decay=settings.ema_decay, warmup=settings.ema_warmup)
+    generator.checkpoint_activations = discriminator.network.checkpoint_activations = settings.checkpoint_activations
+    if settings.compile:
+        # The last discriminator step and the generator's go back through one graph: its buffers may not be given up.
+        torch._functorch.config.donated_buffer = False  # ty: ignore[invalid-assignment]
+        generator.compile()
+        discriminator.network.compile()
+    betas, fused = (settings.beta1, settings.beta2), settings.fused or None  # None: torch's choice of the others
+    encoder = None
+    if losses.image_encoder > 0:
+        weights = Path(losses.encoder_weights) if losses.encoder_weights else None
+        encoder = frozen_image_encoder(losses.encoder, weights).to(device)
+    return Training(
+        generator=generator,
+        discriminator=discriminator,
+        ema=ema,
+        generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas, fused=fused),
+        discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas, fused=fused),
+        objective=Objective(
+            LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder, losses.trace),
+            temperature=losses.temperature,
+            word_temperature=losses.word_temperature,
+            rho_1=losses.rho_1,
+            rho_2=losses.rho_2,
+            gather=gather if losses.negatives == "global" else own_rows,
+        ),
+        image_encoder=encoder,
+        precision=getattr(torch, settings.precision),
+        micro_batch=settings.micro_batch,
+    )
+
+
+def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
+    """The losses of a step as numbers.
+
+    Raises:
+        TrainingDiverged: if one is not finite.
+    """
+    losses = dict(zip(report, torch.stack([value.float() for value in report.values()]).tolist(), strict=True))
+    broken = [name for name, value in losses.items() if not math.isfinite(value)]
+    terms = [name for name in broken if name not in ("d_loss", "g_loss")] or broken
+    if terms:
+        values = ", ".join(f"{name} is {losses[name]}" for name in terms)
+        raise TrainingDiverged(
+            f"step {step}: {values}. The newest checkpoint is from before; the usual remedies are a lower "
+            "training.discriminator_lr or generator_lr, and training.precision float32"
+        )
+    return losses
+
+
+def save(training: Training, output: Path, step: int, config: Config, text_dim: int) -> None:
+    """Writes a checkpoint, unless a weight is not finite: then the last good one stays the newest."""
+    for network in (training.generator, training.discriminator):
+        for name, weight in network.named_parameters():
+            if not weight.isfinite().all():
+                raise TrainingDiverged(f"step {step}: {type(network).__name__}'s weight {name} is not finite")
+    save_checkpoint(
+        output / "checkpoints",
+        step,
+        config,
+        text_dim,
+        generator=training.generator,
+        discriminator=training.discriminator,
+        ema=training.ema,
+        generator_optimizer=training.generator_optimizer,
+        discriminator_optimizer=training.discriminator_optimizer,
+    )
+    keep_newest(output / "checkpoints", config.training.keep_checkpoints)
+
+
+def load_into(training: Training, checkpoint: Path) -> int:
+    """Puts a checkpoint into the parts of a run; the step it was saved at."""
+    return load_checkpoint(
+        checkpoint,
+        generator=training.generator,
+        discriminator=training.discriminator,
+        ema=training.ema,
+        generator_optimizer=training.generator_optimizer,
+        discriminator_optimizer=training.discriminator_optimizer,
+    )

@@ -1,0 +1,124 @@
+"""Evaluation while training: a part of the validation captions is drawn every so often, and judged."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xmcgan.config import Config
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.records import Record
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.evaluation.evaluate import evaluate
+from xmcgan.evaluation.features import (
+    DISTRIBUTION,
+    LOWER_IS_BETTER,
+    Reference,
+    load_judges,
+    metric_names,
+)
+from xmcgan.evaluation.image_set import draw_set, random_captions
+from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.sample import sample
+from xmcgan.model.generator import Generator
+from xmcgan.runtime.distributed import on_main
+from xmcgan.training.checkpoint import read_best, save_best
+from xmcgan.training.log import Log
+from xmcgan.training.state import Training
+
+
+class Evaluation(NamedTuple):
+    """What a generator was measured to be worth."""
+
+    values: dict[str, float]  # by metric
+    score: float  # the higher, the better: by it the best checkpoint is chosen
+
+
+Evaluate = Callable[[Generator, int], Evaluation]
+"""Judges the averaged generator of a step. Every rank calls it, and it says the same to all."""
+
+
+def assess(
+    evaluate: Evaluate, training: Training, output: Path, step: int, config: Config, text_dim: int, log: "Log"
+) -> None:
+    """Judges the averaged generator, writes down its values, and keeps it if it is the best."""
+    evaluation = evaluate(training.ema.network, step)
+    log.write_evaluation(step, evaluation.values)
+    on_main(keep_best, training, output, step, config, text_dim, evaluation)
+
+
+def keep_best(
+    training: Training, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
+) -> None:
+    """Makes ``best/`` the averaged generator of this step, with its values, unless the one there is worth more."""
+    known = read_best(output / "best")
+    if known is None or evaluation.score > known["score"]:
+        told = {"step": step, **evaluation._asdict()}
+        save_best(output / "best", told, training.ema.network, config, text_dim, step)
+
+
+JUDGES = ("extractor", "encoder", "detector")
+
+
+def make_monitor(config: Config, output: Path, held_out: Sequence[Record], *, device: torch.device) -> Evaluate:
+    """What ``train`` calls to judge its averaged generator, always by the same captions and seeds.
+
+    The images lie under ``output/evaluation`` while they are judged, and are gone afterwards; features of the real
+    ones stay there.
+
+    Args:
+        held_out: captioned images that are not trained on. All of them are the reference of fid and its like.
+
+    Raises:
+        ValueError: on an unknown metric or judge, or weights that do not fit.
+    """
+    settings = config.evaluation
+    metrics = metric_names(settings.metrics)
+    judges = load_judges(
+        metrics,
+        {judge: getattr(settings, judge) for judge in JUDGES},
+        {judge: getattr(settings, f"{judge}_weights") for judge in JUDGES},
+        scenes=(Path(config.data) / "scenes.json").is_file(),
+        device=device,
+    )
+    requests = random_captions(held_out, min(settings.count, sum(len(record.captions) for record in held_out)))
+    transform = ImageTransform(config.image_size, config.dataset.fit)
+    folder, split = output / "evaluation", config.dataset.validation_split
+    encoder = TextEncoder(
+        config.text.encoder,
+        max_length=config.text.max_length,
+        layers=config.text.layers,
+        device=device,
+        cache_mb=config.text.cache_mb,
+    )
+
+    def judged(generator: Generator, step: int) -> Evaluation:
+        prepared = prepare_generator(generator)
+
+        def draw(captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+            return sample(prepared, encoder(captions), seeds).images_B3HW
+
+        drawn = folder / f"step-{step:08d}"
+        images = draw_set(drawn, requests, draw, settings={"step": step}, progress=False)
+        results = evaluate(
+            images,
+            requests,
+            transform=transform,
+            judges=judges,
+            metrics=metrics,
+            system=f"step {step}",
+            protocol={"split": split},
+            reference=Reference(held_out, transform, folder / "cache", split)
+            if any(name in DISTRIBUTION for name in metrics)
+            else None,
+            progress=False,
+        )
+        on_main(shutil.rmtree, drawn)
+        values = {result.metric: result.value for result in results}
+        first = values[metrics[0]]
+        return Evaluation(values, -first if metrics[0] in LOWER_IS_BETTER else first)
+
+    return judged
