@@ -28,12 +28,12 @@ from plain import plain
 from tqdm import tqdm
 
 from xmcgan.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig, TextConfig, TrainingConfig
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.model.generator import Generator
 from xmcgan.profiling.flops import count_gflop, random_batch, random_text
 from xmcgan.profiling.timing import machine
 from xmcgan.runtime.device import keep_freed_memory
-from xmcgan.training.state import start
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 AUTHORS = {"T1": 3.31, "T2": 0.310}
@@ -62,7 +62,7 @@ def training_steps() -> dict[Variant, Callable[[], object]]:
                     batch_size=8, discriminator_steps=2, precision=precision, device="cpu", fused=True
                 ),
             )
-            training = start(config, 384, CPU)
+            training = initial_state(config, 384, CPU)
             batches = [random_batch(config, 384, CPU) for _ in range(2)]
 
             def call(training=training, batches=batches, formulation=formulation) -> None:
@@ -82,7 +82,7 @@ def drawings() -> dict[Variant, Callable[[], object]]:
     calls: dict[Variant, Callable[[], object]] = {}
     for precision in PRECISIONS:
         dtype = getattr(torch, precision)
-        prepared = prepare_generator(generator, dtype)
+        prepared = fuse_generator(generator, dtype)
 
         @torch.inference_mode()
         def call(network=generator, formulation="plain", dtype=dtype) -> None:

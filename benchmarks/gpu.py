@@ -33,14 +33,14 @@ from xmcgan.cli.bench import refuse_existing, rewrite_whole
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.model.generator import Generator
 from xmcgan.profiling import projection
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device, use_tf32
 from xmcgan.scenes import write_scenes
 from xmcgan.training.batches import embedded_batches, prefetched
-from xmcgan.training.state import start
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch
 
@@ -93,7 +93,7 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
     of a gradient, which rounding turns where it is near 0.
     """
     config = small(size, precision)
-    training = start(config, TEXT_DIM, CPU)
+    training = initial_state(config, TEXT_DIM, CPU)
     torch.manual_seed(1)
     batches = [bench.random_batch(config, TEXT_DIM, CPU) for _ in range(2)]
     networks = (training.generator, training.discriminator)
@@ -119,12 +119,12 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
 
 
 def prepared_difference(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Of the prepared generator's images from the generator's in float32."""
+    """Of the fused generator's images from the generator's in float32."""
     torch.manual_seed(0)
     generator = Generator(image_size=size, width=8, text_dim=TEXT_DIM).eval().to(device)
     text, noise = bench.random_text(4, 17, TEXT_DIM, device), torch.randn(4, generator.noise_dim).to(device)
     with torch.inference_mode():
-        images = [network(noise, text).images_B3HW for network in (prepare_generator(generator, dtype), generator)]
+        images = [network(noise, text).images_B3HW for network in (fuse_generator(generator, dtype), generator)]
     return relative(images[:1], images[1:])
 
 
@@ -191,7 +191,7 @@ def checks(size: int, device: torch.device) -> list[tuple[list[str], list[float]
         listed.append((names, [limits[number] for limits in allowed.values()], compare))
     for dtype, limit in ((torch.float32, 1e-4), (torch.bfloat16, 5e-2)):
         call = partial(prepared_difference, size, dtype, device)
-        listed.append(([f"prepared generator in {dtype} against generator"], [limit], lambda call=call: [call()]))
+        listed.append(([f"fused generator in {dtype} against generator"], [limit], lambda call=call: [call()]))
     listed.append((["fused Adam against plain"], [1e-5], lambda: [fused_difference(device)]))
     for name, limit, of in (
         ("images and noise", 0.0, lambda batch: [batch.images_B3HW, batch.noise_BZ]),
@@ -297,12 +297,12 @@ def main() -> int:
     for compile in (False,) if options.no_compile else (False, True):
         while rows and not step_timed(rows[0], compile=compile):  # what did not fit plain is not tried compiled
             rows = rows[1:]
-        timed("generation", "prepared" + ", compiled" * compile, partial(draw, compile=compile))
+        timed("generation", "fused" + ", compiled" * compile, partial(draw, compile=compile))
         torch._dynamo.reset()
     if rows:
         step_timed(rows[0], channels_last=False)
     if device.type == "cuda" and not options.no_compile:
-        timed("generation", "prepared, compiled with CUDA graphs", partial(draw, cuda_graphs=True))
+        timed("generation", "fused, compiled with CUDA graphs", partial(draw, cuda_graphs=True))
         torch._dynamo.reset()
 
     print(flush=True)

@@ -25,13 +25,13 @@ from torch.utils._pytree import tree_leaves
 
 from xmcgan.config import Config
 from xmcgan.encoders.image import VGG19Features
-from xmcgan.losses.contrastive import cross_entropy_both_ways, region_word_scores
+from xmcgan.losses.contrastive import region_word_scores, symmetric_cross_entropy
 from xmcgan.losses.objective import Objective, Terms
 from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device
 from xmcgan.training.ema import EMA
-from xmcgan.training.state import Training, start
+from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
 
@@ -62,14 +62,14 @@ def region_word_loss(rows: int, words: int, text_dim: int, device: torch.device)
     regions_BRD.grad = torch.zeros_like(regions_BRD)
     words_BTD, mask_BT = torch.randn(rows, words, text_dim, device=device), torch.ones(rows, words, device=device) > 0
     before = most(device)
-    cross_entropy_both_ways(region_word_scores(regions_BRD, words_BTD, mask_BT)).loss.backward()
+    symmetric_cross_entropy(region_word_scores(regions_BRD, words_BTD, mask_BT)).loss.backward()
     return most(device) - before
 
 
 def training_step(way: str, size: int, width: int, rows: int, device: torch.device) -> float:
     """Megabytes of a step of Algorithm 1 beyond weights, moments and batches; its second, as the first makes those."""
     config = narrow(size, width, rows, **WAYS[way])
-    training = start(config, 384, device)
+    training = initial_state(config, 384, device)
     batch = batch_of(rows, size, 17, 384, config.generator.noise_dim, device)
     for parameters in (training.generator.parameters(), training.discriminator.parameters()):
         for weight in parameters:  # what Adam will hold
@@ -164,7 +164,7 @@ def counted(config: Config, text_dim: int, *, encoder: bool) -> Count:
         ema.network = build_generator(config, text_dim).eval().requires_grad_(False)
         weights = [*generator.parameters(), *discriminator.parameters()]
         moments = [torch.zeros_like(weight) for weight in weights for _ in range(2)]
-        training = Training(
+        training = TrainingState(
             generator,
             discriminator,
             ema,

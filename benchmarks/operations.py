@@ -13,12 +13,12 @@ from plain import plain
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
 from xmcgan.training.ema import EMA
-from xmcgan.training.state import Training
+from xmcgan.training.state import TrainingState
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
@@ -33,7 +33,7 @@ def count(image_size: int, width: int, word_dim: int, batch_size: int) -> dict[s
     words = torch.randn(batch_size, WORDS, word_dim)
     text = TextEmbedding(words, torch.ones(batch_size, WORDS, dtype=torch.bool), words.mean(1))
     batch = Batch(torch.rand(batch_size, 3, image_size, image_size) * 2 - 1, text, torch.randn(batch_size, NOISE))
-    training = Training(
+    training = TrainingState(
         generator,
         discriminator,
         EMA(generator),
@@ -65,7 +65,7 @@ def by_layer(image_size: int, width: int, word_dim: int) -> dict[str, float]:
     counts: dict[str, float] = {}
     for network, given in (
         (generator, (noise, text)),
-        (prepare_generator(generator), (noise, text)),
+        (fuse_generator(generator), (noise, text)),
         (discriminator, (images, text)),
     ):
         with FlopCounterMode(display=False, depth=3) as counter, torch.no_grad():

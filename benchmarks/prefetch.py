@@ -26,7 +26,7 @@ from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
 from xmcgan.scenes import write_scenes
 from xmcgan.training.batches import embedded_batches, prefetched
-from xmcgan.training.state import start
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 UNTIMED = 2
@@ -34,7 +34,7 @@ UNTIMED = 2
 
 def steps_of(config: Config, records: Sequence[Record], encoder: TextEncoder, steps: int) -> tuple[float, float]:
     """Seconds of a step, and the share of them that it waited for its batch."""
-    training = start(config, encoder.dim, encoder.device)
+    training = initial_state(config, encoder.dim, encoder.device)
     batches = embedded_batches(config, records, encoder, encoder.device, start=0)
     if config.training.prefetch:
         batches = prefetched(batches, config.training.prefetch, encoder.device)

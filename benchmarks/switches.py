@@ -28,7 +28,7 @@ from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device, use_tf32
 from xmcgan.scenes import write_scenes
 from xmcgan.training.batches import embedded_batches, prefetched
-from xmcgan.training.state import Training, start
+from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
@@ -66,14 +66,14 @@ def read_batches(config: Config, encoder: TextEncoder, count: int) -> list[Batch
 
 
 @torch.no_grad()
-def nudge(training: Training) -> None:
+def nudge(training: TrainingState) -> None:
     """Every weight of both networks to the next number in float32."""
     for network in (training.generator, training.discriminator):
         for weight in network.parameters():
             weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
 
 
-def widen(training: Training) -> None:
+def widen(training: TrainingState) -> None:
     """The networks in float64."""
     for network in (training.generator, training.discriminator, training.ema.network):
         network.double()
@@ -84,7 +84,7 @@ def wide(batch: Batch) -> Batch:
     return Batch(batch.images_B3HW.double(), text, batch.noise_BZ.double())
 
 
-def losses(training: Training, batches: list[Batch]) -> Tensor:
+def losses(training: TrainingState, batches: list[Batch]) -> Tensor:
     """d_loss and g_loss of each step, of one batch each: (steps, 2)."""
     reports = (train_step(training, [batch]) for batch in batches)
     return torch.tensor([[float(report["d_loss"]), float(report["g_loss"])] for report in reports])
@@ -115,7 +115,7 @@ def main() -> None:
             switches = {key: options.batch // 4 if key == "micro_batch" else value for key, value in switches.items()}
             config = replace(plain, training=replace(plain.training, **switches))
             use_tf32(device, config.training.tf32)
-            training = start(config, encoder.dim, device)
+            training = initial_state(config, encoder.dim, device)
             if name == NUDGED:
                 nudge(training)
             if name == EXACT:

@@ -38,7 +38,7 @@ from xmcgan.ops.unit_vectors import unit_rows
 from xmcgan.recipes import RECIPES
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.loop import train
-from xmcgan.training.state import load_into, start
+from xmcgan.training.state import initial_state, load_state
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 HELD_OUT = 400
@@ -78,10 +78,10 @@ def look(config: Config, run: Path, held_out: list[Record]) -> Seen:
     encoder = TextEncoder(
         config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=256
     )
-    training = start(config, encoder.dim, torch.device("cpu"))
+    training = initial_state(config, encoder.dim, torch.device("cpu"))
     checkpoint = newest_checkpoint(run / "checkpoints")
     assert checkpoint is not None, run
-    load_into(training, checkpoint)
+    load_state(training, checkpoint)
     discriminator = training.discriminator.eval()
     transform = ImageTransform(config.image_size)
     captions = [record.captions[0] for record in held_out]

@@ -26,7 +26,7 @@ from xmcgan.losses.contrastive import nt_xent
 from xmcgan.ops.batch_norm import BatchNorm2d
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime import distributed
-from xmcgan.training.state import Training, start
+from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
@@ -76,7 +76,7 @@ class KeepingGradients(torch.optim.SGD):
         return super().step(closure)
 
 
-def training_of(dtype: torch.dtype, negatives: Literal["global", "local"] = "global") -> Training:
+def training_of(dtype: torch.dtype, negatives: Literal["global", "local"] = "global") -> TrainingState:
     """Tiny networks with every loss there is."""
     recipe = RECIPES["scenes-64"]
     config = replace(
@@ -85,7 +85,7 @@ def training_of(dtype: torch.dtype, negatives: Literal["global", "local"] = "glo
         discriminator=replace(recipe.discriminator, width=4, head_layers=1),
         losses=replace(recipe.losses, negatives=negatives),
     )
-    training = start(config, TEXT_DIM, CPU)
+    training = initial_state(config, TEXT_DIM, CPU)
     weights = replace(training.objective.weights, trace=1.0, image_encoder=1.0)
     training.objective = replace(training.objective, weights=weights)
     training.image_encoder = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.Flatten(2), nn.AdaptiveAvgPool1d(2), nn.Flatten())
@@ -114,7 +114,7 @@ def batch_of(number: int, dtype: torch.dtype) -> Batch:
     return Batch(images_B3HW[rows].to(dtype), text, noise_BZ[rows].to(dtype), traces_BTR[rows].to(dtype))
 
 
-def step_of(training: Training, dtype: torch.dtype, discriminator_steps: int) -> dict:
+def step_of(training: TrainingState, dtype: torch.dtype, discriminator_steps: int) -> dict:
     """A training step's report and gradients, and what it left."""
     report = train_step(training, [batch_of(number, dtype) for number in range(discriminator_steps)])
     networks = {"generator": training.generator, "discriminator": training.discriminator}
@@ -285,7 +285,7 @@ def runs(folder: Path, data: tuple[Path, Path]) -> None:
     (folder / "taken").mkdir()
     (folder / "taken/notes.txt").write_text("mine")
     as_ranks(2, trains, "taken", folder, data, 6)
-    distributed.ANSWER_WITHIN = timedelta(seconds=5)
+    distributed.TENSOR_TIMEOUT = timedelta(seconds=5)
     as_ranks(2, trains, "silent", folder, data, 6, on_rank_1(3, lambda: time.sleep(12)))
 
 

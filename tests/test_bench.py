@@ -13,7 +13,7 @@ from xmcgan.model.generator import Generator
 from xmcgan.profiling import projection
 from xmcgan.profiling.timing import Measurement, Schedule
 from xmcgan.recipes import RECIPES
-from xmcgan.training.state import start
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_operations_of_a_product():
 @pytest.mark.parametrize("switches", [{}, {"micro_batch": 2}, {"micro_batch": 2, "checkpoint_activations": True}])
 def test_a_step_counted_without_running_it_is_the_step_that_runs(config, switches):
     config = replace(config, training=replace(config.training, **switches))
-    training = start(config, 32, CPU)
+    training = initial_state(config, 32, CPU)
     batches = [bench.random_batch(config, 32, CPU) for _ in range(config.training.discriminator_steps)]
     words = int(batches[0].text.mask_BT.sum())
     run = bench.count_gflop(lambda: train_step(training, batches))
@@ -169,10 +169,10 @@ def test_a_recipe_with_a_frozen_encoder_is_measured_without_it(config):
 def test_generation_prepared_counts_fewer_operations():
     generator = Generator(image_size=64, width=4, text_dim=8, noise_dim=8)
     plain, ready = (
-        bench.bench_generation(generator, 8, CPU, torch.float32, batch_size=2, prepared=prepared, schedule=QUICK)
-        for prepared in (False, True)
+        bench.bench_generation(generator, 8, CPU, torch.float32, batch_size=2, fused=fused, schedule=QUICK)
+        for fused in (False, True)
     )
-    assert (plain.variant, ready.variant) == ("as trained", "prepared")
+    assert (plain.variant, ready.variant) == ("as trained", "fused")
     assert 0 < ready.gflop <= plain.gflop
     assert ready.images == 2
 
@@ -181,9 +181,9 @@ def test_a_generator_is_not_compiled_by_being_timed(monkeypatch):
     generator = Generator(image_size=64, width=4, text_dim=8, noise_dim=8).train()
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
-    for prepared in (False, True):
+    for fused in (False, True):
         bench.bench_generation(
-            generator, 8, CPU, torch.float32, batch_size=2, prepared=prepared, compile=True, schedule=QUICK
+            generator, 8, CPU, torch.float32, batch_size=2, fused=fused, compile=True, schedule=QUICK
         )
     assert len(compiled) == 2
     assert all(each is not generator for each in compiled)

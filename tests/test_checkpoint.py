@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny import contents, different, files
 from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_description
 from xmcgan.training.checkpoint import keep_newest, save_checkpoint
-from xmcgan.training.state import Training, load_into, start
+from xmcgan.training.state import TrainingState, initial_state, load_state
 
 TEXT_DIM = 32
 EVERY_FILE = {
@@ -33,11 +33,11 @@ def whole(trained, tmp_path) -> Path:
     return Path(shutil.copytree(trained / "checkpoints/step-00000006", tmp_path / "checkpoints/step-00000006"))
 
 
-def fresh(config) -> Training:
-    return start(config, TEXT_DIM, torch.device("cpu"))
+def fresh(config) -> TrainingState:
+    return initial_state(config, TEXT_DIM, torch.device("cpu"))
 
 
-def save(training: Training, runs: Path, step: int, config) -> Path:
+def save(training: TrainingState, runs: Path, step: int, config) -> Path:
     return save_checkpoint(
         runs,
         step,
@@ -60,7 +60,7 @@ def test_a_checkpoint_is_these_files(trained):
 
 def test_loading_and_saving_gives_the_same_bits(whole, config, tmp_path):
     training = fresh(config)
-    assert load_into(training, whole) == 6
+    assert load_state(training, whole) == 6
     again = save(training, tmp_path / "again", 6, config)
     assert different(contents(whole), contents(again)) == []
 
@@ -87,7 +87,7 @@ def test_a_loaded_training_is_the_saved_one(whole, config):
     """Not only its files: every live tensor is what it was, and where it was."""
     training = fresh(config)
     before = {name: parameter.data_ptr() for name, parameter in training.generator.named_parameters()}
-    load_into(training, whole)
+    load_state(training, whole)
     assert training.ema.updates == 6
     held = load_file(whole / "training/generator_optimizer.safetensors")
     for name, parameter in training.generator.named_parameters():
@@ -182,7 +182,7 @@ def test_a_killed_save_leaves_the_last_checkpoint_newest_and_readable(config, tm
     # Seven files and as many flushes of files, two folders, the renaming, and the flush of the folder above.
     assert killed_at == 7 + 7 + 2 + 1 + 1
     assert newest_checkpoint(tmp_path) == folder
-    assert load_into(fresh(config), folder) == 6
+    assert load_state(fresh(config), folder) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000006"]
 
 
@@ -224,7 +224,7 @@ def test_a_damaged_file_of_tensors_is_named(whole, config, name, damage):
         path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "garbage": b"\xff" * 100}[damage])
     kind, message = (FileNotFoundError, "is missing") if damage == "missing" else (ValueError, "is damaged")
     with pytest.raises(kind, match=rf"{name} {message}"):
-        load_into(fresh(config), whole)
+        load_state(fresh(config), whole)
     if name == "generator.safetensors":
         with pytest.raises(kind, match=rf"{name} {message}"):
             load_generator(whole)
@@ -237,27 +237,27 @@ def test_tensors_of_another_network_are_named(whole, config, name):
     for wrong in ({k: v for k, v in state.items() if k != first}, state | {"more": torch.zeros(1)}):
         save_file(wrong, whole / name)
         with pytest.raises(ValueError, match=rf"{name} does not fit the network"):
-            load_into(fresh(config), whole)
+            load_state(fresh(config), whole)
 
 
 def test_moments_of_another_network_are_named(whole, config):
     path = whole / "training/generator_optimizer.safetensors"
     save_file(load_file(path) | {"stem.weight/exp_avg": torch.zeros(3)}, path)
     with pytest.raises(ValueError, match=r"training/generator_optimizer\.safetensors does not fit"):
-        load_into(fresh(config), whole)
+        load_state(fresh(config), whole)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"step": 6}', "\x00"])
 def test_a_damaged_state_is_named(whole, config, text):
     (whole / "training/state.json").write_text(text)
     with pytest.raises(ValueError, match=r"training/state\.json"):
-        load_into(fresh(config), whole)
+        load_state(fresh(config), whole)
 
 
 def test_a_missing_state_is_named(whole, config):
     (whole / "training/state.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"training/state\.json"):
-        load_into(fresh(config), whole)
+        load_state(fresh(config), whole)
 
 
 def test_a_folder_without_a_configuration_is_no_model(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from golden_arrays import below, golden
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.model.official_weights import load_release, to_release
+from xmcgan.model.official_weights import load_official_weights, to_official
 
 
 def make_generator(**options) -> Generator:
@@ -38,9 +38,9 @@ def assert_same_state(one, other) -> None:
 def test_generator_round_trip(image_size, width, text_dim, stem):
     options = {"image_size": image_size, "width": width, "text_dim": text_dim, "stem": stem}
     network, other = make_generator(**options), make_generator(**options)
-    arrays = to_release(network)
+    arrays = to_official(network)
     assert len(arrays) == len(network.state_dict())  # no two of ours under one name
-    load_release(other, arrays)
+    load_official_weights(other, arrays)
     assert_same_state(other, network)
 
 
@@ -50,9 +50,9 @@ def test_generator_round_trip(image_size, width, text_dim, stem):
 def test_discriminator_round_trip(image_size, width, text_dim):
     options = {"image_size": image_size, "width": width, "text_dim": text_dim}
     network, other = make_discriminator(**options), make_discriminator(**options)
-    arrays = to_release(network)
+    arrays = to_official(network)
     assert len(arrays) == len(network.state_dict())
-    load_release(other, arrays)
+    load_official_weights(other, arrays)
     assert_same_state(other, network)
 
 
@@ -65,8 +65,8 @@ def test_discriminator_round_trip(image_size, width, text_dim):
 )
 def test_the_authors_own_arrays_round_trip(network, prefix):
     theirs = below(golden("xmcgan_128"), prefix)
-    load_release(network, theirs)
-    ours = to_release(network)
+    load_official_weights(network, theirs)
+    ours = to_official(network)
     assert ours.keys() == theirs.keys()
     for name, array in theirs.items():
         np.testing.assert_array_equal(ours[name], array, err_msg=name)
@@ -76,14 +76,14 @@ def test_the_authors_own_arrays_round_trip(network, prefix):
 def test_arrays_that_do_not_fit_are_all_named_at_once_and_nothing_is_loaded(make):
     network = make()
     before = copy.deepcopy(network)
-    arrays = to_release(make())
+    arrays = to_official(make())
     names = list(arrays)
     missing, misshapen = names[0], names[3]
     del arrays[missing]
     arrays[misshapen] = np.zeros((*arrays[misshapen].shape, 2), np.float32)
     arrays["params/Another_0/kernel"] = np.zeros(3, np.float32)
     with pytest.raises(ValueError, match="do not fit this network") as error:
-        load_release(network, arrays)
+        load_official_weights(network, arrays)
     for complaint in (
         f"{missing} is missing",
         f"{misshapen} has shape {arrays[misshapen].shape}",
@@ -95,28 +95,28 @@ def test_arrays_that_do_not_fit_are_all_named_at_once_and_nothing_is_loaded(make
 
 def test_weights_of_another_width_do_not_fit():
     with pytest.raises(ValueError, match="this network needs"):
-        load_release(make_generator(), to_release(make_generator(width=6)))
+        load_official_weights(make_generator(), to_official(make_generator(width=6)))
 
 
 def test_the_networks_do_not_take_each_others_weights():
     with pytest.raises(ValueError, match="is missing"):
-        load_release(make_generator(), to_release(make_discriminator()))
+        load_official_weights(make_generator(), to_official(make_discriminator()))
 
 
 def test_the_release_has_no_plain_modulation():
     with pytest.raises(ValueError, match="plain self-modulation has no counterpart in the release"):
-        to_release(make_generator(modulation="plain"))
+        to_official(make_generator(modulation="plain"))
 
 
 @pytest.mark.parametrize("head_layers", [1, 2])
 def test_the_release_has_no_contrastive_heads(head_layers):
     with pytest.raises(ValueError, match=r"_head.* has no counterpart in the release"):
-        to_release(make_discriminator(head_layers=head_layers))
+        to_official(make_discriminator(head_layers=head_layers))
 
 
 def test_loading_copies():
-    network, arrays = make_generator(), to_release(make_generator())
-    load_release(network, arrays)
+    network, arrays = make_generator(), to_official(make_generator())
+    load_official_weights(network, arrays)
     before = copy.deepcopy(network)
     for array in arrays.values():
         array[...] = 0

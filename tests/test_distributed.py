@@ -21,7 +21,7 @@ from tiny import contents, different, flags, logged, tiny_config
 from xmcgan.inference.model_files import checkpoints, newest_checkpoint
 from xmcgan.runtime import distributed
 from xmcgan.runtime.distributed import Launch, launch, own_device
-from xmcgan.training.state import check_shares
+from xmcgan.training.state import check_batch_size
 from xmcgan.types import DiscriminatorOutput
 
 SEVERAL = (2, 4)
@@ -193,7 +193,7 @@ def test_local_negatives_are_those_of_a_ranks_own_part(found, size):
     """The losses are the mean of those of the parts, each by itself; batch norm is still that of the whole."""
     training, batch = training_of(FLOAT64, "local"), batch_of(0, FLOAT64)
     fake = training.generator(batch.noise_BZ, batch.text).images_B3HW
-    real, judged = training.discriminator.judge_pair(batch.images_B3HW, fake, batch.text)
+    real, judged = training.discriminator.discriminate_pair(batch.images_B3HW, fake, batch.text)
     encoded = [training.image_encoder(images) for images in (batch.images_B3HW, fake)]
     expected: dict[str, float] = {}
     for start in range(0, BATCH, BATCH // size):
@@ -313,7 +313,7 @@ def test_a_rank_that_does_not_answer_is_given_up(folder):
     waiting = ended(folder, "silent", 6, 0)
     assert waiting["error"] == "RankLost"
     assert "Timed out" in waiting["said"]
-    assert distributed.ANSWER_WITHIN.total_seconds() <= 60
+    assert distributed.TENSOR_TIMEOUT.total_seconds() <= 60
 
 
 def test_an_error_of_rank_0_for_all_is_known_to_all(folder):
@@ -338,11 +338,11 @@ def test_local_negatives_need_two_examples_a_rank(config):
 
     local = replace(config, losses=replace(config.losses, negatives="local"))
     with pytest.raises(ValueError, match=r"training\.batch_size is 4, one example for each of 4 ranks.*at least 8"):
-        check_shares(local, 4)
-    check_shares(local, 2)
-    check_shares(config, 4)
+        check_batch_size(local, 4)
+    check_batch_size(local, 2)
+    check_batch_size(config, 4)
     hinge = replace(local, losses=replace(local.losses, sentence=0.0, word=0.0, image_discriminator=0.0))
-    check_shares(hinge, 4)
+    check_batch_size(hinge, 4)
 
 
 # -------------------------------------------------------------------------------------------------------- launchers
@@ -406,10 +406,10 @@ def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
 
 def test_a_rank_that_runs_out_of_memory_says_so_itself():
     for own in (torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("an illegal access")):
-        with pytest.raises(type(own), match=str(own)), distributed.answering():
+        with pytest.raises(type(own), match=str(own)), distributed.detect_lost_ranks():
             raise own
     said = r"another rank has ended or does not answer \(Connection closed"
-    with pytest.raises(distributed.RankLost, match=said), distributed.answering():
+    with pytest.raises(distributed.RankLost, match=said), distributed.detect_lost_ranks():
         raise RuntimeError("[gloo/x.cc:12] Connection closed by peer. Advice")
 
 

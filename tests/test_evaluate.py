@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import METRICS, Judges, Reference
+from xmcgan.evaluation.features import METRICS, EvaluationNetworks, Reference
 from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 from xmcgan.evaluation.results import Result
@@ -60,7 +60,7 @@ class AlwaysDogs:
         return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
 
 
-JUDGES = Judges(MeanColours(), ByNumber(), AlwaysDogs())
+JUDGES = EvaluationNetworks(MeanColours(), ByNumber(), AlwaysDogs())
 
 
 def picture(number, seed=0):
@@ -80,12 +80,12 @@ def reference(tmp_path, images=None):
     return Reference(images or [picture(n, seed=1) for n in range(COUNT)], TRANSFORM, tmp_path / "cache", "set val")
 
 
-def judged(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, judges=JUDGES, **settings):
+def extracted(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, networks=JUDGES, **settings):
     return evaluate(
         images,
         requests,
         transform=TRANSFORM,
-        judges=judges,
+        networks=networks,
         metrics=metrics,
         system="ours",
         protocol={"data": "numbers"},
@@ -100,7 +100,7 @@ def values(results: list[Result]) -> dict[str, float]:
 
 
 def test_every_metric_is_one_result_with_its_protocol(tmp_path):
-    results = judged(tmp_path)
+    results = extracted(tmp_path)
     assert [result.metric for result in results] == list(METRICS)
     for result in results:
         assert result.system == "ours"
@@ -119,29 +119,29 @@ def test_every_metric_is_one_result_with_its_protocol(tmp_path):
 
 
 def test_the_result_does_not_depend_on_the_batch_size(tmp_path):
-    one, other = (values(judged(tmp_path, batch_size=size)) for size in (7, 50))
+    one, other = (values(extracted(tmp_path, batch_size=size)) for size in (7, 50))
     for metric, value in one.items():
         assert value == pytest.approx(other[metric], rel=1e-10, abs=1e-12), metric
 
 
 def test_images_of_their_captions_score_highest_and_shuffled_captions_chance(tmp_path):
-    right = values(judged(tmp_path, metrics=["r-precision", "contrastive-accuracy"]))
+    right = values(extracted(tmp_path, metrics=["r-precision", "contrastive-accuracy"]))
     assert right == {"r-precision": 1.0, "contrastive-accuracy": 1.0}
     order = np.random.default_rng(0).permutation(COUNT)
-    shuffled = values(judged(tmp_path, images=[PICTURES[k] for k in order], metrics=["r-precision"]))
+    shuffled = values(extracted(tmp_path, images=[PICTURES[k] for k in order], metrics=["r-precision"]))
     assert shuffled["r-precision"] < 0.05  # by chance 0.01
 
 
 def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
     bright = [TRANSFORM(image).float().mean() >= 128 for image in PICTURES]
-    soa = values(judged(tmp_path, metrics=["soa-c", "soa-i"]))
+    soa = values(extracted(tmp_path, metrics=["soa-c", "soa-i"]))
     assert soa["soa-c"] == pytest.approx(1 - sum(bright) / COUNT)
     # A category that the judge cannot see is not asked for.
     benches = [request._replace(caption=f"a dog on a bench with number {k}") for k, request in enumerate(REQUESTS)]
-    assert values(judged(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
+    assert values(extracted(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
     listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
     found = [not bright[k] for k in range(COUNT) if k % 2]
-    assert values(judged(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
+    assert values(extracted(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
 
 
 def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path):
@@ -156,7 +156,7 @@ def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path
             PICTURES,
             REQUESTS,
             transform=TRANSFORM,
-            judges=Judges(extractor),
+            networks=EvaluationNetworks(extractor),
             metrics=["fid"],
             system="ours",
             protocol={},
@@ -182,20 +182,20 @@ def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path
 
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown metric fidd"):
-        judged(tmp_path, metrics=["fidd"])
+        extracted(tmp_path, metrics=["fidd"])
     with pytest.raises(ValueError, match="r-precision needs the encoder"):
-        judged(tmp_path, metrics=["r-precision"], judges=Judges(MeanColours()))
+        extracted(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
     with pytest.raises(ValueError, match="199 images but 200 requests"):
-        judged(tmp_path, images=PICTURES[1:])
+        extracted(tmp_path, images=PICTURES[1:])
     with pytest.raises(ValueError, match="give a reference"):
-        evaluate(PICTURES, REQUESTS, transform=TRANSFORM, judges=JUDGES, metrics=["fid"], system="ours", protocol={})
+        evaluate(PICTURES, REQUESTS, transform=TRANSFORM, networks=JUDGES, metrics=["fid"], system="ours", protocol={})
 
 
 def test_a_broken_image_is_named(tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(PICTURES[0].image[:60])
     with pytest.raises(ValueError, match=r"broken\.png"):
-        judged(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
+        extracted(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
 
 
 RANKS = """

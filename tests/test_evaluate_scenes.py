@@ -10,11 +10,11 @@ from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import load_judges, metric_names
-from xmcgan.evaluation.image_set import draw_set, random_captions
+from xmcgan.evaluation.features import load_evaluation_networks, metric_names
+from xmcgan.evaluation.image_set import generate_set, random_captions
 from xmcgan.inference.sample import sample
 from xmcgan.scenes import write_scenes
-from xmcgan.training.state import start
+from xmcgan.training.state import initial_state
 
 METRICS = metric_names("r-precision,contrastive-accuracy,soa")
 COUNT = 150
@@ -35,14 +35,14 @@ def requests(records):
 @pytest.fixture(scope="module")
 def score(requests):
     """The metrics of images for the requests."""
-    judges = load_judges(METRICS, {}, {}, scenes=True, device="cpu")
+    networks = load_evaluation_networks(METRICS, {}, {}, scenes=True, device="cpu")
 
     def scored(images) -> dict[str, float]:
         results = evaluate(
             images,
             requests,
             transform=ImageTransform(64),
-            judges=judges,
+            networks=networks,
             metrics=METRICS,
             system="a system",
             protocol={},
@@ -76,12 +76,12 @@ def test_shuffled_captions_score_chance(records, requests, score, real):
 def test_a_random_generator_scores_chance(requests, score, real, encoder_folder, tmp_path):
     config = tiny_config(Path("none"), encoder_folder)
     encoder = TextEncoder(config.text.encoder, max_length=17)
-    generator = start(config, encoder.dim, "cpu").ema.network
+    generator = initial_state(config, encoder.dim, "cpu").ema.network
 
     def draw(captions, seeds):
         return sample(generator, encoder(captions), seeds).images_B3HW
 
-    images = draw_set(tmp_path / "set", requests, draw, settings={}, progress=False)
+    images = generate_set(tmp_path / "set", requests, draw, settings={}, progress=False)
     drawn = score(images)
     assert drawn["r-precision"] < 0.06
     assert all(drawn[metric] < real[metric] for metric in METRICS)

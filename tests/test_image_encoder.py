@@ -64,7 +64,7 @@ def to_torch(array: np.ndarray) -> Tensor:
 
 def recorded_encoder(dtype: torch.dtype) -> ResNetLogits:
     """The release's encoder in small, with the recorded random weights."""
-    encoder = ResNetLogits(width=4, stages=(2, 1, 2, 1), classes=10, as_released=True)
+    encoder = ResNetLogits(width=4, stages=(2, 1, 2, 1), classes=10, official=True)
     state = {torchvision_name(name): to_torch(array) for name, array in below(RECORDED, "resnet/").items()}
     counters = {name: value for name, value in encoder.state_dict().items() if name.endswith("num_batches_tracked")}
     encoder.load_state_dict(state | counters)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.evaluation.image_set import Request, draw_set, find_images, random_captions
+from xmcgan.evaluation.image_set import Request, find_images, generate_set, random_captions
 
 RECORDS = [Record(b"", tuple(f"caption {k} of {name}" for k in range(3)), name) for name in ("a", "b", "c", "d")]
 SETTINGS = {"model": "runs/first", "step": 100}
@@ -53,13 +53,13 @@ def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
         return one_colour(captions, seeds)
 
     with pytest.raises(KeyboardInterrupt):
-        draw_set(tmp_path / "set", requests, draw, settings=SETTINGS, batch_size=4)
+        generate_set(tmp_path / "set", requests, draw, settings=SETTINGS, batch_size=4)
 
     def rest(captions, seeds):
         drawn.extend(seeds)
         return one_colour(captions, seeds)
 
-    images = draw_set(tmp_path / "set", requests, rest, settings=SETTINGS, batch_size=4)
+    images = generate_set(tmp_path / "set", requests, rest, settings=SETTINGS, batch_size=4)
     assert drawn == list(range(9))
     transform = ImageTransform(8)
     assert [int(transform(image)[0, 0, 0]) for image in images] == list(range(9))
@@ -69,15 +69,15 @@ def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
 
 def test_a_set_of_other_settings_or_captions_is_left_alone(tmp_path):
     requests = random_captions(RECORDS, 4)
-    draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
     with pytest.raises(FileExistsError, match="step was 100 and is 200"):
-        draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS | {"step": 200})
+        generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS | {"step": 200})
     with pytest.raises(FileExistsError, match="other captions or seeds"):
-        draw_set(tmp_path / "set", requests[:3], one_colour, settings=SETTINGS)
+        generate_set(tmp_path / "set", requests[:3], one_colour, settings=SETTINGS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("keep me")
     with pytest.raises(FileExistsError, match="neither empty nor"):
-        draw_set(tmp_path / "mine", requests, one_colour, settings=SETTINGS)
+        generate_set(tmp_path / "mine", requests, one_colour, settings=SETTINGS)
     assert (tmp_path / "mine" / "note.txt").read_text() == "keep me"
 
 
@@ -100,7 +100,7 @@ def test_missing_images_are_counted_and_named(tmp_path):
 
 def test_a_damaged_line_of_requests_is_named(tmp_path):
     requests = random_captions(RECORDS, 2)
-    draw_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
     lines = (tmp_path / "set" / "requests.jsonl").read_text().splitlines()
     (tmp_path / "set" / "requests.jsonl").write_text(lines[0] + "\n" + json.dumps({"id": 3}) + "\n")
     with pytest.raises(ValueError, match="line 2"):

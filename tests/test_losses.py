@@ -17,9 +17,9 @@ from golden_arrays import golden, meta, relative_error
 from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
 from xmcgan.losses.contrastive import (
     cosine,
-    cross_entropy_both_ways,
     nt_xent,
     region_word_scores,
+    symmetric_cross_entropy,
     trace_divergence,
 )
 from xmcgan.losses.objective import LossWeights, Objective
@@ -27,7 +27,7 @@ from xmcgan.model.attention import attend_to_words
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
-from xmcgan.ops.word_scores import WordContextCosine, words_at_a_time
+from xmcgan.ops.word_scores import RegionContextCosine, word_chunk
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 RECORDED = golden("attention_losses")
@@ -68,7 +68,7 @@ def test_region_word_loss_is_the_recorded(case, dtype):
     rho_1, rho_2, inverse_temperature = RECORDED[f"{case}/gammas"].tolist()
     regions, words, mask = leaf("image_feat", dtype), leaf("word_feat", dtype), recorded_mask()
     scores = region_word_scores(regions, words, mask, rho_1=rho_1, rho_2=rho_2, temperature=1 / inverse_temperature)
-    contrast = cross_entropy_both_ways(scores)
+    contrast = symmetric_cross_entropy(scores)
     to_regions, to_words = torch.autograd.grad(contrast.loss, [regions, words])
     same(scores, f"{case}/sim")
     same(contrast.loss, f"{case}/loss")
@@ -102,7 +102,7 @@ def test_cross_entropy_of_raw_scores_is_the_recorded(dtype):
     a, b = leaf("sent_a", dtype), leaf("sent_b", dtype)
     scores = a @ b.T / 2
     same(scores, "contrastive_raw/logits")
-    check_contrast(cross_entropy_both_ways(scores), "contrastive_raw", a, b)
+    check_contrast(symmetric_cross_entropy(scores), "contrastive_raw", a, b)
 
 
 def check_contrast(contrast, case: str, a: Tensor, b: Tensor) -> None:
@@ -232,16 +232,16 @@ def random_text(batch: int = 4, length: int = 5, dim: int = 6) -> TextEmbedding:
 @pytest.mark.parametrize(("device", "chunk"), [pytest.param("cpu", 16, marks=pytest.mark.slow), ("meta", 128)])
 def test_region_word_scores_of_the_papers_batch_fit_in_a_gigabyte(device, chunk):
     """256 pictures of 256 regions, captions of 64 words, forward and backward; counted, on tensors without memory."""
-    assert words_at_a_time(torch.empty(256, 256, 768, device=device)) == chunk  # of any but a CPU, as of CUDA
+    assert word_chunk(torch.empty(256, 256, 768, device=device)) == chunk  # of any but a CPU, as of CUDA
     alive_in = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks/memory.py"))["Alive"]
     with FakeTensorMode(), alive_in() as alive:
         words_BTD, regions_BRD = torch.empty(256, 64, 768), torch.empty(256, 256, 768, requires_grad=True)
         inputs = alive.now
         # ``region_word_scores`` but for the mask, whose values a fake tensor does not have: all words are real.
         regions = UnitRows.apply(regions_BRD)
-        cosine_NB = WordContextCosine.apply(unit_rows(words_BTD.flatten(0, 1)), regions, 5.0, chunk)
+        cosine_NB = RegionContextCosine.apply(unit_rows(words_BTD.flatten(0, 1)), regions, 5.0, chunk)
         scores_BB = (5.0 * cosine_NB.view(256, 64, 256)).logsumexp(1).T / (5.0 / 50)
-        (gradient,) = torch.autograd.grad(cross_entropy_both_ways(scores_BB).loss, regions_BRD)
+        (gradient,) = torch.autograd.grad(symmetric_cross_entropy(scores_BB).loss, regions_BRD)
     assert gradient.shape == regions_BRD.shape
     contexts = 4 * 256 * 256 * 64 * 768  # bytes of the plain formulation's context vectors alone
     assert alive.most - inputs < 1e9 < contexts / 10
@@ -295,10 +295,10 @@ def test_nt_xent_of_two_pairs_by_hand():
 
 
 def test_entropy_is_that_of_the_softmax_over_the_others():
-    uniform = cross_entropy_both_ways(torch.zeros(3, 3))
+    uniform = symmetric_cross_entropy(torch.zeros(3, 3))
     assert uniform.entropy.item() == pytest.approx(math.log(3))
     assert uniform.loss.item() == pytest.approx(2 * math.log(3))  # both directions, summed
-    certain = cross_entropy_both_ways(1000 * torch.eye(3))
+    certain = symmetric_cross_entropy(1000 * torch.eye(3))
     assert certain.entropy.item() == pytest.approx(0)
     assert certain.loss.item() == pytest.approx(0)
 
@@ -315,7 +315,7 @@ def test_a_batch_of_one_has_nothing_to_tell_apart():
     with pytest.raises(ValueError, match="batch of at least 2"):
         nt_xent(torch.randn(1, 5), torch.randn(1, 5))
     with pytest.raises(ValueError, match="batch of at least 2"):
-        cross_entropy_both_ways(torch.zeros(1, 1))
+        symmetric_cross_entropy(torch.zeros(1, 1))
 
 
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
@@ -342,7 +342,7 @@ class Networks:
         self.fake_B3HW = self.generator(torch.randn(4, 5, dtype=torch.float64), self.text).images_B3HW
 
     def judge(self, fake_B3HW: Tensor) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        return self.discriminator.judge_pair(self.real_B3HW, fake_B3HW, self.text)
+        return self.discriminator.discriminate_pair(self.real_B3HW, fake_B3HW, self.text)
 
 
 def reached(loss: Tensor, parameters: dict[str, Tensor]) -> set[str]:

@@ -28,10 +28,10 @@ from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
 from xmcgan.model.modulation import SpatialCondition
-from xmcgan.model.official_weights import load_release, release_name, to_release, to_release_layout
+from xmcgan.model.official_weights import load_official_weights, official_name, to_official, to_official_layout
 from xmcgan.ops.batch_norm import BatchNorm2d
 from xmcgan.training.ema import EMA
-from xmcgan.training.state import Training
+from xmcgan.training.state import TrainingState
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
@@ -89,8 +89,8 @@ def our_step(dtype: torch.dtype, fast_kernels: bool = True) -> dict[str, np.ndar
 def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
     generator = Generator(image_size=128, width=4, text_dim=20, noise_dim=12, stem="noise").to(dtype)
     discriminator = Discriminator(image_size=128, width=4, text_dim=20).to(dtype)
-    load_release(generator, below(RECORDED, "g/"))
-    load_release(discriminator, below(RECORDED, "d/"))
+    load_official_weights(generator, below(RECORDED, "g/"))
+    load_official_weights(discriminator, below(RECORDED, "d/"))
     if not fast_kernels:
         for module in generator.modules():
             if isinstance(module, BatchNorm2d):
@@ -105,7 +105,7 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
     conditions: list[SpatialCondition] = []
     generator.attentional_blocks[0].register_forward_pre_hook(lambda _, inputs: conditions.append(inputs[1]))
     drawn = generator(noise_BZ, text)
-    real, fake = discriminator.judge_pair(real_B3HW, drawn.images_B3HW, text)
+    real, fake = discriminator.discriminate_pair(real_B3HW, drawn.images_B3HW, text)
     seen |= images("gen_train", drawn.images_B3HW)
     seen["attn_train"] = array(drawn.attention_BRT)
     seen["region_context_train"] = array(conditions[0].attention_BRT @ conditions[0].words_BTD)
@@ -149,7 +149,7 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
         evaluated = initial.eval()(noise_BZ, text)
         seen |= images("gen_eval", evaluated.images_B3HW)
         seen["attn_eval"] = array(evaluated.attention_BRT)
-        judged = copy.deepcopy(discriminator).eval().judge_pair(real_B3HW, drawn.images_B3HW, text)
+        judged = copy.deepcopy(discriminator).eval().discriminate_pair(real_B3HW, drawn.images_B3HW, text)
         seen["d_logits_eval"] = array(torch.cat([output.logits_B for output in judged])[:, None])
 
     # One Adam step each, then the average.
@@ -227,14 +227,16 @@ def norm(tensors: Iterable[Tensor]) -> np.ndarray:
 def released(network: Generator | Discriminator, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Tensors shaped as a network's parameters, under the release's names and in its layout."""
     return {
-        release_name(network, name).removeprefix("params/"): to_release_layout(name, tensor.detach()).astype(np.float64)
+        official_name(network, name).removeprefix("params/"): to_official_layout(name, tensor.detach()).astype(
+            np.float64
+        )
         for name, tensor in tensors.items()
     }
 
 
 def state(network: Generator | Discriminator) -> dict[str, np.ndarray]:
     """Batch-norm statistics, or power-iteration vectors."""
-    arrays = to_release(network)
+    arrays = to_official(network)
     return {name: value.astype(np.float64) for name, value in arrays.items() if not name.startswith("params/")}
 
 
@@ -355,12 +357,12 @@ def test_the_training_step_is_the_recorded_one():
     """``train_step`` and ``EMA`` themselves, from the recorded weights: parameters, average and state afterwards."""
     generator = Generator(image_size=128, width=4, text_dim=20, noise_dim=12, stem="noise").double()
     discriminator = Discriminator(image_size=128, width=4, text_dim=20).double()
-    load_release(generator, below(RECORDED, "g/"))
-    load_release(discriminator, below(RECORDED, "d/"))
+    load_official_weights(generator, below(RECORDED, "g/"))
+    load_official_weights(discriminator, below(RECORDED, "d/"))
     real_B3HW = nchw(RECORDED["in/image4"].astype(np.float32) / np.float32(15)) * 2 - 1
     batch = Batch(real_B3HW, recorded_text(torch.float64), recorded("in/z", torch.float64))
     betas = (META["beta1"], META["beta2"])
-    training = Training(
+    training = TrainingState(
         generator=generator,
         discriminator=discriminator,
         ema=EMA(generator, decay=META["ema_decay"]),
@@ -377,7 +379,7 @@ def test_the_training_step_is_the_recorded_one():
         (discriminator, "d_params_after/", "d_state_after/"),
         (training.ema.network, "ema_after/", "g_state_after/"),
     ):
-        for name, value in to_release(network).items():
+        for name, value in to_official(network).items():
             collection, _, parameter = name.partition("/")
             key = weights + parameter if collection == "params" else state + name
             if key not in RECORDED or parameter in META["zero_gradient_g_params"]:

@@ -16,8 +16,8 @@ from tiny import contents, different, logged, run
 from xmcgan.config import Config
 from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.runtime import distributed
-from xmcgan.training.gradient_cache import parts_of
-from xmcgan.training.state import Training, check_shares, start
+from xmcgan.training.gradient_cache import split_batch
+from xmcgan.training.state import TrainingState, check_batch_size, initial_state
 from xmcgan.training.step import draw, train_step
 from xmcgan.types import Batch
 
@@ -60,9 +60,9 @@ def off(ours: dict, theirs: dict) -> float:
     )
 
 
-def in_parts(rows: int) -> Callable[[Training, Batch], Tensor]:
+def in_parts(rows: int) -> Callable[[TrainingState, Batch], Tensor]:
     """``draw`` of a whole batch, but each part normalised by itself: a generator as micro-batches see it."""
-    return lambda training, batch: torch.cat([draw(training, part) for part in parts_of(batch, rows)])
+    return lambda training, batch: torch.cat([draw(training, part) for part in split_batch(batch, rows)])
 
 
 # ------------------------------------------------------------------------------------------------- micro-batches
@@ -127,14 +127,14 @@ def test_parts_with_the_same_statistics_give_the_plain_step(config, monkeypatch)
     torch.testing.assert_close(results[1]["left"], results[0]["left"], rtol=1e-9, atol=1e-12)
 
 
-def norms(training: Training) -> list[tuple[str, torch.nn.Module]]:
+def norms(training: TrainingState) -> list[tuple[str, torch.nn.Module]]:
     found = [(name, module) for name, module in training.generator.named_modules() if hasattr(module, "momentum")]
     assert len(found) == 9
     return found
 
 
-def started(config: Config, **changes) -> Training:
-    return start(replace(config, training=replace(config.training, **changes)), 32, CPU)
+def started(config: Config, **changes) -> TrainingState:
+    return initial_state(replace(config, training=replace(config.training, **changes)), 32, CPU)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
@@ -152,7 +152,7 @@ def test_running_statistics_move_once_a_micro_batch():
     training.micro_batch = 2
     expected = training_of(FLOAT64).generator
     with torch.no_grad():
-        for part in parts_of(batches[1], 2):
+        for part in split_batch(batches[1], 2):
             expected(part.noise_BZ, part.text)
     train_step(training, batches)
     for (name, buffer), wanted in zip(training.generator.named_buffers(), expected.buffers(), strict=True):
@@ -175,7 +175,7 @@ def test_losses_that_are_left_out(weights):
 def test_the_hinge_alone(config):
     """Weights of features that no loss is made of get no gradient."""
     off = dict.fromkeys(("sentence", "word", "image_discriminator"), 0.0)
-    training = start(replace(config, losses=replace(config.losses, **off)), 12, CPU)
+    training = initial_state(replace(config, losses=replace(config.losses, **off)), 12, CPU)
     training.micro_batch = 2
     before = training.discriminator.network.region_projection.weight.clone()
     report = train_step(training, [batch_of(0, FLOAT32)])
@@ -220,13 +220,13 @@ def test_two_ranks_with_micro_batches(tmp_path):
 def test_a_part_that_does_not_come_out_even_is_refused(config):
     batch_of_8 = replace(config, training=replace(config.training, batch_size=8, micro_batch=3))
     with pytest.raises(ValueError, match=r"training\.micro_batch is 3, which does not divide the 8 examples of train"):
-        check_shares(batch_of_8, 1)
+        check_batch_size(batch_of_8, 1)
     four = replace(batch_of_8, training=replace(batch_of_8.training, micro_batch=4))
-    check_shares(four, 2)
+    check_batch_size(four, 2)
     with pytest.raises(
         ValueError, match=r"micro_batch is 4, which does not divide the 2 examples that each of 4 ranks"
     ):
-        check_shares(four, 4)
+        check_batch_size(four, 4)
 
 
 def test_a_refused_micro_batch_does_not_take_the_folder(config, tmp_path):

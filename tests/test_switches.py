@@ -23,7 +23,7 @@ from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.runtime.device import use_tf32
 from xmcgan.training.batches import embedded_batches, prefetched
-from xmcgan.training.state import Training, start
+from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch
 
@@ -52,7 +52,7 @@ def prefetching() -> bool:
     return any(thread.name.startswith("batches") for thread in threading.enumerate())
 
 
-def reports(training: Training, batches: list[Batch]) -> list[dict[str, float]]:
+def reports(training: TrainingState, batches: list[Batch]) -> list[dict[str, float]]:
     """What steps of two batches each report."""
     pairs = zip(batches[::2], batches[1::2], strict=True)
     return [{name: float(value) for name, value in train_step(training, list(pair)).items()} for pair in pairs]
@@ -80,8 +80,8 @@ def compiler(monkeypatch):
 def test_losses_of_ten_steps_are_the_same(config, switches):
     """Within float32's rounding, which Adam's first steps make larger; not one switched off in secret."""
     batches = batches_of(config, 20)
-    plain = reports(start(config, 32, CPU), batches)
-    training = start(switched(config, **switches), 32, CPU)
+    plain = reports(initial_state(config, 32, CPU), batches)
+    training = initial_state(switched(config, **switches), 32, CPU)
     assert training.generator_optimizer.defaults["fused"] == (True if "fused" in switches else None)
     for network in (training.generator, training.discriminator.network):
         assert network.checkpoint_activations == ("checkpoint_activations" in switches)
@@ -93,7 +93,7 @@ def test_losses_of_ten_steps_are_the_same(config, switches):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_every_map_lies_as_it_should(config, channels_last):
     """What is wider than one channel and one pixel, through both networks and all blocks, and the kernels."""
-    training = start(switched(config, channels_last=channels_last), 32, CPU)
+    training = initial_state(switched(config, channels_last=channels_last), 32, CPU)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     seen = []
 
@@ -108,7 +108,7 @@ def test_every_map_lies_as_it_should(config, channels_last):
         for module in network.modules():
             module.register_forward_hook(look)
     images = training.generator(batch.noise_BZ, batch.text).images_B3HW
-    training.discriminator.judge_pair(batch.images_B3HW, images, batch.text)
+    training.discriminator.discriminate_pair(batch.images_B3HW, images, batch.text)
     assert len(seen) > 60
     assert {name for name, lies in seen if not lies} == set()
     weights = [*training.generator.parameters(), *training.discriminator.parameters()]
@@ -123,8 +123,8 @@ def test_networks_compile_whole_and_once(config, compiler, micro_batch, checkpoi
     compiler("eager")
     config = switched(config, micro_batch=micro_batch, checkpoint_activations=checkpointed)
     batches = batches_of(config, 6)
-    plain = reports(start(config, 32, CPU), batches)
-    training = start(switched(config, compile=True), 32, CPU)
+    plain = reports(initial_state(config, 32, CPU), batches)
+    training = initial_state(switched(config, compile=True), 32, CPU)
     assert set(training.generator.state_dict()) == set(training.ema.network.state_dict())  # names stay
     first = reports(training, batches[:2])
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
@@ -142,8 +142,10 @@ def test_compiled_backward_passes_are_the_same(config, compiler):
     """Traced by autograd too: the last discriminator step's graph and the generator's are one, used twice."""
     compiler("aot_eager")
     batches = batches_of(config, 4)
-    plain = reports(start(config, 32, CPU), batches)
-    for ours, theirs in zip(reports(start(switched(config, compile=True), 32, CPU), batches), plain, strict=True):
+    plain = reports(initial_state(config, 32, CPU), batches)
+    for ours, theirs in zip(
+        reports(initial_state(switched(config, compile=True), 32, CPU), batches), plain, strict=True
+    ):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
 
 

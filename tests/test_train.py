@@ -31,7 +31,7 @@ from xmcgan.training.log import Log
 from xmcgan.training.loop import train
 from xmcgan.training.run_folder import MAY_CHANGE
 from xmcgan.training.signals import stop_signals
-from xmcgan.training.state import Training, TrainingDiverged, start
+from xmcgan.training.state import TrainingDiverged, TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.training.validation import Evaluation
 from xmcgan.types import Batch
@@ -56,8 +56,8 @@ def batches_of(config: Config, count: int) -> list[Batch]:
     return list(islice(embedded_batches(config, records, encoder, CPU, start=0), count))
 
 
-def started(config: Config) -> Training:
-    return start(config, 32, CPU)
+def started(config: Config) -> TrainingState:
+    return initial_state(config, 32, CPU)
 
 
 def last_of(output: Path) -> dict[str, object]:
@@ -571,7 +571,7 @@ def test_every_other_setting_is_refused(output, config):
             other = from_dict(values)
         records = read_records(Path(config.data), "coco", "train2014")
         with pytest.raises(ValueError, match=rf"{name.replace('.', '[.]')} was "):
-            train_module.remember_run(output, other, records)
+            train_module.claim_run_folder(output, other, records)
 
 
 @pytest.mark.parametrize(
@@ -685,7 +685,7 @@ def test_evaluating_changes_nothing_of_the_training(config, tmp_path, trained):
 
 def test_fields_of_a_training_are_known():
     """load_into and save name each part; a new one must be added there, and here."""
-    assert [field.name for field in dataclasses.fields(Training)] == [
+    assert [field.name for field in dataclasses.fields(TrainingState)] == [
         "generator",
         "discriminator",
         "ema",

@@ -17,12 +17,12 @@ from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleStream, load_batches
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder, spelled
 from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder
-from xmcgan.losses.contrastive import cross_entropy_both_ways
+from xmcgan.losses.contrastive import symmetric_cross_entropy
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_dual_encoder
 from xmcgan.training.evaluators.fitting import (
     Fitting,
-    optimise,
+    fit,
     rate,
     shifted,
     split_off,
@@ -162,7 +162,7 @@ def test_a_training_that_diverges_says_where(records, tmp_path):
         return module.Loss(network.weight.sum() * math.nan, torch.tensor(0.0))
 
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
-        optimise(network, broken, records, 32, FITTING, tmp_path, progress=False)
+        fit(network, broken, records, 32, FITTING, tmp_path, progress=False)
 
 
 def test_a_presence_model_learns_cars_and_boats(records, held_out, tmp_path):
@@ -272,7 +272,7 @@ def test_the_command_trains_on_a_captions_table(table, tmp_path, capsys):
 
 
 def test_a_training_that_diverged_is_one_line_and_a_status_of_its_own(table, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(module, "cross_entropy_both_ways", lambda scores: cross_entropy_both_ways(scores * math.nan))
+    monkeypatch.setattr(module, "cross_entropy_both_ways", lambda scores: symmetric_cross_entropy(scores * math.nan))
     assert train_dual_encoder_command(flags(table, tmp_path / "encoder")) == 3
     assert "xmcgan: training stopped at step 0: the loss is nan" in capsys.readouterr().err
 

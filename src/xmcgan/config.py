@@ -91,6 +91,10 @@ class DiscriminatorConfig:
         check(self.width >= 1, f"discriminator.width is {self.width}; it should be at least 1")
 
 
+CONTRASTIVE_LOSSES = ("sentence", "word", "image_discriminator", "image_encoder")
+"""The fields of ``LossConfig`` that weight a contrastive loss. (``trace`` compares no pairs.)"""
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """The weight (lambda) of each contrastive loss, 0 to leave it out, and the temperatures.
@@ -254,8 +258,8 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self):
-        losses, contrastive = self.losses, ("sentence", "word", "image_discriminator", "image_encoder")
-        if any(getattr(losses, name) for name in contrastive):
+        losses = self.losses
+        if any(getattr(losses, name) for name in CONTRASTIVE_LOSSES):
             check(
                 self.training.batch_size >= 2,
                 f"training.batch_size is {self.training.batch_size}, but a contrastive loss tells an example from the "

@@ -27,7 +27,7 @@ from xmcgan.evaluation.networks.dual_encoder import (
 )
 from xmcgan.evaluation.networks.folder import SCENES_DUAL_ENCODER, SCENES_PRESENCE, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import ImageNetwork, to_network_size
-from xmcgan.evaluation.networks.probes import mistakes_told
+from xmcgan.evaluation.networks.probes import mistakes_detected
 from xmcgan.evaluation.networks.protocols import DualEncoder, FeatureExtractor
 from xmcgan.scenes import World
 from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy
@@ -89,7 +89,7 @@ def test_captions_of_other_images_are_found_by_chance(encoder):
 
 def test_every_kind_of_mistake_is_seen(encoder):
     """Sides least of all, which the card says too."""
-    told = mistakes_told(encoder, FEW, count=200)
+    told = mistakes_detected(encoder, FEW, count=200)
     assert set(told) == {"side", "colour", "kind", "background", "weather"}
     assert told.pop("side") >= 0.65
     assert min(told.values()) >= 0.85, told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmcgan.losses.contrastive import cosine, cross_entropy_both_ways
+from xmcgan.losses.contrastive import cosine, symmetric_cross_entropy
 from xmcgan.metrics.retrieval import clip_score, contrastive_accuracy, others, r_precision, shared_hits
 
 COUNT = 1000
@@ -128,7 +128,7 @@ def test_all_others_are_equally_likely():
 
 def test_one_batch_has_the_accuracy_of_the_losses():
     images, captions = pairs(1.5)
-    expected = cross_entropy_both_ways(cosine(images, captions)).accuracy
+    expected = symmetric_cross_entropy(cosine(images, captions)).accuracy
     found = contrastive_accuracy(images, captions, batch_size=COUNT)
     assert found == pytest.approx((float(expected), 0), abs=1e-6)
     assert 0.1 < found.value < 0.9

@@ -186,7 +186,7 @@ def test_batch_norm_keeps_the_biased_variance():
 def test_batch_norm_by_torchs_kernel_and_in_parts_are_one(layout):
     """The first is that of bfloat16 and of one process on CUDA. Output, statistics, gradient; around 50."""
     x = (torch.randn(5, 3, 4, 6) + 50).contiguous(memory_format=layout).requires_grad_()
-    whole, parts = layers.normalise(x), layers.NormaliseInParts.apply(x)
+    whole, parts = layers.normalise(x), layers.SynchronisedNormalise.apply(x)
     assert_same(parts[0], whole[0], [x])
     torch.testing.assert_close(parts[1:], whole[1:], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(whole[2], x.var((0, 2, 3), correction=0), rtol=1e-9, atol=0)
@@ -248,7 +248,7 @@ def test_judge_pair_is_one_concatenated_batch():
     real, fake = torch.rand(2, 3, 3, 64, 64) * 2 - 1
     text = TextEmbedding(torch.randn(3, 4, 5), torch.ones(3, 4, dtype=torch.bool), torch.randn(3, 5))
 
-    pair = discriminator.judge_pair(real, fake, text)
+    pair = discriminator.discriminate_pair(real, fake, text)
     ours = [torch.cat(halves) for halves in zip(*pair, strict=True)]
     both = TextEmbedding(*(torch.cat([tensor, tensor]) for tensor in text))
     plain = together(torch.cat([real, fake]), both)

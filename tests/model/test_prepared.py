@@ -1,4 +1,4 @@
-"""The prepared generator draws what the generator draws: to rounding, in every form it can have."""
+"""The fused generator draws what the generator draws: to rounding, in every form it can have."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from xmcgan.inference.fused import PreparedUpsampleConv, interleave, prepare_generator
+from xmcgan.inference.fused import FusedUpsampleConv, fuse_generator, interleave
 from xmcgan.model.generator import Generator
 from xmcgan.ops.resampling import UpsampleConv2d
 from xmcgan.types import TextEmbedding
@@ -41,8 +41,8 @@ def test_the_same_images_and_attention(image_size, stem, modulation):
     noise_BZ, text = inputs()
     text = TextEmbedding(text.words_BTD.double(), text.mask_BT, text.sentence_BD.double())
     plain = made(noise_BZ.double(), text)
-    ours = prepare_generator(made, torch.float64)(noise_BZ.double(), text)
-    # Images leave the prepared generator in float32.
+    ours = fuse_generator(made, torch.float64)(noise_BZ.double(), text)
+    # Images leave the fused generator in float32.
     torch.testing.assert_close(ours.images_B3HW, plain.images_B3HW.float(), rtol=1e-6, atol=1e-6)
     assert plain.images_B3HW.std() > 0.1
     if modulation == "attentional":
@@ -56,7 +56,7 @@ def test_the_same_images_and_attention(image_size, stem, modulation):
 def test_precision(dtype, tolerance):
     made = generator(width=4)
     noise_BZ, text = inputs()
-    plain, ours = made(noise_BZ, text).images_B3HW, prepare_generator(made, dtype)(noise_BZ, text).images_B3HW
+    plain, ours = made(noise_BZ, text).images_B3HW, fuse_generator(made, dtype)(noise_BZ, text).images_B3HW
     assert ours.dtype == torch.float32
     error = (ours - plain).norm() / plain.norm()
     assert error < tolerance
@@ -71,7 +71,7 @@ def test_both_forms_of_upsampling_are_interpolate_then_conv(small, size, in_chan
     layer = UpsampleConv2d(in_channels, out_channels).double()
     x = torch.randn(2, in_channels, *size, dtype=torch.float64)
     plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), layer.weight, padding=1)
-    ours = PreparedUpsampleConv(layer, small, torch.float64)(x)
+    ours = FusedUpsampleConv(layer, small, torch.float64)(x)
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
 
 
@@ -87,32 +87,32 @@ def test_a_quarter_of_the_products_of_upsampling_and_convolving():
     plain = 9 * 8 * 8 * 32 * 32 * 2
     for small in (True, False):
         with FlopCounterMode(display=False) as counter:
-            PreparedUpsampleConv(layer, small, torch.float32)(x)
+            FusedUpsampleConv(layer, small, torch.float32)(x)
         assert counter.get_total_flops() * 4 == plain
 
 
 def test_the_generator_stays_what_it_was_and_shares_what_needs_no_change():
     made = generator().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    ready = prepare_generator(made)
+    ready = fuse_generator(made)
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
     assert ready.to_rgb.weight.data_ptr() == made.to_rgb.weight.data_ptr()
     assert not any(parameter.requires_grad for parameter in ready.parameters())
     assert all(parameter.requires_grad for parameter in made.parameters())
-    half = prepare_generator(made, torch.bfloat16)
+    half = fuse_generator(made, torch.bfloat16)
     assert half.to_rgb.weight.dtype == torch.bfloat16
     assert made.to_rgb.weight.dtype == torch.float32
 
 
 def test_a_generator_in_training_is_refused():
     with pytest.raises(ValueError, match=r"in training mode; call eval\(\) first"):
-        prepare_generator(generator().train())
+        fuse_generator(generator().train())
 
 
 def test_an_image_does_not_depend_on_the_rows_beside_it():
     # Widths that fill a CPU's vectors: with an odd one the generator itself gives every row other last bits.
     made = generator(width=4, noise_dim=8, text_dim=8)
-    ready = prepare_generator(made)
+    ready = fuse_generator(made)
     noise_BZ = torch.randn(4, 8)
     text = TextEmbedding(torch.randn(4, 7, 8), torch.arange(7)[None] < LENGTHS[[0, 1, 2, 0], None], torch.randn(4, 8))
     together = ready(noise_BZ, text).images_B3HW
@@ -121,6 +121,6 @@ def test_an_image_does_not_depend_on_the_rows_beside_it():
 
 
 def test_no_batch_norm_is_left():
-    ready = prepare_generator(generator())
+    ready = fuse_generator(generator())
     assert not any("norm.running" in name for name in ready.state_dict())
     assert sum(isinstance(module, nn.Conv2d) for module in ready.modules()) == 10  # 4 x (conv2, shortcut), 2 others

@@ -1,6 +1,5 @@
 """The subcommand ``xmcgan bench``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,10 @@ from jsonargparse import ArgumentParser
 
 from xmcgan.config import suggestion
 from xmcgan.recipes import RECIPES
+from xmcgan.runtime.files import write_json
 
 ENCODER_WIDTHS = {"minilm": 384, "google-bert/bert-base-uncased": 768}
 """Widths of a word that are known without loading the encoder: BERT would have to be downloaded first."""
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Writes a text file whole or not at all; nothing that is there is overwritten.
-
-    Raises:
-        FileExistsError: if there is such a file.
-    """
-    refuse_existing(path)
-    rewrite_whole(path, content)
 
 
 def refuse_existing(path: Path | None) -> None:
@@ -31,14 +21,6 @@ def refuse_existing(path: Path | None) -> None:
     """
     if path is not None and path.exists():
         raise FileExistsError(f"{path} is there already; choose another --output")
-
-
-def rewrite_whole(path: Path, content: str) -> None:
-    """Writes a text file whole or not at all, over what this process wrote there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(content)
-    partial.replace(path)
 
 
 def as_list(value: Any) -> list[Any]:
@@ -130,19 +112,19 @@ def bench_command(arguments: list[str]) -> int:
     import torch
     from tqdm import tqdm
 
-    from xmcgan import bench
     from xmcgan.encoders.text import TextEncoder
     from xmcgan.inference.model_files import find_model, load_generator
     from xmcgan.model.build import build_generator
+    from xmcgan.profiling import bench, timing
     from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
-    from xmcgan.training.state import check_shares
+    from xmcgan.training.state import check_batch_size
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()  # as training does
-    schedule = bench.Schedule(options.repetitions, options.warmup)
+    schedule = timing.Schedule(options.repetitions, options.warmup)
     generator = None
     config = RECIPES[options.recipe]
     if options.checkpoint is not None:
@@ -160,15 +142,15 @@ def bench_command(arguments: list[str]) -> int:
     config = replace(config, training=replace(config.training, **switches))
     use_tf32(device, config.training.tf32)  # before the ceilings: theirs is the arithmetic of what is held against them
     if "training" in parts:
-        check_shares(config, 1)
+        check_batch_size(config, 1)
     precisions = list(dict.fromkeys(asked or [config.training.precision]))
     if generator is None:
         generator = build_generator(config, text_dim)
 
-    found: list[bench.Measurement | bench.OutOfMemory] = []
-    ceilings = {name: bench.ceiling(device, getattr(torch, name)) for name in dict.fromkeys(["float32", *precisions])}
+    found: list[timing.Measurement | timing.OutOfMemory] = []
+    ceilings = {name: timing.ceiling(device, getattr(torch, name)) for name in dict.fromkeys(["float32", *precisions])}
 
-    def keep(*measured: bench.Measurement | bench.OutOfMemory) -> None:
+    def keep(*measured: timing.Measurement | timing.OutOfMemory) -> None:
         """Takes in a part, and writes down all there are: what comes after may not come to an end."""
         found.extend(measured)
         if options.output is None:
@@ -181,7 +163,8 @@ def bench_command(arguments: list[str]) -> int:
             "text_dim": text_dim,
             "switches": switches,
         }
-        rewrite_whole(options.output, json.dumps(bench.report(device, ceilings, found) | about, indent=2) + "\n")
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.output, bench.report(device, ceilings, found) | about)
 
     with tqdm(unit="call", leave=False, desc="xmcgan bench") as bar:
 
@@ -197,8 +180,8 @@ def bench_command(arguments: list[str]) -> int:
                     switched = replace(config.training, precision=precision, compile=compile)
                     training, variant = bench.can_be_timed(replace(config, training=switched))
                     call = partial(bench.bench_training, training, text_dim, device, schedule=schedule)
-                    keep(bench.attempt("training", variant, precision, call, device))
-                for prepared in (False, True) if "generation" in parts else ():
+                    keep(timing.attempt("training", variant, precision, call, device))
+                for fused in (False, True) if "generation" in parts else ():
                     call = partial(
                         bench.bench_generation,
                         generator,
@@ -207,27 +190,24 @@ def bench_command(arguments: list[str]) -> int:
                         getattr(torch, precision),
                         length=config.text.max_length,
                         batch_size=options.generation_batch,
-                        prepared=prepared,
+                        fused=fused,
                         compile=compile,
                         schedule=schedule,
                     )
-                    variant = ("prepared" if prepared else "as trained") + (", compiled" if compile else "")
-                    keep(bench.attempt("generation", variant, precision, call, device))
+                    variant = ("fused" if fused else "as trained") + (", compiled" if compile else "")
+                    keep(timing.attempt("generation", variant, precision, call, device))
                 torch._dynamo.reset()
         if "text" in parts:
 
-            def text() -> bench.Measurement:
-                settings = config.text
-                encoder = TextEncoder(
-                    settings.encoder, max_length=settings.max_length, layers=settings.layers, device=device, cache_mb=0
-                )
+            def text() -> timing.Measurement:
+                encoder = TextEncoder.from_config(config.text, device=device, cache_mb=0)
                 return bench.bench_text(encoder, schedule=schedule)
 
-            keep(bench.attempt("text", config.text.encoder, "float32", text, device))
+            keep(timing.attempt("text", config.text.encoder, "float32", text, device))
         if "loading" in parts:
             keep(bench.bench_loading(config.image_size, schedule=schedule))
 
-    about = bench.machine(device)
+    about = timing.machine(device)
     rates = ", ".join(f"{name}{' (TF32)' * (config.training.tf32 and name == 'float32')} {1e3 * value:.0f} GFLOP/s"
                       for name, value in ceilings.items())  # fmt: skip
     print(f"{about['name']}, {device}, {about['threads']} threads, torch {about['torch']}.")

@@ -10,7 +10,7 @@ from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import DISTRIBUTION, load_judges, metric_names
+from xmcgan.evaluation.features import DISTRIBUTION, load_evaluation_networks, metric_names
 from xmcgan.evaluation.image_set import random_captions
 from xmcgan.evaluation.results import REAL_IMAGES
 from xmcgan.inference.pipeline import Pipeline
@@ -19,7 +19,7 @@ from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.loop import train
-from xmcgan.training.validation import make_monitor
+from xmcgan.training.validation import make_validation
 
 DATA = Path("data/scenes-demo")
 TRAIN_IMAGES, HELD_OUT_IMAGES = 2_000, 500
@@ -73,7 +73,7 @@ def demo(output: Path, *, steps: int | None = None) -> Path:
         output,
         records=records,
         sample_captions=[each.captions[0] for each in held_out[:16]],
-        evaluate=make_monitor(config, output, held_out, device=device),
+        evaluate=make_validation(config, output, held_out, device=device),
     )
     if reached < config.training.steps:
         print(f"stopped and saved at step {reached}; `make demo` goes on from there")
@@ -87,13 +87,13 @@ def demo(output: Path, *, steps: int | None = None) -> Path:
         held_out=held_out[16:26],
         typed=TYPED,
     )
-    print(f"\n{before_and_after(output, judge_real(config, held_out))}")
+    print(f"\n{before_and_after(output, evaluate_real_images(config, held_out))}")
     minutes = (time.perf_counter() - began) / 60
     print(f"\nDone in {minutes:.1f} minutes. Open this page in a browser:\n\n    {page.resolve()}\n")
     return page
 
 
-def judge_real(config: Config, held_out: Sequence[Record]) -> dict[str, float]:
+def evaluate_real_images(config: Config, held_out: Sequence[Record]) -> dict[str, float]:
     """What the real pictures score, as far as they can: they are at no distance from themselves."""
     metrics = [name for name in metric_names(METRICS) if name not in DISTRIBUTION]
     requests = random_captions(held_out, HELD_OUT_IMAGES)
@@ -102,7 +102,7 @@ def judge_real(config: Config, held_out: Sequence[Record]) -> dict[str, float]:
         [by_id[request.image_id] for request in requests],
         requests,
         transform=ImageTransform(config.image_size, config.dataset.fit),
-        judges=load_judges(metrics, {}, {}, scenes=True, device="cpu"),
+        networks=load_evaluation_networks(metrics, {}, {}, scenes=True, device="cpu"),
         metrics=metrics,
         system=REAL_IMAGES,
         protocol={},

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from xmcgan.config import DatasetConfig
 from xmcgan.evaluation.results import REAL_IMAGES, Result, append_results
+from xmcgan.runtime.files import write_text
 
 if TYPE_CHECKING:
     from xmcgan.data.records import Record
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 COUNT = 30_000
 """Images of the paper's evaluation."""
 
-JUDGES = {"extractor": "fid, kid, is, ...", "encoder": "r-precision, ...", "detector": "soa"}
+NETWORKS = {"extractor": "fid, kid, is, ...", "encoder": "r-precision, ...", "detector": "soa"}
 """The networks that can be named, and what they serve."""
 
 
@@ -49,10 +50,10 @@ def evaluate_command(arguments: list[str]) -> int:
     add("--size", type=int | None, default=None, help="side of the judged images; the checkpoint's unless given")
     add("--fit", type=str, default="squash", help="how real images become squares: squash, or crop their middle")
     add("--reference_split", type=str | None, default=None, help="real images of fid and its like; the split's")
-    for judge, served in JUDGES.items():
-        add(f"--{judge}", type=str | None, default=None, help=f"network of {served}; by the data unless given")
+    for role, served in NETWORKS.items():
+        add(f"--{role}", type=str | None, default=None, help=f"network of {served}; by the data unless given")
         add(
-            f"--{judge}_weights",
+            f"--{role}_weights",
             type=str | None,
             default=None,
             help="its weights: a local file, a folder, or a hub name",
@@ -85,7 +86,7 @@ def evaluate_source(options: Namespace) -> int:
         DISTRIBUTION,
         OBJECTS,
         Reference,
-        load_judges,
+        load_evaluation_networks,
         metric_names,
     )
     from xmcgan.evaluation.image_set import captions_sha256, random_captions
@@ -103,10 +104,10 @@ def evaluate_source(options: Namespace) -> int:
         return write_captions(options.write_captions, [*requests, *listed])
 
     metrics = metric_names(options.metrics)
-    judges = load_judges(
+    networks = load_evaluation_networks(
         metrics,
-        {judge: getattr(options, judge) for judge in JUDGES},
-        {judge: getattr(options, f"{judge}_weights") for judge in JUDGES},
+        {role: getattr(options, role) for role in NETWORKS},
+        {role: getattr(options, f"{role}_weights") for role in NETWORKS},
         scenes=(options.data / "scenes.json").is_file(),
         device=options.device,
     )
@@ -126,12 +127,12 @@ def evaluate_source(options: Namespace) -> int:
         # The distance of images from themselves says nothing.
         metrics = [name for name in metrics if name not in DISTRIBUTION]
 
-    def judged(chosen, images, requests, protocol):
+    def measure(chosen, images, requests, protocol):
         return evaluate(
             images,
             requests,
             transform=transform,
-            judges=judges,
+            networks=networks,
             metrics=chosen,
             system=system,
             protocol=protocol | {"captions_sha256": captions_sha256(requests)},
@@ -140,10 +141,10 @@ def evaluate_source(options: Namespace) -> int:
         )
 
     objects = [name for name in metrics if name in OBJECTS and listed]
-    results = judged([name for name in metrics if name not in objects], images, requests, protocol)
+    results = measure([name for name in metrics if name not in objects], images, requests, protocol)
     if objects:
         images = find_or_draw(options, pipe, f"{system} soa", listed, records)
-        results += judged(objects, images, listed, protocol | {"captions": "official SOA lists"})
+        results += measure(objects, images, listed, protocol | {"captions": "official SOA lists"})
     if is_main():
         append_results(options.output / "results.jsonl", results)
         print_results(results)
@@ -155,7 +156,7 @@ def find_or_draw(
     options: Namespace, pipe: "Pipeline | None", system: str, requests: "list[Request]", records: "Sequence[Record]"
 ) -> "list[Record]":
     """The images that answer the requests: drawn by the checkpoint, found in a folder, or the real ones."""
-    from xmcgan.evaluation.image_set import draw_set, find_images
+    from xmcgan.evaluation.image_set import find_images, generate_set
 
     if options.real:
         by_id = {record.id: record for record in records}
@@ -174,29 +175,23 @@ def find_or_draw(
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
     settings = {"model": str(options.checkpoint), "step": pipe.step, "dtype": str(pipe.dtype)}
-    return draw_set(options.output / "sets" / folder_name(system), requests, draw, settings=settings)
+    return generate_set(options.output / "sets" / folder_name(system), requests, draw, settings=settings)
 
 
 def official_requests(options: Namespace) -> "list[Request]":
     """Three images of every caption of the official lists, of persons one of 30,000, as their authors have it."""
-    from xmcgan.evaluation.image_set import Request
     from xmcgan.evaluation.soa_captions import read_soa_captions, soa_requests
 
     lists = read_soa_captions(options.soa_captions, partial=options.soa_partial)
-    return [
-        Request(f"soa-{number:06d}", asked.image_id, asked.caption, asked.seed, asked.category)
-        for number, asked in enumerate(soa_requests(lists, seed=options.seed))
-    ]
+    return soa_requests(lists, seed=options.seed)
 
 
 def write_captions(path: Path, requests: "Sequence[Request]") -> int:
     """Writes the captions that any system can draw, and be judged by."""
     if path.exists():
         raise FileExistsError(f"{path} is there already; choose another --write_captions")
-    partial = path.with_name(f".partial-{path.name}")
     lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)
-    partial.write_text("".join(lines))
-    partial.replace(path)
+    write_text(path, "".join(lines))
     print(f"{len(requests):,} captions are in {path}: draw each and name its image by id, <id>.png")
     return 0
 

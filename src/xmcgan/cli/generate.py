@@ -10,6 +10,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from xmcgan import __version__
+from xmcgan.runtime.files import write_bytes
 
 
 def generate_command(arguments: list[str]) -> int:
@@ -139,8 +140,5 @@ def write_new(folder: Path, files: dict[str, bytes]) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        if (folder / name).exists():
-            continue
-        partial = folder / f".partial-{name}"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
+        if not (folder / name).exists():
+            write_bytes(folder / name, content)

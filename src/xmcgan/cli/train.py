@@ -97,9 +97,9 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         held_out = read_records(config.data, layout, validation)
     evaluate = None
     if config.evaluation.every:
-        from xmcgan.training.validation import make_monitor
+        from xmcgan.training.validation import make_validation
 
-        evaluate = make_monitor(config, output, held_out, device=device)
+        evaluate = make_validation(config, output, held_out, device=device)
     captions = [record.captions[0] for record in held_out[:16]]
     step = train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
     if step < config.training.steps:

@@ -19,7 +19,7 @@ ImageEncoderName = Literal["vgg19", "resnet50"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RELEASE_RESOLUTION = 224
+OFFICIAL_RESOLUTION = 224
 
 
 class VGG19Features(nn.Module):
@@ -96,11 +96,11 @@ class ResNetLogits(nn.Module):
         width: int = 64,
         stages: tuple[int, ...] = (3, 4, 6, 3),
         classes: int = 1000,
-        as_released: bool = False,
+        official: bool = False,
     ):
         super().__init__()
-        self.as_released = as_released
-        self.conv1 = (SameConv2d if as_released else nn.Conv2d)(3, width, 7, 2, padding=3, bias=False)
+        self.official = official
+        self.conv1 = (SameConv2d if official else nn.Conv2d)(3, width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         in_channels = width
         for number, blocks in enumerate(stages):
@@ -108,7 +108,7 @@ class ResNetLogits(nn.Module):
             stage = nn.Sequential()
             for position in range(blocks):
                 stride = 2 if number > 0 and position == 0 else 1
-                stage.append(Bottleneck(in_channels, channels, stride, project=position == 0, same=as_released))
+                stage.append(Bottleneck(in_channels, channels, stride, project=position == 0, same=official))
                 in_channels = 4 * channels
             self.add_module(f"layer{number + 1}", stage)
         self.stages = len(stages)
@@ -116,15 +116,15 @@ class ResNetLogits(nn.Module):
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         images_in_01 = (images_B3HW + 1) / 2
-        images = images_in_01 if self.as_released else imagenet_normalise(images_in_01)
+        images = images_in_01 if self.official else imagenet_normalise(images_in_01)
         return self.fc(self.last_map(images).mean((2, 3)))
 
     def last_map(self, images_B3HW: Tensor) -> Tensor:
         """The last convolutional map (B, C, 7, 7)."""
-        x = self.bn1(self.conv1(resize_bilinear(images_B3HW, RELEASE_RESOLUTION)))
+        x = self.bn1(self.conv1(resize_bilinear(images_B3HW, OFFICIAL_RESOLUTION)))
         x = (
             F.max_pool2d(same_pad(x, 3, 2, value=-torch.inf), 3, 2)
-            if self.as_released
+            if self.official
             else F.max_pool2d(F.relu(x), 3, 2, padding=1)
         )
         for number in range(self.stages):

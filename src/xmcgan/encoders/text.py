@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmcgan.config import TextConfig
 from xmcgan.types import TextEmbedding
 
 MINILM = "minilm"
@@ -66,6 +67,23 @@ class TextEncoder:
         self.model.eval().requires_grad_(False).to(self.device)
         self.chunk = CHUNK_CUDA if self.device.type == "cuda" else CHUNK
         self.cache = EmbeddingCache(cache_mb * 2**20)
+
+    @classmethod
+    def from_config(
+        cls, config: TextConfig, *, device: torch.device | str = "cpu", cache_mb: int | None = None
+    ) -> "TextEncoder":
+        """The encoder of a configuration's ``text`` section.
+
+        Args:
+            cache_mb: instead of the section's.
+        """
+        return cls(
+            config.encoder,
+            max_length=config.max_length,
+            layers=config.layers,
+            device=device,
+            cache_mb=config.cache_mb if cache_mb is None else cache_mb,
+        )
 
     @property
     def dim(self) -> int:

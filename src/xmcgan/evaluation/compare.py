@@ -26,6 +26,7 @@ from xmcgan.evaluation.tables import (
     to_latex,
     to_markdown,
 )
+from xmcgan.runtime.files import write_text
 
 
 class Metric(NamedTuple):
@@ -402,7 +403,5 @@ def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[M
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in content.items():
-        partial = folder / f".partial-{name}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        write_text(folder / name, text)
     return [folder / name for name in content]

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.evaluation.features import DISTRIBUTION, Judged, Judges, Reference, given, judge, judge_reference
+from xmcgan.evaluation.features import (
+    DISTRIBUTION,
+    EvaluationNetworks,
+    ExtractedFeatures,
+    Reference,
+    extract_features,
+    extract_reference_features,
+    given,
+)
 from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.networks.protocols import Detector, DualEncoder
 from xmcgan.evaluation.results import Result, Setting
@@ -42,7 +50,7 @@ def evaluate(
     requests: Sequence[Request],
     *,
     transform: ImageTransform,
-    judges: Judges,
+    networks: EvaluationNetworks,
     metrics: Sequence[str],
     system: str,
     protocol: dict[str, Setting],
@@ -65,25 +73,29 @@ def evaluate(
     Raises:
         ValueError: on an unknown metric, a metric whose judge or reference is not given, or too few images for it.
     """
-    judges = judges.needed(metrics)
+    networks = networks.needed(metrics)
     if len(images) != len(requests):
         raise ValueError(f"{len(images)} images but {len(requests)} requests; each image answers one")
     distribution = [name for name in metrics if name in DISTRIBUTION]
     if distribution and reference is None:
         raise ValueError(f"{', '.join(distribution)} compares with real images; give a reference")
     rows = any(name != "fid" for name in distribution)
-    judged = judge(images, transform, judges, rows=rows, batch_size=batch_size, label=system if progress else None)
-    real = Judged()
-    if distribution and reference is not None and judges.extractor is not None:
-        real = judge_reference(reference, judges.extractor, rows=rows, batch_size=batch_size, progress=progress)
-    evidence = Evidence(judged, real, requests, judges.encoder, judges.detector)
+    extracted = extract_features(
+        images, transform, networks, rows=rows, batch_size=batch_size, label=system if progress else None
+    )
+    real = ExtractedFeatures()
+    if distribution and reference is not None and networks.extractor is not None:
+        real = extract_reference_features(
+            reference, networks.extractor, rows=rows, batch_size=batch_size, progress=progress
+        )
+    inputs = MetricInputs(extracted, real, requests, networks.encoder, networks.detector)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
     results = []
     for metric in metrics:
         began = time.perf_counter()
-        measured = measure(metric, evidence)
-        network = judges.of(metric)
+        measured = measure(metric, inputs)
+        network = networks.of(metric)
         choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
         if metric in DISTRIBUTION and reference is not None:
             choices |= reference.choices()
@@ -95,18 +107,18 @@ def evaluate(
                 samples=len(images),
                 system=system,
                 protocol={**common, **network.protocol, **choices, **measured.settings},
-                seconds=round(judged.seconds + time.perf_counter() - began, 2),
+                seconds=round(extracted.seconds + time.perf_counter() - began, 2),
             )
         )
     return results
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MetricInputs:
     """All that metrics are computed from; what several of them share is computed once, when first asked for."""
 
-    judged: Judged
-    real: Judged
+    extracted: ExtractedFeatures
+    real: ExtractedFeatures
     requests: Sequence[Request]
     encoder: DualEncoder | None
     detector: Detector | None
@@ -114,7 +126,7 @@ class Evidence:
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Embeddings of the images and of their captions."""
-        return given(self.judged.embeddings_NF), self.captions_NF("")
+        return given(self.extracted.embeddings_NF), self.captions_NF("")
 
     def captions_NF(self, prompt: str) -> Tensor:
         """Embeddings of the captions, each behind a prompt."""
@@ -127,7 +139,7 @@ class Evidence:
         """Four metrics at once."""
         return precision_recall_density_coverage(
             given(self.real.features_NF),
-            given(self.judged.features_NF),
+            given(self.extracted.features_NF),
             neighbours=NEIGHBOURS,
             density_neighbours=DENSITY_NEIGHBOURS,
         )
@@ -141,54 +153,54 @@ class Measured(NamedTuple):
     settings: Mapping[str, Setting]
 
 
-def measure(metric: str, evidence: Evidence) -> Measured:
+def measure(metric: str, inputs: MetricInputs) -> Measured:
     """One metric from what the judges said."""
-    judged, real = evidence.judged, evidence.real
+    extracted, real = inputs.extracted, inputs.real
     match metric:
         case "fid":
-            return Measured(frechet_distance(given(judged.statistics), given(real.statistics)), None, {})
+            return Measured(frechet_distance(given(extracted.statistics), given(real.statistics)), None, {})
         case "kid":
-            drawn, true = given(judged.features_NF), given(real.features_NF)
-            subset = min(KID_SUBSET, len(drawn), len(true))
+            generated, real_features = given(extracted.features_NF), given(real.features_NF)
+            subset = min(KID_SUBSET, len(generated), len(real_features))
             return Measured(
-                *kernel_distance(drawn, true, subsets=KID_SUBSETS, subset_size=subset, seed=SEED),
+                *kernel_distance(generated, real_features, subsets=KID_SUBSETS, subset_size=subset, seed=SEED),
                 {"subsets": KID_SUBSETS, "subset_size": subset, "draw": SEED},
             )
         case "precision" | "recall":
-            return Measured(getattr(evidence.neighbourhoods, metric), None, {"neighbours": NEIGHBOURS})
+            return Measured(getattr(inputs.neighbourhoods, metric), None, {"neighbours": NEIGHBOURS})
         case "density" | "coverage":
-            return Measured(getattr(evidence.neighbourhoods, metric), None, {"neighbours": DENSITY_NEIGHBOURS})
+            return Measured(getattr(inputs.neighbourhoods, metric), None, {"neighbours": DENSITY_NEIGHBOURS})
         case "is":
-            if judged.logits_NC is None:
+            if extracted.logits_NC is None:
                 raise ValueError("is needs an extractor that is a classifier, such as inception-v3-tf")
             return Measured(
-                *inception_score(judged.logits_NC, splits=SPLITS, seed=SEED), {"splits": SPLITS, "draw": SEED}
+                *inception_score(extracted.logits_NC, splits=SPLITS, seed=SEED), {"splits": SPLITS, "draw": SEED}
             )
         case "r-precision":
-            ids = [request.image_id for request in evidence.requests]
-            found = r_precision(*evidence.pairs, image_ids=ids, mismatched=MISMATCHED, folds=FOLDS, seed=SEED)
+            ids = [request.image_id for request in inputs.requests]
+            found = r_precision(*inputs.pairs, image_ids=ids, mismatched=MISMATCHED, folds=FOLDS, seed=SEED)
             return Measured(*found, {"mismatched": MISMATCHED, "folds": FOLDS, "draw": SEED})
         case "contrastive-accuracy":
-            found = contrastive_accuracy(*evidence.pairs, batch_size=CONTRASTIVE_BATCH, seed=SEED)
+            found = contrastive_accuracy(*inputs.pairs, batch_size=CONTRASTIVE_BATCH, seed=SEED)
             return Measured(*found, {"contrastive_batch": CONTRASTIVE_BATCH, "draw": SEED})
         case "clip-score":
             # CLIP is asked as its authors ask it; an encoder without prompts in its training has none here.
-            prompt = CLIP_PROMPT if given(evidence.encoder).name == "clip" else ""
-            score = clip_score(given(judged.embeddings_NF), evidence.captions_NF(prompt), weight=CLIP_WEIGHT)
+            prompt = CLIP_PROMPT if given(inputs.encoder).name == "clip" else ""
+            score = clip_score(given(extracted.embeddings_NF), inputs.captions_NF(prompt), weight=CLIP_WEIGHT)
             return Measured(score, None, {"weight": CLIP_WEIGHT, "prompt": prompt})
         case _:
-            return measure_objects(metric, evidence)
+            return measure_objects(metric, inputs)
 
 
-def measure_objects(metric: str, evidence: Evidence) -> Measured:
+def measure_objects(metric: str, inputs: MetricInputs) -> Measured:
     """SOA-C or SOA-I: of the category each caption is listed for, or else of all that it names and the judge can see.
 
     "A wooden table" is a dining table to COCO; a judge of Scenes, whose tables are no objects, is not asked for it.
     """
-    requests, sees = evidence.requests, given(evidence.detector).sees
+    requests, sees = inputs.requests, given(inputs.detector).sees
     listed = all(request.category is not None for request in requests)
     detected, wanted = [], []
-    for seen, request in zip(given(evidence.judged.detected), requests, strict=True):
+    for seen, request in zip(given(inputs.extracted.detected), requests, strict=True):
         for category in [request.category] if listed else sorted(classes_in(request.caption) & sees):
             detected.append(seen)
             wanted.append(category)

@@ -21,6 +21,7 @@ from xmcgan.evaluation.networks.protocols import Detector, DualEncoder, FeatureE
 from xmcgan.evaluation.results import Setting
 from xmcgan.metrics.frechet import FeatureStatistics
 from xmcgan.runtime.distributed import gather_objects, is_main, rank, world_size
+from xmcgan.runtime.files import atomic_file
 
 DISTRIBUTION = ("fid", "kid", "precision", "recall", "density", "coverage")
 
@@ -36,7 +37,7 @@ LOWER_IS_BETTER = ("fid", "kid")
 GROUPS = {"soa": OBJECTS, "prdc": ("precision", "recall", "density", "coverage")}
 """Names that ask for several metrics."""
 
-SERVES = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
+METRICS_OF = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
 """The metrics that each judge serves."""
 
 READING_THREADS = 4
@@ -45,7 +46,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Judges:
+class EvaluationNetworks:
     """The networks that judge images; each is needed only by its metrics.
 
     Args:
@@ -58,7 +59,7 @@ class Judges:
     encoder: DualEncoder | None = None
     detector: Detector | None = None
 
-    def needed(self, metrics: Sequence[str]) -> "Judges":
+    def needed(self, metrics: Sequence[str]) -> "EvaluationNetworks":
         """Those that some metrics need.
 
         Raises:
@@ -68,31 +69,31 @@ class Judges:
         if unknown:
             raise ValueError(f"unknown metric {', '.join(unknown)}; there is {', '.join(METRICS)}")
         kept = {}
-        for judge, served in SERVES.items():
+        for role, served in METRICS_OF.items():
             asked = [name for name in metrics if name in served]
-            if asked and getattr(self, judge) is None:
-                raise ValueError(f"{', '.join(asked)} needs the {judge} of xmcgan.evaluate.Judges, and there is none")
-            kept[judge] = getattr(self, judge) if asked else None
-        return Judges(**kept)
+            if asked and getattr(self, role) is None:
+                raise ValueError(f"{', '.join(asked)} needs the {role} of EvaluationNetworks, and there is none")
+            kept[role] = getattr(self, role) if asked else None
+        return EvaluationNetworks(**kept)
 
     def of(self, metric: str) -> FeatureExtractor | DualEncoder | Detector:
         """The judge that serves a metric."""
-        return given(next(getattr(self, judge) for judge, served in SERVES.items() if metric in served))
+        return given(next(getattr(self, role) for role, served in METRICS_OF.items() if metric in served))
 
 
-SCENES_JUDGES = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
+SCENES_NETWORKS = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
 
-PHOTOGRAPH_JUDGES = {"extractor": "inception-v3-tf", "encoder": "clip", "detector": "fasterrcnn_resnet50_fpn_v2"}
+PHOTOGRAPH_NETWORKS = {"extractor": "inception-v3-tf", "encoder": "clip", "detector": "fasterrcnn_resnet50_fpn_v2"}
 
 
-def load_judges(
+def load_evaluation_networks(
     metrics: Sequence[str],
     names: Mapping[str, str | None],
     weights: Mapping[str, str | None],
     *,
     scenes: bool,
     device: torch.device | str,
-) -> Judges:
+) -> EvaluationNetworks:
     """The networks that some metrics need: those named, or else those that go with the data.
 
     Args:
@@ -104,14 +105,14 @@ def load_judges(
         ValueError: on an unknown name, or weights that are missing or not those of the network.
         FileNotFoundError: if there is no such file of weights.
     """
-    usual = SCENES_JUDGES if scenes else PHOTOGRAPH_JUDGES
+    usual = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
 
-    def loaded(judge: str, load: Callable[..., Value]) -> Value | None:
-        if not any(name in SERVES[judge] for name in metrics):
+    def loaded(role: str, load: Callable[..., Value]) -> Value | None:
+        if not any(name in METRICS_OF[role] for name in metrics):
             return None
-        return load(names.get(judge) or usual[judge], weights.get(judge), device=device)
+        return load(names.get(role) or usual[role], weights.get(role), device=device)
 
-    return Judges(
+    return EvaluationNetworks(
         extractor=loaded("extractor", load_feature_extractor),
         encoder=loaded("encoder", load_dual_encoder),
         detector=loaded("detector", load_detector),
@@ -131,7 +132,7 @@ def metric_names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class Judged(NamedTuple):
+class ExtractedFeatures(NamedTuple):
     """What the judges say of a set of images, in its order; on every rank."""
 
     statistics: FeatureStatistics | None = None
@@ -177,15 +178,15 @@ def given(value: Value | None) -> Value:
 # One pass over images
 
 
-def judge(
+def extract_features(
     images: Sequence[Record],
     transform: ImageTransform,
-    judges: Judges,
+    networks: EvaluationNetworks,
     *,
     rows: bool,
     batch_size: int,
     label: str | None,
-) -> Judged:
+) -> ExtractedFeatures:
     """What the judges say of images, each read once; the ranks take turns at the batches.
 
     Args:
@@ -193,35 +194,35 @@ def judge(
         label: of the progress bar; None shows none.
     """
     began = time.perf_counter()
-    statistics = FeatureStatistics(judges.extractor.dim) if judges.extractor is not None else None
+    statistics = FeatureStatistics(networks.extractor.dim) if networks.extractor is not None else None
     features: list[Tensor] = []
     logits: list[Tensor] = []
     embeddings: list[Tensor] = []
     detected: list[set[int]] = []
     with tqdm(total=len(images), unit="image", desc=label, disable=label is None or not is_main()) as bar:
-        for pixels in own_batches(images, transform, batch_size):
+        for pixels in rank_batches(images, transform, batch_size):
             # Gathered and taken in the order of the images: a sum's last bits depend on it.
-            for said in gather_objects(None if pixels is None else opinions(judges, pixels)):
-                if said is None:
+            for outputs in gather_objects(None if pixels is None else run_networks(networks, pixels)):
+                if outputs is None:
                     continue
-                if said.extracted is not None and statistics is not None:
-                    statistics.update(said.extracted.features_BF)
-                    features += [said.extracted.features_BF] if rows else []
-                    logits += [said.extracted.logits_BC] if said.extracted.logits_BC is not None else []
-                embeddings += [said.embeddings_BF] if said.embeddings_BF is not None else []
-                detected += said.detected or []
-                bar.update(said.count)
-    return Judged(
+                if outputs.extracted is not None and statistics is not None:
+                    statistics.update(outputs.extracted.features_BF)
+                    features += [outputs.extracted.features_BF] if rows else []
+                    logits += [outputs.extracted.logits_BC] if outputs.extracted.logits_BC is not None else []
+                embeddings += [outputs.embeddings_BF] if outputs.embeddings_BF is not None else []
+                detected += outputs.detected or []
+                bar.update(outputs.count)
+    return ExtractedFeatures(
         statistics,
         torch.cat(features) if features else None,
         torch.cat(logits) if logits else None,
         torch.cat(embeddings) if embeddings else None,
-        detected if judges.detector is not None else None,
+        detected if networks.detector is not None else None,
         time.perf_counter() - began,
     )
 
 
-class Opinions(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """What the judges say of one batch."""
 
     count: int
@@ -230,17 +231,17 @@ class Opinions(NamedTuple):
     detected: list[set[int]] | None
 
 
-def opinions(judges: Judges, pixels_B3HW: Tensor) -> Opinions:
+def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor) -> NetworkOutputs:
     """Every judge's word on a batch of uint8 pixels."""
-    return Opinions(
+    return NetworkOutputs(
         len(pixels_B3HW),
-        judges.extractor(pixels_B3HW) if judges.extractor is not None else None,
-        judges.encoder.encode_images(pixels_B3HW) if judges.encoder is not None else None,
-        judges.detector(pixels_B3HW) if judges.detector is not None else None,
+        networks.extractor(pixels_B3HW) if networks.extractor is not None else None,
+        networks.encoder.encode_images(pixels_B3HW) if networks.encoder is not None else None,
+        networks.detector(pixels_B3HW) if networks.detector is not None else None,
     )
 
 
-def own_batches(images: Sequence[Record], transform: ImageTransform, batch_size: int) -> Iterator[Tensor | None]:
+def rank_batches(images: Sequence[Record], transform: ImageTransform, batch_size: int) -> Iterator[Tensor | None]:
     """The batches of this rank: of every N one, None in a last round that has none left for it."""
     starts = list(range(0, len(images), batch_size))
     rounds = -(-len(starts) // world_size())
@@ -262,32 +263,31 @@ def own_batches(images: Sequence[Record], transform: ImageTransform, batch_size:
 # Real images, judged once
 
 
-def judge_reference(
+def extract_reference_features(
     reference: Reference, extractor: FeatureExtractor, *, rows: bool, batch_size: int, progress: bool
-) -> Judged:
+) -> ExtractedFeatures:
     """The features of real images, from the cache where the same images were judged in the same way."""
     path = reference.cache / f"{reference_key(reference, extractor, rows)}.safetensors"
     if path.exists():
         stored = load_file(path)
         features = stored.pop("features_NF", None)
-        return Judged(FeatureStatistics.from_tensors(stored), features)
-    judged = judge(
+        return ExtractedFeatures(FeatureStatistics.from_tensors(stored), features)
+    extracted = extract_features(
         reference.images,
         reference.transform,
-        Judges(extractor=extractor),
+        EvaluationNetworks(extractor=extractor),
         rows=rows,
         batch_size=batch_size,
         label=f"real images of {reference.name}" if progress else None,
     )
-    if is_main() and judged.statistics is not None:
-        stored = judged.statistics.to_tensors()
-        if judged.features_NF is not None:
-            stored["features_NF"] = judged.features_NF
+    if is_main() and extracted.statistics is not None:
+        stored = extracted.statistics.to_tensors()
+        if extracted.features_NF is not None:
+            stored["features_NF"] = extracted.features_NF
         reference.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        save_file(stored, partial)
-        partial.replace(path)
-    return judged
+        with atomic_file(path) as partial:
+            save_file(stored, partial)
+    return extracted
 
 
 def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool) -> str:

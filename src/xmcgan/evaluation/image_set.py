@@ -28,6 +28,8 @@ from xmcgan.runtime.distributed import (
     rank,
     world_size,
 )
+from xmcgan.runtime.files import atomic_file, to_json, write_text
+from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
 
 REQUESTS, SETTINGS, IMAGES = "requests.jsonl", "settings.json", "images"
 
@@ -83,7 +85,7 @@ def captions_sha256(requests: Sequence[Request]) -> str:
     return hashlib.sha256("\n".join(f"{request.id} {request.caption}" for request in requests).encode()).hexdigest()
 
 
-def draw_set(
+def generate_set(
     folder: Path,
     requests: Sequence[Request],
     draw: Draw,
@@ -98,9 +100,9 @@ def draw_set(
         settings: what made the images; a folder of other settings or requests is refused.
 
     Raises:
-        FileExistsError: if the folder holds something else; what differs is named.
+        ValueError: if the folder holds something else; what differs is named.
     """
-    on_main(remember_set, folder, requests, settings)
+    on_main(claim_image_set, folder, requests, settings)
     names = file_names(requests)
     here = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
     missing = [number for number in here if not (folder / IMAGES / names[number]).exists()]
@@ -117,38 +119,31 @@ def draw_set(
             pixels = draw([requests[number].caption for number in chosen], [requests[number].seed for number in chosen])
             for number, image in zip(chosen, pixels, strict=True):
                 path = folder / IMAGES / names[number]
-                partial = path.with_name(f".partial-{path.name}")
-                Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
-                partial.replace(path)
+                with atomic_file(path) as partial:
+                    Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
             bar.update(len(chosen))
     barrier()
     return as_records(requests, [folder / IMAGES / name for name in names])
 
 
-def remember_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any]) -> None:
+def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any]) -> None:
     """Writes requests and settings beside the images to come, or checks that those there are the same."""
     names = file_names(requests)
     lines = [{"file": f"{IMAGES}/{name}", **request._asdict()} for name, request in zip(names, requests, strict=True)]
     content = {
         REQUESTS: "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines),
-        SETTINGS: json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n",
+        SETTINGS: to_json(settings, ensure_ascii=False, sort_keys=True),
     }
     if (folder / SETTINGS).exists():
         there = json.loads((folder / SETTINGS).read_text())
-        differing = [name for name in {*there, *settings} if there.get(name) != settings.get(name)]
-        if differing:
-            told = "; ".join(f"{name} was {there.get(name)!r} and is {settings.get(name)!r}" for name in differing)
-            raise FileExistsError(f"{folder} holds images of other settings: {told}. Choose another --output")
+        refuse_changed(folder, "images of other settings", changed_settings(there, settings))
         if (folder / REQUESTS).read_text() != content[REQUESTS]:
-            raise FileExistsError(f"{folder} holds images of other captions or seeds. Choose another --output")
+            raise ValueError(f"{folder} holds images of other captions or seeds. Choose another --output")
         return
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is neither empty nor a set of drawn images; choose another --output")
+    refuse_foreign(folder, "a set of generated images")
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     for name in (REQUESTS, SETTINGS):  # the settings last: a folder with them has everything
-        partial = folder / f".partial-{name}"
-        partial.write_text(content[name])
-        partial.replace(folder / name)
+        write_text(folder / name, content[name])
 
 
 def file_names(requests: Sequence[Request]) -> list[str]:

@@ -23,7 +23,8 @@ from xmcgan.data.readers.annotations import (
     whole_number,
 )
 from xmcgan.data.records import one_line
-from xmcgan.evaluation.soa_rules import CATEGORIES, COCO_NAMES, Reading, classes_in
+from xmcgan.evaluation.image_set import Request
+from xmcgan.evaluation.soa_rules import CATEGORIES, COCO_NAMES
 
 Value = TypeVar("Value")
 
@@ -61,15 +62,6 @@ class ListedCaption(NamedTuple):
     caption: str
     id: int | None = None  # COCO's, of the caption; only pickles have it
     position: tuple[int, int] | None = None  # in AttnGAN's test list: image, and sentence of it; only pickles have it
-
-
-class SoaRequest(NamedTuple):
-    """One image, and one class that it has to show. With the same caption and seed it is the same image."""
-
-    caption: str  # with single blanks between its words
-    image_id: str  # as records have it
-    category: int  # official id
-    seed: int
 
 
 def read_soa_captions(path: Path, *, partial: bool = False) -> dict[int, tuple[ListedCaption, ...]]:
@@ -112,7 +104,7 @@ def soa_requests(
     images_per_caption: int = 3,
     person_images: int = 30_000,
     seed: int = 0,
-) -> list[SoaRequest]:
+) -> list[Request]:
     """The images of the official protocol: three of every listed caption; of persons, one of 30,000 random ones.
 
     Captions are in the order of the lists, the images of a caption side by side. Request k has seed ``seed + k``.
@@ -139,37 +131,9 @@ def soa_requests(
         else:
             asked += [(caption, category) for caption in captions for _ in range(images_per_caption)]
     return [
-        SoaRequest(one_line(caption.caption), str(caption.image_id), category, seed + number)
+        Request(f"soa-{number:06d}", str(caption.image_id), one_line(caption.caption), seed + number, category)
         for number, (caption, category) in enumerate(asked)
     ]
-
-
-def approximate_requests(
-    captions: Sequence[tuple[str, str]], *, count: int = 30_000, reading: Reading = "lists", seed: int = 0
-) -> list[SoaRequest]:
-    """The images of the paper's approximation: one of each of 30,000 random captions, for every class that it names.
-
-    An image that has to show several classes is in as many requests, which share its seed; a caption that names none
-    is in none. Caption k of those chosen has seed ``seed + k``.
-
-    Args:
-        captions: image id and caption.
-        count: captions that are chosen, whether they name a class or not; all where there are no more.
-        reading: how captions are read, as in ``soa_rules.classes_in``.
-
-    Raises:
-        ValueError: if no caption names a class, or an argument is below 1 (a seed: below 0).
-    """
-    if count < 1 or seed < 0:
-        raise ValueError(f"count is {count} and seed {seed}; they should be at least 1 and 0")
-    requests = []
-    for number, index in enumerate(chosen(len(captions), count, seed)):
-        image_id, caption = captions[index]
-        for category in sorted(classes_in(caption, reading=reading)):
-            requests.append(SoaRequest(one_line(caption), image_id, category, seed + number))
-    if not requests:
-        raise ValueError(f"none of {len(captions)} captions names a class of COCO")
-    return requests
 
 
 def chosen(available: int, count: int, seed: int) -> list[int]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from xmcgan import __version__
 from xmcgan.config import Config, to_dict
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.fused import PreparedGenerator, prepare_generator
+from xmcgan.inference.fused import FusedGenerator, fuse_generator
 from xmcgan.inference.model_files import find_model, load_generator
 from xmcgan.model.generator import Generator
 from xmcgan.types import REGION_GRID, TextEmbedding
@@ -42,7 +42,7 @@ OPSET = 20
 class GeneratorGraph(nn.Module):
     """(noise_BZ, words_BTD, mask_BT, sentence_BD) -> images, attention_BRT: tensors in, tensors out."""
 
-    def __init__(self, prepared: PreparedGenerator, images: Images):
+    def __init__(self, prepared: FusedGenerator, images: Images):
         super().__init__()
         self.prepared, self.images = prepared, images
 
@@ -105,11 +105,7 @@ def export(
         raise FileExistsError(f"{output} is there already; choose another --output")
     generator, config, step = load_generator(find_model(model))
     tick("loading the text encoder")
-    encoder = (
-        TextEncoder(config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=0)
-        if text_encoder
-        else None
-    )
+    encoder = TextEncoder.from_config(config.text, cache_mb=0) if text_encoder else None
     partial = output.with_name(f".partial-{output.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -131,7 +127,7 @@ def export(
 
 def write_generator(generator: Generator, config: Config, folder: Path, format: Format, images: Images) -> Exported:
     """The generator's graph, written and compared."""
-    graph = GeneratorGraph(prepare_generator(generator), images).eval()
+    graph = GeneratorGraph(fuse_generator(generator), images).eval()
     text_dim = generator.sentence_projection.in_features
 
     def inputs(rows: int) -> tuple[Tensor, ...]:

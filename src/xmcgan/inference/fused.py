@@ -32,7 +32,7 @@ SMALL_MAP = 8
 """Side up to which an upsampling convolution is one matrix product: its large kernel is then read once, in order."""
 
 
-class PreparedGenerator(nn.Module):
+class FusedGenerator(nn.Module):
     """(noise_BZ, text) -> GeneratorOutput, as the ``Generator`` it was made of does in evaluation mode.
 
     The inputs are float32; attention and modulation are computed in float32, feature maps in the dtype of the
@@ -47,17 +47,17 @@ class PreparedGenerator(nn.Module):
         self.stem = in_dtype(generator.stem, dtype)
         self.global_blocks, self.attentional_blocks = nn.ModuleList(), nn.ModuleList()
         side = 4
-        for prepared, plain in (
+        for fused, plain in (
             (self.global_blocks, generator.global_blocks),
             (self.attentional_blocks, generator.attentional_blocks),
         ):
             for block in plain:
                 assert isinstance(block, UpBlock)
-                prepared.append(PreparedBlock(block, side <= SMALL_MAP, dtype))
+                fused.append(FusedBlock(block, side <= SMALL_MAP, dtype))
                 side *= 2
         projection = generator.region_projection
         self.region_projection = None if projection is None else in_dtype(projection, dtype)
-        self.norm = PreparedModulation(generator.norm)
+        self.norm = FusedModulation(generator.norm)
         self.to_rgb = in_dtype(generator.to_rgb, dtype)
 
     def forward(self, noise_BZ: Tensor, text: TextEmbedding) -> GeneratorOutput:
@@ -78,7 +78,7 @@ class PreparedGenerator(nn.Module):
         return GeneratorOutput(torch.tanh(self.to_rgb(self.norm(x, condition)).float()), attention_BRT)
 
 
-def prepare_generator(generator: Generator, dtype: torch.dtype = torch.float32) -> PreparedGenerator:
+def fuse_generator(generator: Generator, dtype: torch.dtype = torch.float32) -> FusedGenerator:
     """A generator that only draws, several times as fast: the same images, to the rounding of ``dtype``.
 
     Tensors that need no change are shared with the generator; one that trains on is not followed.
@@ -91,9 +91,9 @@ def prepare_generator(generator: Generator, dtype: torch.dtype = torch.float32) 
         ValueError: if the generator is in training mode, where batch norm has no fixed statistics.
     """
     if generator.training:
-        raise ValueError("the generator is in training mode; call eval() first: only fixed statistics can be prepared")
+        raise ValueError("the generator is in training mode; call eval() first: only fixed statistics can be fused")
     with torch.no_grad():
-        return PreparedGenerator(generator, dtype).eval().requires_grad_(False)
+        return FusedGenerator(generator, dtype).eval().requires_grad_(False)
 
 
 def in_dtype(layer: Layer, dtype: torch.dtype) -> Layer:
@@ -102,7 +102,7 @@ def in_dtype(layer: Layer, dtype: torch.dtype) -> Layer:
     return copy.deepcopy(layer, shared)
 
 
-class PreparedModulation(nn.Module):
+class FusedModulation(nn.Module):
     """relu(norm(x + bias) * (1 + gamma) + beta) as relu(x * scale + shift), both linear in the condition."""
 
     def __init__(self, modulation: Modulation, bias: Tensor | None = None):
@@ -123,7 +123,7 @@ class PreparedModulation(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | SpatialCondition) -> Tensor:
         if isinstance(condition, SpatialCondition):
-            both = project(self.weight, self.bias, condition).to(x.dtype)
+            both = project_condition(self.weight, self.bias, condition).to(x.dtype)
             side = both.shape[-1]
             scale, shift = both[:, :, :, None, :, None].chunk(2, dim=1)
             squares = x.unflatten(3, (side, -1)).unflatten(2, (side, -1))  # B, C, 16, k, 16, k
@@ -132,7 +132,7 @@ class PreparedModulation(nn.Module):
         return torch.addcmul(shift, x, scale).relu_()
 
 
-def project(weight: Tensor, bias: Tensor, condition: SpatialCondition) -> Tensor:
+def project_condition(weight: Tensor, bias: Tensor, condition: SpatialCondition) -> Tensor:
     """A linear function of [attention mix of words ; global condition] at every region: (B, C, 16, 16)."""
     attention_BRT, words_BTD, global_BC = condition
     of_words, of_global = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
@@ -142,7 +142,7 @@ def project(weight: Tensor, bias: Tensor, condition: SpatialCondition) -> Tensor
     return regions.mT.unflatten(2, (side, side))
 
 
-class PreparedUpsampleConv(nn.Module):
+class FusedUpsampleConv(nn.Module):
     """Nearest upsampling x2, then a 3 x 3 convolution, without its bias, with nine products an input pixel.
 
     The summed 4 x 4 kernel of ``UpsampleConv2d`` needs sixteen. Upsampling is spreading the pixels two apart and
@@ -189,14 +189,14 @@ def shifted(x: Tensor, dim: int, by: int) -> Tensor:
     return torch.cat([x.narrow(dim, 1, length - 1), zero], dim)
 
 
-class PreparedBlock(nn.Module):
-    """``UpBlock`` with prepared parts; conv1's bias is in the modulation that follows it."""
+class FusedBlock(nn.Module):
+    """``UpBlock`` with fused parts; conv1's bias is in the modulation that follows it."""
 
     def __init__(self, block: UpBlock, small: bool, dtype: torch.dtype):
         super().__init__()
-        self.norm1 = PreparedModulation(block.norm1)
-        self.conv1 = PreparedUpsampleConv(block.conv1, small, dtype)
-        self.norm2 = PreparedModulation(block.norm2, block.conv1.bias)
+        self.norm1 = FusedModulation(block.norm1)
+        self.conv1 = FusedUpsampleConv(block.conv1, small, dtype)
+        self.norm2 = FusedModulation(block.norm2, block.conv1.bias)
         self.conv2 = in_dtype(block.conv2, dtype)
         self.shortcut = in_dtype(block.shortcut, dtype)
 

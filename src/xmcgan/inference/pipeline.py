@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xmcgan.config import Config, to_dict
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.inference.model_files import CONFIG_FILE, GENERATOR_FILE, find_model, load_generator, save_generator
 from xmcgan.inference.sample import sample
 from xmcgan.model.generator import Generator
@@ -67,14 +67,8 @@ class Pipeline:
         self.config, self.step, self.dtype, self.batch_size = config, step, dtype, batch_size
         self.device = resolve_device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
-        self.prepared = prepare_generator(self.generator, dtype)
-        self.encoder = TextEncoder(
-            config.text.encoder,
-            max_length=config.text.max_length,
-            layers=config.text.layers,
-            device=self.device,
-            cache_mb=16,
-        )
+        self.fused = fuse_generator(self.generator, dtype)
+        self.encoder = TextEncoder.from_config(config.text, device=self.device, cache_mb=16)
 
     @classmethod
     def from_pretrained(
@@ -132,7 +126,7 @@ class Pipeline:
         text = self.encoder(chosen)  # which refuses what is no string; the tokenizer takes lists of words, too
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         drawn = sample(
-            self.prepared,
+            self.fused,
             text[[position for position in range(len(chosen)) for _ in range(num_images)]],
             seeds,
             batch_size=self.batch_size,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmcgan.inference.fused import PreparedGenerator
+from xmcgan.inference.fused import FusedGenerator
 from xmcgan.model.generator import Generator
 from xmcgan.types import TextEmbedding
 
@@ -40,7 +40,7 @@ def batch_rows(image_size: int, device: torch.device) -> int:
 
 @torch.inference_mode()
 def sample(
-    generator: Generator | PreparedGenerator,
+    generator: Generator | FusedGenerator,
     text: TextEmbedding,
     seeds: Sequence[int],
     *,

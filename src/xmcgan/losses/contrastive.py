@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
-from xmcgan.ops.word_scores import WordContextCosine, words_at_a_time
+from xmcgan.ops.word_scores import RegionContextCosine, word_chunk
 from xmcgan.runtime.precision import float32_or_wider
 
 
-class Contrast(NamedTuple):
+class ContrastiveLoss(NamedTuple):
     """A contrastive loss, and two statistics that say how well the pairs are told apart."""
 
     loss: Tensor
@@ -25,7 +25,7 @@ class Contrast(NamedTuple):
     entropy: Tensor  # of the softmax over the others, in nats, mean of both directions
 
 
-def cross_entropy_both_ways(scores_BB: Tensor) -> Contrast:
+def symmetric_cross_entropy(scores_BB: Tensor) -> ContrastiveLoss:
     """Cross entropy of a score matrix against its diagonal, over rows plus over columns.
 
     Raises:
@@ -41,7 +41,7 @@ def cross_entropy_both_ways(scores_BB: Tensor) -> Contrast:
         with torch.no_grad():
             accuracy = accuracy + (scores.argmax(1) == target_B).to(scores.dtype).mean() / 2
             entropy = entropy - (log_probability.exp() * log_probability).sum(1).mean() / 2
-    return Contrast(loss, accuracy, entropy)  # type: ignore[arg-type]
+    return ContrastiveLoss(loss, accuracy, entropy)  # type: ignore[arg-type]
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return unit_rows(a) @ unit_rows(b).T
 
 
-def nt_xent(a_BF: Tensor, b_BF: Tensor, temperature: float = 0.1) -> Contrast:
+def nt_xent(a_BF: Tensor, b_BF: Tensor, temperature: float = 0.1) -> ContrastiveLoss:
     """Normalised temperature-scaled cross entropy: the image-sentence and image-image losses.
 
     S(a_i, b_j) = cos(a_i, b_j) / temperature.
     """
-    return cross_entropy_both_ways(cosine(a_BF, b_BF) / temperature)
+    return symmetric_cross_entropy(cosine(a_BF, b_BF) / temperature)
 
 
 def region_word_scores(
@@ -83,14 +83,14 @@ def region_word_scores(
         # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
         regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
         words_ND = unit_rows(words_BTD[mask_BT])
-        chunk = words_at_a_time(regions_BRD) if chunk is None else chunk
-        cosine_NB = WordContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
+        chunk = word_chunk(regions_BRD) if chunk is None else chunk
+        cosine_NB = RegionContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
         word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
         word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
 
 
-def own_rows(rows: Tensor) -> Tensor:
+def local_rows(rows: Tensor) -> Tensor:
     """The rows of a batch that no other process shares."""
     return rows
 
@@ -101,7 +101,7 @@ def trace_divergence(
     traces_BTR: Tensor,
     *,
     rho_1: float = 5.0,
-    gather: Callable[[Tensor], Tensor] = own_rows,
+    gather: Callable[[Tensor], Tensor] = local_rows,
 ) -> Tensor:
     """KL(trace || alpha) between where a word was pointed at and where it looks, mean over the words with a trace.
 

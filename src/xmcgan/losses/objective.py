@@ -1,18 +1,19 @@
 """The two sums of Algorithm 1: what the discriminator and the generator minimise."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from xmcgan.config import LossConfig
 from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
 from xmcgan.losses.contrastive import (
-    Contrast,
-    cross_entropy_both_ways,
+    ContrastiveLoss,
+    local_rows,
     nt_xent,
-    own_rows,
     region_word_scores,
+    symmetric_cross_entropy,
     trace_divergence,
 )
 from xmcgan.runtime.precision import float32_or_wider
@@ -28,6 +29,11 @@ class LossWeights:
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
     trace: float = 0.0
+
+    @classmethod
+    def from_config(cls, config: LossConfig) -> "LossWeights":
+        """The weights of a configuration's ``losses`` section."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -49,7 +55,7 @@ class Terms:
         return torch.stack([self.weights[name] * loss for name, loss in self.losses.items()]).sum()
 
 
-def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, Contrast]]) -> Terms:
+def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, ContrastiveLoss]]) -> Terms:
     """One adversarial loss, weighted 1, and contrastive losses with their lambdas."""
     return Terms(
         losses=hinge | {name: contrast.loss for name, (_, contrast) in contrasts.items()},
@@ -74,7 +80,19 @@ class Objective:
     word_temperature: float = 1 / 50
     rho_1: float = 5.0
     rho_2: float = 5.0
-    gather: Callable[[Tensor], Tensor] = own_rows
+    gather: Callable[[Tensor], Tensor] = local_rows
+
+    @classmethod
+    def from_config(cls, config: LossConfig, *, gather: Callable[[Tensor], Tensor] = local_rows) -> "Objective":
+        """The objective of a configuration's ``losses`` section; ``gather`` is for global negatives."""
+        return cls(
+            weights=LossWeights.from_config(config),
+            temperature=config.temperature,
+            word_temperature=config.word_temperature,
+            rho_1=config.rho_1,
+            rho_2=config.rho_2,
+            gather=gather if config.negatives == "global" else local_rows,
+        )
 
     def discriminator(
         self,
@@ -117,7 +135,7 @@ class Objective:
 
     def text_contrasts(
         self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
-    ) -> dict[str, tuple[float, Contrast]]:
+    ) -> dict[str, tuple[float, ContrastiveLoss]]:
         """Image-sentence and region-word, each where its weight is not 0."""
         contrasts = {}
         if self.weights.sentence:
@@ -132,9 +150,9 @@ class Objective:
                 rho_2=self.rho_2,
                 temperature=self.word_temperature,
             )
-            contrasts[f"{whose}_word"] = (self.weights.word, cross_entropy_both_ways(self.gather(scores_BB)))
+            contrasts[f"{whose}_word"] = (self.weights.word, symmetric_cross_entropy(self.gather(scores_BB)))
         return contrasts
 
-    def nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> Contrast:
+    def nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> ContrastiveLoss:
         """``nt_xent`` of all rows."""
         return nt_xent(self.gather(a_BF), self.gather(b_BF), self.temperature)

@@ -66,17 +66,6 @@ class FeatureStatistics:
                 rows_NF = rows_NF - mean_F
                 self.take(len(rows_NF), mean_F, rows_NF.T @ rows_NF)
 
-    def merge(self, other: "FeatureStatistics") -> None:
-        """Takes all that another has seen.
-
-        Raises:
-            ValueError: if its features are of another width.
-        """
-        if other.dim != self.dim:
-            raise ValueError(f"the other features are {other.dim} wide, these {self.dim}")
-        if other.count:
-            self.take(other.count, other.mean_F, other.scatter_FF)
-
     def take(self, count: int, mean_F: Tensor, scatter_FF: Tensor) -> None:
         """Takes ``count`` features of which mean and scatter are known."""
         total = self.count + count

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, glorot_normal
 from xmcgan.model.spectral_norm import SpectralNorm
-from xmcgan.ops.memory import laid_out, recomputed
+from xmcgan.ops.memory import checkpointed, to_memory_format
 from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
 
@@ -18,7 +18,7 @@ CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8,
 class DiscriminatorNetwork(nn.Module):
     """The layers, plain: spectral normalisation is the business of ``Discriminator``.
 
-    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
+    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.checkpointed``).
     Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
     """
 
@@ -45,17 +45,17 @@ class DiscriminatorNetwork(nn.Module):
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         images_in_01 = (images_B3HW + 1) / 2  # what the release's weights expect
-        x = laid_out(images_in_01, channels_last=self.channels_last)
-        x = recomputed(self.stem, x) if self.checkpoint_activations else self.stem(x)
+        x = to_memory_format(images_in_01, channels_last=self.channels_last)
+        x = checkpointed(self.stem, x) if self.checkpoint_activations else self.stem(x)
         for block in self.blocks:
             if x.shape[-1] == REGION_GRID:
                 regions_BRD = self.region_projection(x).flatten(2).mT
-            x = recomputed(block, x) if self.checkpoint_activations else block(x)
+            x = checkpointed(block, x) if self.checkpoint_activations else block(x)
         # From here on float32: what follows is small, and the losses are made of it.
         with torch.autocast(x.device.type, enabled=False):
-            return self.judge(float32_or_wider(F.relu(x)).sum((2, 3)), regions_BRD, text.sentence_BD)
+            return self.discriminate(float32_or_wider(F.relu(x)).sum((2, 3)), regions_BRD, text.sentence_BD)
 
-    def judge(self, h_BF: Tensor, regions_BRD: Tensor, sentence_BD: Tensor) -> DiscriminatorOutput:
+    def discriminate(self, h_BF: Tensor, regions_BRD: Tensor, sentence_BD: Tensor) -> DiscriminatorOutput:
         """The logits, and the features of the contrastive losses."""
         sentence_BF = self.sentence_projection(sentence_BD)
         # The projection discriminator: how real, and how well the sentence's projection agrees with the image.
@@ -114,7 +114,7 @@ class Discriminator(nn.Module):
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         return functional_call(self.network, self.normalised_weights(), (images_B3HW, text))
 
-    def judge_pair(
+    def discriminate_pair(
         self, real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding, weights: dict[str, Tensor] | None = None
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
         """Real and generated images of the same captions, in one forward pass: one power iteration.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.blocks import UpBlock, glorot_normal
 from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition
-from xmcgan.ops.memory import laid_out, recomputed
+from xmcgan.ops.memory import checkpointed, to_memory_format
 from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
 
 Stem = Literal["condition", "noise"]
@@ -22,7 +22,7 @@ CHANNEL_MULTIPLIERS = {64: (16, 8, 4, 2), 128: (16, 8, 4, 2, 1), 256: (16, 8, 8,
 class Generator(nn.Module):
     """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
 
-    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.recomputed``).
+    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.checkpointed``).
     Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
 
     Args:
@@ -84,9 +84,9 @@ class Generator(nn.Module):
     def forward(self, noise_BZ: Tensor, text: TextEmbedding) -> GeneratorOutput:
         condition_BC = torch.cat([self.sentence_projection(text.sentence_BD), noise_BZ], dim=1)
         stem = self.stem(condition_BC if self.stem_sees == "condition" else noise_BZ)
-        x = laid_out(stem.unflatten(1, (-1, 4, 4)), channels_last=self.channels_last)
+        x = to_memory_format(stem.unflatten(1, (-1, 4, 4)), channels_last=self.channels_last)
         for block in self.global_blocks:
-            x = recomputed(block, x, condition_BC) if self.checkpoint_activations else block(x, condition_BC)
+            x = checkpointed(block, x, condition_BC) if self.checkpoint_activations else block(x, condition_BC)
 
         condition, attention_BRT = condition_BC, None
         if self.region_projection is not None:
@@ -94,6 +94,6 @@ class Generator(nn.Module):
             attention_BRT, words_BTD = attend_to_words(regions_BRD, text.words_BTD, text.mask_BT, self.rho_0)
             condition = SpatialCondition(attention_BRT, words_BTD, condition_BC)
         for block in self.attentional_blocks:
-            x = recomputed(block, x, condition) if self.checkpoint_activations else block(x, condition)
+            x = checkpointed(block, x, condition) if self.checkpoint_activations else block(x, condition)
         images_B3HW = torch.tanh(self.to_rgb(F.relu(self.norm(x, condition))))
         return GeneratorOutput(images_B3HW, attention_BRT)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmcgan.ops.batch_norm import BatchNorm2d
-from xmcgan.ops.blockwise_affine import OverSquares
-from xmcgan.ops.memory import laid_out
+from xmcgan.ops.blockwise_affine import BlockwiseAffine
+from xmcgan.ops.memory import to_memory_format
 
 
 class SelfModulation(nn.Module):
@@ -56,12 +56,13 @@ class AttentionalSelfModulation(nn.Module):
         # Made of words and regions, they come channels_last; as x lies, so does what is made of it.
         channels_last = x.is_contiguous(memory_format=torch.channels_last)
         gamma, beta = (
-            laid_out(project(each, condition), channels_last=channels_last) for each in (self.gamma, self.beta)
+            to_memory_format(project_condition(each, condition), channels_last=channels_last)
+            for each in (self.gamma, self.beta)
         )
-        return OverSquares.apply(x, (1 + gamma).to(x.dtype), beta.to(x.dtype))
+        return BlockwiseAffine.apply(x, (1 + gamma).to(x.dtype), beta.to(x.dtype))
 
 
-def project(convolution: nn.Conv2d, condition: SpatialCondition) -> Tensor:
+def project_condition(convolution: nn.Conv2d, condition: SpatialCondition) -> Tensor:
     """A 1 x 1 convolution of [attention mix of words ; global condition] at every region: (B, C, 16, 16)."""
     attention_BRT, words_BTD, global_BC = condition
     weight = convolution.weight.flatten(1)

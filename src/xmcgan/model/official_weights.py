@@ -54,19 +54,19 @@ DISCRIMINATOR_LAYERS = (
 )
 
 
-def to_release(network: Generator | Discriminator) -> dict[str, np.ndarray]:
+def to_official(network: Generator | Discriminator) -> dict[str, np.ndarray]:
     """A network's parameters and state as the release names and lays them out.
 
     Raises:
         ValueError: if the network has an option the release has not (plain self-modulation, contrastive heads).
     """
     return {
-        release_name(network, name): to_release_layout(name, tensor.detach().cpu())
+        official_name(network, name): to_official_layout(name, tensor.detach().cpu())
         for name, tensor in network.state_dict().items()
     }
 
 
-def load_release(network: Generator | Discriminator, arrays: Mapping[str, np.ndarray]) -> None:
+def load_official_weights(network: Generator | Discriminator, arrays: Mapping[str, np.ndarray]) -> None:
     """Copies the release's weights and state into a network of the same size and width, in place.
 
     Raises:
@@ -74,23 +74,23 @@ def load_release(network: Generator | Discriminator, arrays: Mapping[str, np.nda
     """
     problems, converted, wanted = [], {}, set()
     for name, tensor in network.state_dict().items():
-        theirs = release_name(network, name)
+        theirs = official_name(network, name)
         wanted.add(theirs)
         if theirs not in arrays:
             problems.append(f"{theirs} is missing")
             continue
-        shape = to_release_layout(name, tensor.detach().cpu()).shape
+        shape = to_official_layout(name, tensor.detach().cpu()).shape
         if arrays[theirs].shape != shape:
             problems.append(f"{theirs} has shape {arrays[theirs].shape}; this network needs {shape}")
             continue
-        converted[name] = from_release_layout(name, arrays[theirs])
+        converted[name] = from_official_layout(name, arrays[theirs])
     problems += [f"{name} is not a part of this network" for name in arrays if name not in wanted]
     if problems:
         raise ValueError("the release's weights do not fit this network: " + "; ".join(problems))
     network.load_state_dict(converted)
 
 
-def release_name(network: nn.Module, name: str) -> str:
+def official_name(network: nn.Module, name: str) -> str:
     """The release's name of one entry of our state dict, with its collection in front."""
     if isinstance(network, Discriminator):
         collection, kind = "params", {"weight": "kernel", "bias": "bias"}
@@ -121,7 +121,7 @@ def release_name(network: nn.Module, name: str) -> str:
     return f"{collection}/{path}/{kind[last]}"
 
 
-def to_release_layout(name: str, tensor: Tensor) -> np.ndarray:
+def to_official_layout(name: str, tensor: Tensor) -> np.ndarray:
     """OIHW to HWIO, (out, in) to (in, out), the power iteration's u to a row; the stem channel-last."""
     if name.endswith(".u"):
         tensor = tensor[None]
@@ -132,8 +132,8 @@ def to_release_layout(name: str, tensor: Tensor) -> np.ndarray:
     return tensor.contiguous().numpy()
 
 
-def from_release_layout(name: str, array: np.ndarray) -> Tensor:
-    """The inverse of ``to_release_layout``."""
+def from_official_layout(name: str, array: np.ndarray) -> Tensor:
+    """The inverse of ``to_official_layout``."""
     tensor = torch.from_numpy(np.array(array))
     if name.endswith(".u"):
         return tensor[0]

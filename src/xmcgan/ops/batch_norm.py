@@ -37,8 +37,8 @@ class BatchNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, eps=BATCH_NORM_EPS)
-        in_parts = world_size() > 1 or is_taken_by_example(x)
-        normalised, mean, var = NormaliseInParts.apply(x) if in_parts else normalise(x)
+        in_parts = world_size() > 1 or uses_example_statistics(x)
+        normalised, mean, var = SynchronisedNormalise.apply(x) if in_parts else normalise(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var, self.momentum)
@@ -55,7 +55,7 @@ def normalise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return normalised, mean, var * ((count - 1) / count)
 
 
-def is_taken_by_example(x: Tensor) -> bool:
+def uses_example_statistics(x: Tensor) -> bool:
     """Whether the statistics of a batch are those of its examples, combined: in full precision on the CPU.
 
     There torch's kernel adds up a whole batch one number after another, which costs float32 two digits; and what every
@@ -67,14 +67,14 @@ def is_taken_by_example(x: Tensor) -> bool:
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (P, C) of equal parts of a batch: its examples, or all that there is."""
-    if is_taken_by_example(x):
+    if uses_example_statistics(x):
         mean = x.mean((2, 3), keepdim=True)
         return mean[..., 0, 0], (x - mean).square_().mean((2, 3))
     _, mean, var = normalise(x)
     return mean[None], var[None]
 
 
-class NormaliseInParts(torch.autograd.Function):
+class SynchronisedNormalise(torch.autograd.Function):
     """``normalise`` by the statistics of equal parts of a batch: of its examples, of what each rank holds, or both.
 
     Means and variances are combined, not sums of squares, which would leave nothing of a variance that is small beside

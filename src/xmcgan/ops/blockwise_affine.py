@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
-class OverSquares(torch.autograd.Function):
+class BlockwiseAffine(torch.autograd.Function):
     """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift serves its whole square of x.
 
     Written out for the gradients of scale and shift, sums over the squares: autograd's sum over (B, C, 16, k, 16, k)
@@ -19,7 +19,7 @@ class OverSquares(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
         scale, shift = scale[:, :, :, None, :, None], shift[:, :, :, None, :, None]
-        return torch.addcmul(shift, squares(x, scale.shape[2]), scale).flatten(4, 5).flatten(2, 3)
+        return torch.addcmul(shift, blocks_of(x, scale.shape[2]), scale).flatten(4, 5).flatten(2, 3)
 
     @staticmethod
     @once_differentiable
@@ -28,11 +28,11 @@ class OverSquares(torch.autograd.Function):
         x, scale = ctx.saved_tensors
         side = scale.shape[2]
         times = x.shape[2] // side
-        to_x = (squares(gradient, side) * scale[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+        to_x = (blocks_of(gradient, side) * scale[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
         to_scale, to_shift = (F.avg_pool2d(each, times, divisor_override=1) for each in (gradient * x, gradient))
         return to_x, to_scale, to_shift
 
 
-def squares(x: Tensor, side: int) -> Tensor:
+def blocks_of(x: Tensor, side: int) -> Tensor:
     """A map cut into side x side squares: (B, C, H, W) -> (B, C, side, H / side, side, W / side)."""
     return x.unflatten(3, (side, -1)).unflatten(2, (side, -1))

@@ -8,12 +8,12 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 
-def laid_out(x: Tensor, *, channels_last: bool) -> Tensor:
+def to_memory_format(x: Tensor, *, channels_last: bool) -> Tensor:
     """A map (B, C, H, W) whose memory holds pixel after pixel, or channel after channel."""
     return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def recomputed(block: nn.Module, *inputs: Any) -> Tensor:
+def checkpointed(block: nn.Module, *inputs: Any) -> Tensor:
     """``block(*inputs)``, of which only the inputs are kept: the backward pass computes what lies between once more.
 
     It does so with the weights that the block has now (the discriminator's are divided ones, for the time of a forward

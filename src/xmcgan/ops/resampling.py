@@ -15,7 +15,7 @@ than the products it saves (docs/performance.md).
 """
 
 
-def spread(kernel: Tensor) -> Tensor:
+def merge_kernel(kernel: Tensor) -> Tensor:
     """Sum of a 3 x 3 kernel's four shifts in a 4 x 4 window: (..., 3, 3) -> (..., 4, 4).
 
     Convolving with it at stride 2 does the work of a 3 x 3 convolution beside a 2 x 2 box, so it serves both
@@ -25,7 +25,7 @@ def spread(kernel: Tensor) -> Tensor:
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
 
 
-class Box(torch.autograd.Function):
+class BoxFilter(torch.autograd.Function):
     """Mean of the four pixels at every place of a 2 x 2 window: (B, C, H, W) -> (B, C, H + 2p - 1, W + 2p - 1).
 
     With a padding of 0 or 1; the gradient of either is the other. torch's own adds up in half precision, one number
@@ -39,7 +39,7 @@ class Box(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        return Box.apply(grad_outputs[0], 1 - ctx.padding), None
+        return BoxFilter.apply(grad_outputs[0], 1 - ctx.padding), None
 
 
 class BiasGradient(torch.autograd.Function):
@@ -66,13 +66,13 @@ class UpsampleConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         assert self.bias is not None
         if min(self.weight.shape[:2]) < BOX_CHANNELS:
-            kernel = spread(self.weight).flip(2, 3).transpose(0, 1)
+            kernel = merge_kernel(self.weight).flip(2, 3).transpose(0, 1)
             y = F.conv_transpose2d(input, kernel, self.bias.detach(), stride=2, padding=1)
             return BiasGradient.apply(y, self.bias)
         # Four times the kernel, which is exact, and the mean of four pixels are their sum.
         kernel = 4 * self.weight.flip(2, 3).transpose(0, 1)
         # The bias afterwards: with it oneDNN's transposed convolution takes up to ten times as long in bfloat16.
-        y = Box.apply(F.conv_transpose2d(input, kernel, stride=2), 0)
+        y = BoxFilter.apply(F.conv_transpose2d(input, kernel, stride=2), 0)
         return y.add_(self.bias.to(y.dtype)[:, None, None])
 
 
@@ -84,8 +84,8 @@ class ConvAveragePool2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if min(self.weight.shape[:2]) < BOX_CHANNELS:
-            return F.conv2d(input, spread(self.weight) / 4, self.bias, stride=2, padding=1)
-        return F.conv2d(Box.apply(input, 1), self.weight, self.bias, stride=2)
+            return F.conv2d(input, merge_kernel(self.weight) / 4, self.bias, stride=2, padding=1)
+        return F.conv2d(BoxFilter.apply(input, 1), self.weight, self.bias, stride=2)
 
 
 def upsample_nearest(x: Tensor) -> Tensor:

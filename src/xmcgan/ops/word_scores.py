@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from xmcgan.ops.unit_vectors import inverse_length
 
 
-def words_at_a_time(regions_BRD: Tensor) -> int:
+def word_chunk(regions_BRD: Tensor) -> int:
     """The chunk of ``region_word_scores`` that suits the device."""
     elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # a chunk stays in a CPU's cache
     return max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
@@ -20,7 +20,7 @@ KEPT_ELEMENTS = 2**22
 """Of a tensor over all words and regions (16 MB in float32): up to here three are kept, not computed twice."""
 
 
-class WordContextCosine(torch.autograd.Function):
+class RegionContextCosine(torch.autograd.Function):
     """cos(w_n, c_nb) of N unit words and their region-context vectors in B images of R unit regions: (N, B).
 
     The context vectors are never formed (docs/design.md, identity 4). With s = cos(w, r_j) over the regions, alpha =

@@ -18,6 +18,7 @@ from PIL import Image
 
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Narrative, Record, Slice
+from xmcgan.runtime.files import write_text
 
 MOST = 500
 """Records a page: each brings up to some 60 KB."""
@@ -469,9 +470,7 @@ def write_browser(page: Path, records: Sequence[Record], *, title: str, side: in
         f'<script type="application/json" id="data">{data}</script>\n<script>{SCRIPT}</script>\n</body></html>\n'
     )
     page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_name(f".partial-{page.name}")
-    partial.write_text(document, encoding="utf-8")
-    return partial.replace(page)
+    return write_text(page, document)
 
 
 def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:

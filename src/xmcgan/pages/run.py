@@ -15,6 +15,7 @@ from PIL import Image
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
+from xmcgan.runtime.files import write_text
 
 PICTURE = 128
 """Side of a picture on the page, in CSS pixels."""
@@ -165,9 +166,7 @@ def write_report(
         + "\n</body></html>\n"
     )
     page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_name(f".partial-{page.name}")
-    partial.write_text(document, encoding="utf-8")
-    return partial.replace(page)
+    return write_text(page, document)
 
 
 def trained_on(run: Path) -> str:

@@ -22,12 +22,12 @@ from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleStream, load_batches
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.inference.sample import batch_rows, sample
 from xmcgan.model.generator import Generator
 from xmcgan.profiling.flops import count_gflop, count_step, plainly, random_batch, random_text
-from xmcgan.profiling.timing import Measurement, OutOfMemory, Schedule, machine, measure
-from xmcgan.training.state import start
+from xmcgan.profiling.timing import DEFAULT_SCHEDULE, Measurement, OutOfMemory, Schedule, machine, measure
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 Part = Literal["training", "generation", "text", "loading"]
@@ -58,21 +58,21 @@ def bench_training(
     text_dim: int,
     device: torch.device,
     *,
-    schedule: Schedule = Schedule(),
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
     """Algorithm 1's whole step: ``discriminator_steps`` batches, every update, the average; switches as configured.
 
     But for ``training.tf32``, which is of the process (``device.use_tf32``).
     """
     config, variant = can_be_timed(config)
-    training = start(config, text_dim, device)
+    state = initial_state(config, text_dim, device)
     batches = [random_batch(config, text_dim, device) for _ in range(config.training.discriminator_steps)]
     words = int(batches[0].text.mask_BT.sum())
     return measure(
         "training",
         variant,
         config.training.precision,
-        lambda: train_step(training, batches),
+        lambda: train_step(state, batches),
         images=config.training.batch_size * config.training.discriminator_steps,
         device=device,
         gflop=count_step(plainly(config), text_dim, words),
@@ -89,12 +89,12 @@ def bench_generation(
     *,
     length: int = 17,
     batch_size: int | None = None,
-    prepared: bool = True,
+    fused: bool = True,
     compile: bool = False,
     cuda_graphs: bool = False,
-    schedule: Schedule = Schedule(),
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
-    """One full forward pass of ``sample``, to uint8 on the CPU: with prepared weights as ``Pipeline`` draws, or not.
+    """One full forward pass of ``sample``, to uint8 on the CPU: with fused weights as ``Pipeline`` draws, or not.
 
     CUDA graphs are those of torch.compile.
 
@@ -103,11 +103,11 @@ def bench_generation(
     generator = copy.deepcopy(generator).eval().to(device).to(memory_format=torch.channels_last)
     rows = batch_rows(generator.image_size, device) if batch_size is None else batch_size
     text = random_text(rows, length, text_dim, device)
-    network = prepare_generator(generator, dtype) if prepared else generator
-    variant = ["prepared" if prepared else "as trained"]
+    network = fuse_generator(generator, dtype) if fused else generator
+    variant = ["fused" if fused else "as trained"]
 
     def call() -> None:
-        sample(network, text, range(rows), batch_size=rows, dtype=torch.float32 if prepared else dtype)
+        sample(network, text, range(rows), batch_size=rows, dtype=torch.float32 if fused else dtype)
 
     gflop = count_gflop(call)
     if cuda_graphs:
@@ -128,7 +128,7 @@ def bench_generation(
     )
 
 
-def bench_text(encoder: TextEncoder, *, captions: int = 64, schedule: Schedule = Schedule()) -> Measurement:
+def bench_text(encoder: TextEncoder, *, captions: int = 64, schedule: Schedule = DEFAULT_SCHEDULE) -> Measurement:
     """Captions never seen before, tokenized and embedded; no cache can answer."""
     words = ["a", "red", "blue", "green", "car", "boat", "tree", "dog", "near", "under", "left", "of", "the", "street"]
     draw = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def bench_loading(
     *,
     batch_size: int = 16,
     originals: int = 32,
-    schedule: Schedule = Schedule(),
+    schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
     """JPEGs of 640 x 480 smooth noise, from the page cache: read, decoded, resized and flipped, in this process."""
     with tempfile.TemporaryDirectory() as folder:

@@ -12,16 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.config import Config
 from xmcgan.encoders.image import ResNetLogits, VGG19Features
-from xmcgan.losses.contrastive import Contrast
-from xmcgan.losses.objective import LossWeights, Objective
+from xmcgan.losses.contrastive import ContrastiveLoss
+from xmcgan.losses.objective import Objective
 from xmcgan.model.build import build_discriminator, build_generator
-from xmcgan.ops.memory import laid_out
-from xmcgan.ops.word_scores import WordContextCosine
+from xmcgan.ops.memory import to_memory_format
+from xmcgan.ops.word_scores import RegionContextCosine
 from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.training.ema import EMA
-from xmcgan.training.state import Training
+from xmcgan.training.state import TrainingState
 from xmcgan.training.step import train_step
-from xmcgan.types import Batch, DiscriminatorOutput, TextEmbedding
+from xmcgan.types import REGION_GRID, Batch, DiscriminatorOutput, TextEmbedding
 
 
 def count_gflop(call: Callable[[], object]) -> float:
@@ -39,14 +39,14 @@ class CountedObjective(Objective):
 
     def text_contrasts(
         self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
-    ) -> dict[str, tuple[float, Contrast]]:
+    ) -> dict[str, tuple[float, ContrastiveLoss]]:
         others = replace(self, weights=replace(self.weights, word=0.0))
         contrasts = Objective.text_contrasts(others, whose, output, text)
         if self.weights.word:
             words_ND = torch.randn(self.words, text.words_BTD.shape[2])
             regions_BRD = float32_or_wider(output.region_features_BRD)
-            loss = WordContextCosine.apply(words_ND, regions_BRD, self.rho_1, self.words).sum()
-            contrasts[f"{whose}_word"] = (self.weights.word, Contrast(loss, loss.detach(), loss.detach()))
+            loss = RegionContextCosine.apply(words_ND, regions_BRD, self.rho_1, self.words).sum()
+            contrasts[f"{whose}_word"] = (self.weights.word, ContrastiveLoss(loss, loss.detach(), loss.detach()))
         return contrasts
 
 
@@ -70,16 +70,13 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
         encoder = None
         if losses.image_encoder > 0:
             encoder = VGG19Features() if losses.encoder == "vgg19" else ResNetLogits()
-        training = Training(
+        training = TrainingState(
             generator=generator,
             discriminator=discriminator,
             ema=average,
             generator_optimizer=Adam(generator.parameters()),
             discriminator_optimizer=Adam(discriminator.parameters()),
-            objective=CountedObjective(
-                LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder),
-                words=words,
-            ),
+            objective=CountedObjective(**vars(Objective.from_config(losses)), words=words),
             image_encoder=encoder and encoder.eval().requires_grad_(False),
             micro_batch=settings.micro_batch,
         )
@@ -105,6 +102,10 @@ def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
     """What a training step takes, made of noise: neither data nor a text encoder are needed."""
     rows, size = config.training.batch_size, config.image_size
     images = torch.rand(rows, 3, size, size, device=device) * 2 - 1
-    images = laid_out(images, channels_last=config.training.channels_last)
+    images = to_memory_format(images, channels_last=config.training.channels_last)
     text = random_text(rows, config.text.max_length, text_dim, device)
-    return Batch(images, text, torch.randn(rows, config.generator.noise_dim, device=device))
+    noise_BZ = torch.randn(rows, config.generator.noise_dim, device=device)
+    if config.losses.trace == 0:
+        return Batch(images, text, noise_BZ)
+    traces_BTR = torch.rand(rows, config.text.max_length, REGION_GRID**2, device=device) * text.mask_BT[..., None]
+    return Batch(images, text, noise_BZ, traces_BTR / traces_BTR.sum(-1, keepdim=True).clamp_min(1e-6))

@@ -36,6 +36,9 @@ class Schedule:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be at least {least}")
 
 
+DEFAULT_SCHEDULE = Schedule()
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One part's calls, timed.

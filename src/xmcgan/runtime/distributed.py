@@ -2,8 +2,8 @@
 
 Every function is the identity, or does nothing, where no process group runs: a single process pays for none of it.
 
-Two groups of the same ranks. The *patient* one (Gloo, on the CPU) is for what may rightly take minutes: one rank's
-slow disk, a checkpoint that rank 0 writes. The *swift* one (NCCL on CUDA, Gloo elsewhere) carries tensors in a step,
+Two groups of the same ranks. The *control* one (Gloo, on the CPU) is for what may rightly take minutes: one rank's
+slow disk, a checkpoint that rank 0 writes. The *tensor* one (NCCL on CUDA, Gloo elsewhere) carries tensors in a step,
 which all ranks begin together: who does not answer there for a minute is gone.
 """
 
@@ -23,13 +23,13 @@ from torch.autograd.function import once_differentiable
 Value = TypeVar("Value")
 Arguments = ParamSpec("Arguments")
 
-PATIENCE = timedelta(minutes=30)
+CONTROL_TIMEOUT = timedelta(minutes=30)
 """Of a rank that waits for others to start, read or write."""
 
-ANSWER_WITHIN = timedelta(seconds=50)
+TENSOR_TIMEOUT = timedelta(seconds=50)
 """Of a rank that waits for others within a training step, unless its networks are being compiled."""
 
-_swift: Any = None  # the group of tensors; None where one process is all there is
+_tensor_group: Any = None  # the group of tensors; None where one process is all there is
 
 
 class RankLost(RuntimeError):
@@ -117,7 +117,7 @@ def process_group(device: torch.device, *, compiling: bool = False) -> AbstractG
         ValueError: if the launcher's variables are not whole, or this machine has fewer GPUs than ranks.
         RankLost: if not all ranks arrive.
     """
-    global _swift
+    global _tensor_group
     launched = launch(os.environ)
     if launched is None or launched.world_size == 1:
         yield device
@@ -127,19 +127,19 @@ def process_group(device: torch.device, *, compiling: bool = False) -> AbstractG
         yield device
         return
     on_cuda = device.type == "cuda"
-    with answering():
+    with detect_lost_ranks():
         dist.init_process_group(
-            "gloo", launched.address, timeout=PATIENCE, rank=launched.rank, world_size=launched.world_size
+            "gloo", launched.address, timeout=CONTROL_TIMEOUT, rank=launched.rank, world_size=launched.world_size
         )
         backend = "nccl" if on_cuda else "gloo"
-        within = PATIENCE if compiling else ANSWER_WITHIN
-        _swift = dist.new_group(backend=backend, timeout=within, device_id=device if on_cuda else None)
+        within = CONTROL_TIMEOUT if compiling else TENSOR_TIMEOUT
+        _tensor_group = dist.new_group(backend=backend, timeout=within, device_id=device if on_cuda else None)
     try:
         yield device
         # A rank that is done with everything may not leave while another still wants an answer of it.
         barrier()
     finally:
-        _swift = None
+        _tensor_group = None
         dist.destroy_process_group()
 
 
@@ -164,7 +164,7 @@ def own_device(device: torch.device, launched: Launch) -> torch.device:
 
 
 @contextmanager
-def answering() -> AbstractGenerator[None]:
+def detect_lost_ranks() -> AbstractGenerator[None]:
     """A conversation of all ranks: that one of them has gone shows as an error of the network, or as silence."""
     try:
         yield
@@ -179,13 +179,13 @@ def answering() -> AbstractGenerator[None]:
         ) from error
 
 
-# Objects, on the patient group
+# Objects, on the control group
 
 
 def barrier() -> None:
     """Waits until every rank is here."""
     if world_size() > 1:
-        with answering():
+        with detect_lost_ranks():
             dist.barrier()
 
 
@@ -194,7 +194,7 @@ def gather_objects(value: Value) -> list[Value]:
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    with answering():
+    with detect_lost_ranks():
         dist.all_gather_object(values, value)
     return values
 
@@ -207,19 +207,19 @@ def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **name
     """
     if world_size() == 1:
         return work(*arguments, **named)
-    told: list[Any] = [None, None]
+    result: list[Any] = [None, None]
     try:
         if is_main():
-            told[0] = work(*arguments, **named)
+            result[0] = work(*arguments, **named)
     except BaseException as error:
-        told[1] = str(error)
+        result[1] = str(error)
         raise
     finally:
-        with answering():
-            dist.broadcast_object_list(told, src=0)
-    if told[1] is not None:
-        raise EndedByMain(f"rank 0: {told[1]}")
-    return told[0]
+        with detect_lost_ranks():
+            dist.broadcast_object_list(result, src=0)
+    if result[1] is not None:
+        raise EndedByMain(f"rank 0: {result[1]}")
+    return result[0]
 
 
 def any_rank(here: bool) -> bool:
@@ -227,21 +227,21 @@ def any_rank(here: bool) -> bool:
     if world_size() == 1:
         return here
     flag = torch.tensor(int(here))
-    with answering():
+    with detect_lost_ranks():
         dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
 
 
-# Tensors, on the swift group. Each conversation is an operator that torch.compile does not look into: inlined in a
-# graph it would lose its ``answering``, and a lost rank its name.
+# Tensors, on the tensor group. Each conversation is an operator that torch.compile does not look into: inlined in a
+# graph it would lose its ``detect_lost_ranks``, and a lost rank its name.
 
 
 @torch.library.custom_op("xmcgan::all_reduce", mutates_args=())
 def all_reduce(tensor: Tensor) -> Tensor:
     """The sum of every rank's tensor, on every rank."""
     total = tensor.clone(memory_format=torch.contiguous_format)
-    with answering():
-        dist.all_reduce(total, group=_swift)
+    with detect_lost_ranks():
+        dist.all_reduce(total, group=_tensor_group)
     return total
 
 
@@ -255,8 +255,8 @@ def all_gather(tensor: Tensor) -> Tensor:
     """Every rank's rows, in the order of the ranks."""
     tensor = tensor.contiguous()
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    with answering():
-        dist.all_gather(parts, tensor, group=_swift)
+    with detect_lost_ranks():
+        dist.all_gather(parts, tensor, group=_tensor_group)
     return torch.cat(parts)
 
 
@@ -270,8 +270,8 @@ def reduce_scatter(tensor: Tensor) -> Tensor:
     """This rank's share of the rows of the sum of every rank's tensor."""
     parts = list(tensor.contiguous().chunk(world_size()))
     own = torch.empty_like(parts[0])
-    with answering():
-        dist.reduce_scatter(own, parts, group=_swift)
+    with detect_lost_ranks():
+        dist.reduce_scatter(own, parts, group=_tensor_group)
     return own
 
 
@@ -283,6 +283,12 @@ def _(tensor: Tensor) -> Tensor:
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of every rank's tensor, on every rank, without a gradient."""
     return tensor if world_size() == 1 else all_reduce(tensor.detach())
+
+
+def average_over_ranks(report: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Averages a report over ranks, which hold equal parts of a batch."""
+    values = sum_over_ranks(torch.stack([value.detach() for value in report.values()])) / world_size()
+    return dict(zip(report, values, strict=True))
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

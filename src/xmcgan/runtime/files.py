@@ -1,9 +1,56 @@
-"""Files written whole or not at all."""
+"""Files that are written whole or not at all, and JSON."""
 
 import json
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[Path]:
+    """A path to write to, which becomes ``path`` at the end of the block. An error leaves what was there before.
+
+    Args:
+        partial: the name until then; ``.partial-NAME`` beside the file unless given.
+        flush: waits until the file and its name are on the disk, so that it survives a power failure.
+    """
+    partial = path.with_name(f".partial-{path.name}") if partial is None else partial
+    try:
+        yield partial
+        if flush:
+            flush_to_disk(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if flush:
+        flush_to_disk(path.parent)
+
+
+def write_bytes(path: Path, content: bytes, *, flush: bool = False) -> Path:
+    """Writes a file whole or not at all, and returns its path."""
+    with atomic_file(path, flush=flush) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, text: str, *, flush: bool = False) -> Path:
+    """Writes a UTF-8 file whole or not at all, and returns its path."""
+    return write_bytes(path, text.encode(), flush=flush)
+
+
+def write_json(
+    path: Path, content: Any, *, indent: int = 2, ensure_ascii: bool = True, sort_keys: bool = False
+) -> Path:
+    """Writes a JSON file whole or not at all, and returns its path."""
+    return write_text(path, to_json(content, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys))
+
+
+def to_json(content: Any, *, indent: int = 2, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
+    """The text of a JSON file."""
+    return json.dumps(content, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -15,7 +62,9 @@ def read_json(path: Path) -> Any:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Waits until a file or a folder's entries are on the disk."""
+    """Waits until a file's content, or a folder's entries, are on the disk."""
+    if path.is_dir() and os.name != "posix":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import torch._functorch.config
+import torch
 
 from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform, to_images
@@ -14,7 +14,7 @@ from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, noise
 from xmcgan.data.traces import word_targets
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.ops.memory import laid_out
+from xmcgan.ops.memory import to_memory_format
 from xmcgan.runtime.distributed import rank, world_size
 from xmcgan.types import Batch
 
@@ -42,7 +42,9 @@ def embedded_batches(
     )
     for batch in loaded:
         yield Batch(
-            laid_out(to_images(batch.pixels.to(device, non_blocking=True)), channels_last=settings.channels_last),
+            to_memory_format(
+                to_images(batch.pixels.to(device, non_blocking=True)), channels_last=settings.channels_last
+            ),
             encoder(batch.captions),
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
             torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,

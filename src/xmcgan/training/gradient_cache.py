@@ -1,30 +1,37 @@
-"""Gradient caching: losses of a whole batch whose networks see a part at a time."""
+"""Gradient caching (Gao et al. 2021, arXiv:2101.06983): contrastive losses of a whole batch in micro-batches.
+
+All micro-batches go forward without a graph. Losses of the joined features give gradients of the features. On the way
+back each micro-batch goes forward again, with a graph, and its rows of those gradients continue into the networks. So
+activations are kept for one micro-batch at a time.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch._functorch.config
+import torch
 from torch import Tensor, nn
 
-from xmcgan.losses.objective import Terms
 from xmcgan.types import Batch, DiscriminatorOutput
+
+Backward = Callable[..., None]
+"""Takes (loss, weights) pairs and adds the gradient of each loss to the ``grad`` of its weights."""
 
 
 class Features(NamedTuple):
-    """What discriminator and frozen encoder see in a batch's images: of this, and of text, the losses are made."""
+    """The features of a batch's images from which, with the text, all losses are computed."""
 
     real: DiscriminatorOutput
     fake: DiscriminatorOutput
-    encoded: tuple[Tensor, Tensor] | None = None  # of real and generated images
+    encoded: tuple[Tensor, Tensor] | None = None  # by the frozen encoder, of real and generated images
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of them, each a row an example."""
+        """All of them, one row an example."""
         return [*self.real, *self.fake, *(self.encoded or ())]
 
 
-def parts_of(batch: Batch, rows: int | None) -> list[Batch]:
-    """The batch in parts of so many rows (``check_shares`` has seen that they come out even), or whole."""
+def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
+    """The batch in micro-batches of so many rows (``check_batch_size`` has made sure of equal parts), or whole."""
     if rows is None:
         return [batch]
     slices = [slice(start, start + rows) for start in range(0, len(batch.noise_BZ), rows)]
@@ -35,36 +42,33 @@ def parts_of(batch: Batch, rows: int | None) -> list[Batch]:
     ]
 
 
-def observe(looks: Sequence[Callable[[], Features]]) -> tuple[Features, Callable[..., None]]:
-    """The features of a whole batch of which each look sees a part, and the way back from losses to weights.
+def forward_micro_batches(forwards: Sequence[Callable[[], Features]]) -> tuple[Features, Backward]:
+    """The joined features of all micro-batches, as leaves, and the backward pass from losses of them to weights.
 
-    The features are leaves. Losses of them give gradients of features, and these go on into the networks. So what the
-    networks keep for a backward pass need be that of one part at a time, while a contrastive loss is of the whole
-    batch: gradient caching (Gao et al. 2021, arXiv:2101.06983). All parts are looked at without a graph; on the way
-    back each is looked at again, and its own rows of the gradients pass through. A single part is looked at once.
+    A single micro-batch goes forward once only, and keeps its graph.
 
-    Returns:
-        the features, and a function of pairs (terms, weights): it adds the gradient of each terms' total to the
-        ``grad`` of its weights.
+    Args:
+        forwards: the forward pass of each micro-batch.
     """
-    if len(looks) == 1:
-        kept = looks[0]()
-        seen, looks = joined([kept]), [lambda: kept]
+    if len(forwards) == 1:
+        kept = forwards[0]()
+        features, forwards = join([kept]), [lambda: kept]
     else:
         with torch.no_grad():
-            seen = joined([look() for look in looks])
+            features = join([forward() for forward in forwards])
 
-    def go_back(*aims: tuple[Terms, list[nn.Parameter]]) -> None:
-        gradients = [torch.autograd.grad(terms.total, seen.tensors, allow_unused=True) for terms, _ in aims]
-        pulls = [(each, weights) for each, (_, weights) in zip(gradients, aims, strict=True)]
-        for number, look in enumerate(looks):
-            pass_on(look(), pulls, number, len(looks))
+    def backward(*targets: tuple[Tensor, list[nn.Parameter]]) -> None:
+        gradients = [
+            (torch.autograd.grad(loss, features.tensors, allow_unused=True), weights) for loss, weights in targets
+        ]
+        for number, forward in enumerate(forwards):
+            backward_micro_batch(forward(), gradients, number, len(forwards))
 
-    return seen, go_back
+    return features, backward
 
 
-def joined(parts: list[Features]) -> Features:
-    """The features of all parts as one, and as leaves."""
+def join(parts: list[Features]) -> Features:
+    """The features of all micro-batches as one, and as leaves."""
     rows = zip(*(part.tensors for part in parts), strict=True)
     tensors = [(torch.cat(each) if len(each) > 1 else each[0]).detach().requires_grad_() for each in rows]
     count = len(DiscriminatorOutput._fields)
@@ -73,16 +77,19 @@ def joined(parts: list[Features]) -> Features:
     return Features(DiscriminatorOutput(*real), DiscriminatorOutput(*fake), encoded)
 
 
-def pass_on(
-    features: Features, pulls: Sequence[tuple[Sequence[Tensor | None], list[nn.Parameter]]], number: int, count: int
+def backward_micro_batch(
+    features: Features,
+    gradients: Sequence[tuple[Sequence[Tensor | None], list[nn.Parameter]]],
+    number: int,
+    count: int,
 ) -> None:
-    """Adds to the ``grad`` of each pull's weights what part ``number`` of the features' gradients makes of it."""
-    for pull, (gradients, weights) in enumerate(pulls):
+    """Continues micro-batch ``number``'s rows of the features' gradients into the weights of each target."""
+    for target, (of_features, weights) in enumerate(gradients):
         pairs = [
             (feature, gradient.chunk(count)[number])
-            for feature, gradient in zip(features.tensors, gradients, strict=True)
+            for feature, gradient in zip(features.tensors, of_features, strict=True)
             if feature.requires_grad and gradient is not None
         ]
-        # Pulls share the graph of a part, and parts that of the normalised weights: only the very last may free them.
-        more = number < count - 1 or pull < len(pulls) - 1
-        torch.autograd.backward(*zip(*pairs, strict=True), retain_graph=more, inputs=weights)
+        # Targets share a micro-batch's graph, and micro-batches that of the normalised weights: the last one frees it.
+        retain = number < count - 1 or target < len(gradients) - 1
+        torch.autograd.backward(*zip(*pairs, strict=True), retain_graph=retain, inputs=weights)

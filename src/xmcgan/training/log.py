@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from xmcgan.runtime.distributed import is_main
+from xmcgan.runtime.files import write_text
 
 
 class Log:
@@ -20,8 +21,8 @@ class Log:
         self.board: SummaryWriter | None = None
         self.evaluations = output / "evaluations.jsonl"
         if is_main():
-            forget_after(self.path, step)
-            forget_after(self.evaluations, step)
+            truncate_log(self.path, step)
+            truncate_log(self.evaluations, step)
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
         self.sums: dict[str, float] = {}
         self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
@@ -73,7 +74,7 @@ class Log:
             self.board.close()
 
 
-def forget_after(path: Path, step: int) -> None:
+def truncate_log(path: Path, step: int) -> None:
     """Drops the lines of a log that are later than the checkpoint a run goes on from, and a torn last line."""
     if not path.exists():
         return
@@ -84,6 +85,4 @@ def forget_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             break
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    write_text(path, "".join(kept))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import torch._functorch.config
+import torch
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 from tqdm import tqdm
@@ -18,11 +18,11 @@ from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
 from xmcgan.runtime.distributed import any_rank, barrier, is_main, on_main, process_group, world_size
 from xmcgan.training.batches import embedded_batches, prefetched
 from xmcgan.training.log import Log
-from xmcgan.training.run_folder import open_run
+from xmcgan.training.run_folder import open_run_folder
 from xmcgan.training.signals import stop_signals
-from xmcgan.training.state import Training, check_shares, finite, load_into, save, start
+from xmcgan.training.state import TrainingState, check_batch_size, finite, initial_state, load_state, save
 from xmcgan.training.step import train_step
-from xmcgan.training.validation import Evaluate, assess
+from xmcgan.training.validation import Evaluate, validate
 from xmcgan.types import TextEmbedding
 
 
@@ -58,10 +58,10 @@ def train(
         distributed.EndedByMain: on other ranks than 0, where rank 0 raises one of the others alone.
     """
     with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
-        return run(config, output, device, records, sample_captions, evaluate)
+        return training_loop(config, output, device, records, sample_captions, evaluate)
 
 
-def run(
+def training_loop(
     config: Config,
     output: Path,
     device: torch.device,
@@ -74,18 +74,12 @@ def run(
     if device.type == "cpu":
         keep_freed_memory()
     use_tf32(device, settings.tf32)
-    check_shares(config, world_size())
-    encoder = TextEncoder(
-        config.text.encoder,
-        max_length=config.text.max_length,
-        layers=config.text.layers,
-        device=device,
-        cache_mb=config.text.cache_mb,
-    )
-    training = start(config, encoder.dim, device)
+    check_batch_size(config, world_size())
+    encoder = TextEncoder.from_config(config.text, device=device)
+    state = initial_state(config, encoder.dim, device)
     # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
-    checkpoint = on_main(open_run, output, config, records)
-    step = load_into(training, checkpoint) if checkpoint else 0
+    checkpoint = on_main(open_run_folder, output, config, records)
+    step = load_state(state, checkpoint) if checkpoint else 0
     bar = tqdm(
         total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
     )
@@ -97,13 +91,13 @@ def run(
         batches = prefetched(batches, settings.prefetch, device)
     with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
         if evaluate is not None and config.evaluation.every and step == 0:
-            assess(evaluate, training, output, step, config, encoder.dim, log)
+            validate(evaluate, state, output, step, config, encoder.dim, log)
         last = step >= settings.steps
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
                 barrier()  # all ranks begin a step together: it waits for the slowest one's data
-            report = train_step(training, fresh)
+            report = train_step(state, fresh)
             step += 1
             losses = finite(report, step)
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
@@ -116,19 +110,19 @@ def run(
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step % settings.sample_every == 0 or last:
-                on_main(draw_grid, training, sample_text, output / "samples" / f"step-{step:08d}.png")
+                on_main(save_sample_grid, state, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
-                on_main(save, training, output, step, config, encoder.dim)
+                on_main(save, state, output, step, config, encoder.dim)
             due = config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps)
             if evaluate is not None and due:
-                assess(evaluate, training, output, step, config, encoder.dim, log)
+                validate(evaluate, state, output, step, config, encoder.dim, log)
     return step
 
 
-def draw_grid(training: Training, text: TextEmbedding, path: Path) -> None:
+def save_sample_grid(state: TrainingState, text: TextEmbedding, path: Path) -> None:
     """A grid of one image a caption by the averaged generator; caption k always with seed k."""
     count = len(text.mask_BT)
-    samples = sample(training.ema.network, text, list(range(count)), dtype=training.precision)
+    samples = sample(state.ema.network, text, list(range(count)), dtype=state.precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     grid = make_grid(samples.images_B3HW, nrow=math.ceil(math.sqrt(count)), padding=2, pad_value=255)
     to_pil_image(grid).save(path)

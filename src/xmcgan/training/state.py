@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import torch._functorch.config
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from xmcgan.config import Config
+from xmcgan.config import CONTRASTIVE_LOSSES, Config
 from xmcgan.encoders.image import frozen_image_encoder
-from xmcgan.losses.contrastive import own_rows
-from xmcgan.losses.objective import LossWeights, Objective
+from xmcgan.losses.objective import Objective
 from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
@@ -22,7 +22,7 @@ from xmcgan.training.ema import EMA
 
 
 @dataclass
-class Training:
+class TrainingState:
     """The parts of a run that change with every step, and those that judge it."""
 
     generator: Generator
@@ -41,21 +41,17 @@ class Training:
         return torch.autocast(device, self.precision, enabled=self.precision != torch.float32)
 
 
-# The run
-
-
 class TrainingDiverged(RuntimeError):
     """A loss or a weight is no longer a number; the newest checkpoint is from before."""
 
 
-def check_shares(config: Config, ranks: int) -> None:
+def check_batch_size(config: Config, ranks: int) -> None:
     """Refuses a batch that the ranks cannot share, or a rank's part that micro-batches cannot.
 
     Raises:
         ValueError: naming the field, and what would be right.
     """
-    batch_size, contrastive = config.training.batch_size, ("sentence", "word", "image_discriminator", "image_encoder")
-    micro_batch = config.training.micro_batch
+    batch_size, micro_batch = config.training.batch_size, config.training.micro_batch
     if batch_size % ranks:
         raise ValueError(
             f"training.batch_size is {batch_size}, of all ranks together, which {ranks} ranks cannot share equally; it "
@@ -68,14 +64,14 @@ def check_shares(config: Config, ranks: int) -> None:
             f"training.micro_batch is {micro_batch}, which does not divide the {share} examples {whose}; it should"
         )
     alone = config.losses.negatives == "local" and batch_size == ranks > 1
-    if alone and any(getattr(config.losses, name) for name in contrastive):
+    if alone and any(getattr(config.losses, name) for name in CONTRASTIVE_LOSSES):
         raise ValueError(
             f"training.batch_size is {batch_size}, one example for each of {ranks} ranks, and losses.negatives local: "
             f"a contrastive loss has nothing to tell it from; it should be at least {2 * ranks}, or negatives global"
         )
 
 
-def start(config: Config, text_dim: int, device: torch.device) -> Training:
+def initial_state(config: Config, text_dim: int, device: torch.device) -> TrainingState:
     """The parts of a run before its first step, a function of the configuration alone."""
     settings, losses = config.training, config.losses
     torch.manual_seed(settings.seed)
@@ -101,20 +97,13 @@ def start(config: Config, text_dim: int, device: torch.device) -> Training:
     if losses.image_encoder > 0:
         weights = Path(losses.encoder_weights) if losses.encoder_weights else None
         encoder = frozen_image_encoder(losses.encoder, weights).to(device)
-    return Training(
+    return TrainingState(
         generator=generator,
         discriminator=discriminator,
         ema=ema,
         generator_optimizer=Adam(generator.parameters(), settings.generator_lr, betas, fused=fused),
         discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas, fused=fused),
-        objective=Objective(
-            LossWeights(losses.sentence, losses.word, losses.image_discriminator, losses.image_encoder, losses.trace),
-            temperature=losses.temperature,
-            word_temperature=losses.word_temperature,
-            rho_1=losses.rho_1,
-            rho_2=losses.rho_2,
-            gather=gather if losses.negatives == "global" else own_rows,
-        ),
+        objective=Objective.from_config(losses, gather=gather),
         image_encoder=encoder,
         precision=getattr(torch, settings.precision),
         micro_batch=settings.micro_batch,
@@ -139,9 +128,9 @@ def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
     return losses
 
 
-def save(training: Training, output: Path, step: int, config: Config, text_dim: int) -> None:
+def save(state: TrainingState, output: Path, step: int, config: Config, text_dim: int) -> None:
     """Writes a checkpoint, unless a weight is not finite: then the last good one stays the newest."""
-    for network in (training.generator, training.discriminator):
+    for network in (state.generator, state.discriminator):
         for name, weight in network.named_parameters():
             if not weight.isfinite().all():
                 raise TrainingDiverged(f"step {step}: {type(network).__name__}'s weight {name} is not finite")
@@ -150,22 +139,22 @@ def save(training: Training, output: Path, step: int, config: Config, text_dim: 
         step,
         config,
         text_dim,
-        generator=training.generator,
-        discriminator=training.discriminator,
-        ema=training.ema,
-        generator_optimizer=training.generator_optimizer,
-        discriminator_optimizer=training.discriminator_optimizer,
+        generator=state.generator,
+        discriminator=state.discriminator,
+        ema=state.ema,
+        generator_optimizer=state.generator_optimizer,
+        discriminator_optimizer=state.discriminator_optimizer,
     )
     keep_newest(output / "checkpoints", config.training.keep_checkpoints)
 
 
-def load_into(training: Training, checkpoint: Path) -> int:
+def load_state(state: TrainingState, checkpoint: Path) -> int:
     """Puts a checkpoint into the parts of a run; the step it was saved at."""
     return load_checkpoint(
         checkpoint,
-        generator=training.generator,
-        discriminator=training.discriminator,
-        ema=training.ema,
-        generator_optimizer=training.generator_optimizer,
-        discriminator_optimizer=training.discriminator_optimizer,
+        generator=state.generator,
+        discriminator=state.discriminator,
+        ema=state.ema,
+        generator_optimizer=state.generator_optimizer,
+        discriminator_optimizer=state.discriminator_optimizer,
     )

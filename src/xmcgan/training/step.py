@@ -2,104 +2,118 @@
 
 from functools import partial
 
-import torch._functorch.config
+import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Adam
 
-from xmcgan.runtime.distributed import average_gradients, sum_over_ranks, world_size
+from xmcgan.runtime.distributed import average_gradients, average_over_ranks
 from xmcgan.runtime.precision import float32_or_wider
-from xmcgan.training.gradient_cache import Features, observe, parts_of
-from xmcgan.training.state import Training
+from xmcgan.training.gradient_cache import Features, forward_micro_batches, split_batch
+from xmcgan.training.state import TrainingState
 from xmcgan.types import Batch
 
 
-def train_step(training: Training, batches: list[Batch]) -> dict[str, Tensor]:
-    """One iteration of Algorithm 1: a discriminator step a batch, and with the last one the generator's.
+def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
+    """One iteration of Algorithm 1: n_D discriminator steps, one generator step, one EMA update.
 
     The last discriminator step and the generator step share a forward pass: both gradients are taken at the same
-    parameters, then both updates are made (as the release does).
+    parameters, then both optimizers step, as in the official implementation.
 
     Args:
-        batches: one for each discriminator step; where several ranks share the work, this rank's parts of them.
+        batches: one for each discriminator step; with several ranks, this rank's part of each.
 
     Returns:
-        every loss and statistic, of the whole batch, detached.
+        every loss and statistic, averaged over the whole batch, detached.
     """
-    generator, discriminator, objective = training.generator, training.discriminator, training.objective
-    generator_weights = list(generator.parameters())
-    discriminator_weights = list(discriminator.parameters())
+    generator, discriminator, objective = state.generator, state.discriminator, state.objective
+    generator_weights, discriminator_weights = list(generator.parameters()), list(discriminator.parameters())
 
+    # Discriminator phase
     for batch in batches[:-1]:
-        normalised, parts = discriminator.normalised_weights(), parts_of(batch, training.micro_batch)
-        with torch.no_grad():
-            drawn = [draw(training, part) for part in parts]
-        looks = [partial(judge, training, normalised, *each) for each in zip(parts, drawn, strict=True)]
-        seen, go_back = observe(looks)
-        terms = objective.discriminator(seen.real, seen.fake, batch.text, batch.traces_BTR)
-        go_back((terms, discriminator_weights))
-        update(training.discriminator_optimizer)
+        features, backward = forward_discriminator(state, batch)
+        loss_d = objective.discriminator(features.real, features.fake, batch.text, batch.traces_BTR)
+        backward((loss_d.total, discriminator_weights))
+        optimizer_step(state.discriminator_optimizer)
 
+    # Last discriminator step and generator phase
     batch = batches[-1]
-    normalised, parts = discriminator.normalised_weights(), parts_of(batch, training.micro_batch)
-    with torch.no_grad():
-        encoded = [encode_images(training, part.images_B3HW) for part in parts]
-    looks = [partial(draw_and_judge, training, normalised, *each) for each in zip(parts, encoded, strict=True)]
-    seen, go_back = observe(looks)
-    discriminator_terms = objective.discriminator(seen.real, seen.fake, batch.text, batch.traces_BTR)
-    generator_terms = objective.generator(seen.real, seen.fake, batch.text, seen.encoded)
-    go_back((discriminator_terms, discriminator_weights), (generator_terms, generator_weights))
-    update(training.discriminator_optimizer)
-    update(training.generator_optimizer)
-    training.ema.update(generator)
+    features, backward = forward_both(state, batch)
+    loss_d = objective.discriminator(features.real, features.fake, batch.text, batch.traces_BTR)
+    loss_g = objective.generator(features.real, features.fake, batch.text, features.encoded)
+    backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
+    optimizer_step(state.discriminator_optimizer)
+    optimizer_step(state.generator_optimizer)
 
-    report = {"d_loss": discriminator_terms.total, "g_loss": generator_terms.total}
-    for terms in (discriminator_terms, generator_terms):
+    # Average
+    state.ema.update(generator)
+
+    report = {"d_loss": loss_d.total, "g_loss": loss_g.total}
+    for terms in (loss_d, loss_g):
         report |= terms.losses | terms.statistics
-    return mean_over_ranks(report)
+    return average_over_ranks(report)
 
 
-def judge(training: Training, normalised: dict[str, Tensor], batch: Batch, fake_B3HW: Tensor) -> Features:
-    """What the discriminator, by its normalised weights, sees in real images and in ones that are drawn already."""
-    with training.layers_in_precision():
-        return Features(*training.discriminator.judge_pair(batch.images_B3HW, fake_B3HW, batch.text, normalised))
+def forward_discriminator(state: TrainingState, batch: Batch):
+    """Features of real and generated images, with gradients for the discriminator alone."""
+    weights, parts = state.discriminator.normalised_weights(), split_batch(batch, state.micro_batch)
+    with torch.no_grad():
+        fakes = [generate(state, part) for part in parts]
+    return forward_micro_batches(
+        [partial(discriminate, state, weights, part, fake) for part, fake in zip(parts, fakes, strict=True)]
+    )
 
 
-def draw_and_judge(training: Training, normalised: dict[str, Tensor], batch: Batch, real_BF: Tensor | None) -> Features:
-    """``judge`` of images drawn for it, and of both what the frozen encoder sees; of the real ones it is known."""
-    fake_B3HW = draw(training, batch)
-    fake_BF = encode_images(training, fake_B3HW)
+def forward_both(state: TrainingState, batch: Batch):
+    """Features of real and generated images, with gradients for both networks."""
+    weights, parts = state.discriminator.normalised_weights(), split_batch(batch, state.micro_batch)
+    with torch.no_grad():
+        encoded = [encode_images(state, part.images_B3HW) for part in parts]
+    return forward_micro_batches(
+        [
+            partial(generate_and_discriminate, state, weights, part, real)
+            for part, real in zip(parts, encoded, strict=True)
+        ]
+    )
+
+
+def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch, fake_B3HW: Tensor) -> Features:
+    """The discriminator's features of real and generated images, by its normalised weights."""
+    with state.layers_in_precision():
+        return Features(*state.discriminator.discriminate_pair(batch.images_B3HW, fake_B3HW, batch.text, weights))
+
+
+def generate_and_discriminate(
+    state: TrainingState, weights: dict[str, Tensor], batch: Batch, real_BF: Tensor | None
+) -> Features:
+    """``discriminate`` of new images, with the frozen encoder's features; those of the real images are given."""
+    fake_B3HW = generate(state, batch)
+    fake_BF = encode_images(state, fake_B3HW)
     encoded = None if real_BF is None or fake_BF is None else (real_BF, fake_BF)
-    return judge(training, normalised, batch, fake_B3HW)._replace(encoded=encoded)
+    return discriminate(state, weights, batch, fake_B3HW)._replace(encoded=encoded)
 
 
-def draw(training: Training, batch: Batch) -> Tensor:
-    """Images in training mode. Only where they get a graph, once a step, do they move the running statistics."""
-    generator = training.generator
-    with training.layers_in_precision():
+def generate(state: TrainingState, batch: Batch) -> Tensor:
+    """Images in training mode. Running statistics move only in passes with a graph, once a step."""
+    generator = state.generator
+    with state.layers_in_precision():
         if torch.is_grad_enabled():
             return generator(batch.noise_BZ, batch.text).images_B3HW
         statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
         return functional_call(generator, statistics, (batch.noise_BZ, batch.text)).images_B3HW
 
 
-def encode_images(training: Training, images_B3HW: Tensor) -> Tensor | None:
-    """What the frozen encoder sees in images, if there is one."""
-    if training.image_encoder is None:
+def encode_images(state: TrainingState, images_B3HW: Tensor) -> Tensor | None:
+    """The frozen encoder's features of images, if there is an encoder."""
+    if state.image_encoder is None:
         return None
-    with training.layers_in_precision():
-        # Generated images may come in half precision, in which a CPU cannot resize with antialiasing.
-        return float32_or_wider(training.image_encoder(float32_or_wider(images_B3HW)))
+    with state.layers_in_precision():
+        # Generated images may be in half precision, which a CPU cannot resize with antialiasing.
+        return float32_or_wider(state.image_encoder(float32_or_wider(images_B3HW)))
 
 
-def update(optimizer: Adam) -> None:
-    """One step along the mean of all ranks' gradients, which are then gone."""
+def optimizer_step(optimizer: Adam) -> None:
+    """Averages the gradients over ranks, steps, and clears them."""
     average_gradients(weight for group in optimizer.param_groups for weight in group["params"])
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def mean_over_ranks(report: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What ranks say of equal parts of a batch, as it is of the whole."""
-    values = sum_over_ranks(torch.stack([value.detach() for value in report.values()])) / world_size()
-    return dict(zip(report, values, strict=True))

@@ -1,4 +1,4 @@
-"""Evaluation while training: a part of the validation captions is drawn every so often, and judged."""
+"""Evaluation while training: a part of the validation captions is images_folder every so often, and judged."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from xmcgan.evaluation.features import (
     DISTRIBUTION,
     LOWER_IS_BETTER,
     Reference,
-    load_judges,
+    load_evaluation_networks,
     metric_names,
 )
-from xmcgan.evaluation.image_set import draw_set, random_captions
-from xmcgan.inference.fused import prepare_generator
+from xmcgan.evaluation.image_set import generate_set, random_captions
+from xmcgan.inference.fused import fuse_generator
 from xmcgan.inference.sample import sample
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.distributed import on_main
 from xmcgan.training.checkpoint import read_best, save_best
 from xmcgan.training.log import Log
-from xmcgan.training.state import Training
+from xmcgan.training.state import TrainingState
 
 
 class Evaluation(NamedTuple):
@@ -41,29 +41,29 @@ Evaluate = Callable[[Generator, int], Evaluation]
 """Judges the averaged generator of a step. Every rank calls it, and it says the same to all."""
 
 
-def assess(
-    evaluate: Evaluate, training: Training, output: Path, step: int, config: Config, text_dim: int, log: "Log"
+def validate(
+    evaluate: Evaluate, state: TrainingState, output: Path, step: int, config: Config, text_dim: int, log: "Log"
 ) -> None:
     """Judges the averaged generator, writes down its values, and keeps it if it is the best."""
-    evaluation = evaluate(training.ema.network, step)
+    evaluation = evaluate(state.ema.network, step)
     log.write_evaluation(step, evaluation.values)
-    on_main(keep_best, training, output, step, config, text_dim, evaluation)
+    on_main(keep_best, state, output, step, config, text_dim, evaluation)
 
 
 def keep_best(
-    training: Training, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
+    state: TrainingState, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
 ) -> None:
     """Makes ``best/`` the averaged generator of this step, with its values, unless the one there is worth more."""
     known = read_best(output / "best")
     if known is None or evaluation.score > known["score"]:
-        told = {"step": step, **evaluation._asdict()}
-        save_best(output / "best", told, training.ema.network, config, text_dim, step)
+        description = {"step": step, **evaluation._asdict()}
+        save_best(output / "best", description, state.ema.network, config, text_dim, step)
 
 
-JUDGES = ("extractor", "encoder", "detector")
+NETWORKS = ("extractor", "encoder", "detector")
 
 
-def make_monitor(config: Config, output: Path, held_out: Sequence[Record], *, device: torch.device) -> Evaluate:
+def make_validation(config: Config, output: Path, held_out: Sequence[Record], *, device: torch.device) -> Evaluate:
     """What ``train`` calls to judge its averaged generator, always by the same captions and seeds.
 
     The images lie under ``output/evaluation`` while they are judged, and are gone afterwards; features of the real
@@ -77,37 +77,31 @@ def make_monitor(config: Config, output: Path, held_out: Sequence[Record], *, de
     """
     settings = config.evaluation
     metrics = metric_names(settings.metrics)
-    judges = load_judges(
+    networks = load_evaluation_networks(
         metrics,
-        {judge: getattr(settings, judge) for judge in JUDGES},
-        {judge: getattr(settings, f"{judge}_weights") for judge in JUDGES},
+        {role: getattr(settings, role) for role in NETWORKS},
+        {role: getattr(settings, f"{role}_weights") for role in NETWORKS},
         scenes=(Path(config.data) / "scenes.json").is_file(),
         device=device,
     )
     requests = random_captions(held_out, min(settings.count, sum(len(record.captions) for record in held_out)))
     transform = ImageTransform(config.image_size, config.dataset.fit)
     folder, split = output / "evaluation", config.dataset.validation_split
-    encoder = TextEncoder(
-        config.text.encoder,
-        max_length=config.text.max_length,
-        layers=config.text.layers,
-        device=device,
-        cache_mb=config.text.cache_mb,
-    )
+    encoder = TextEncoder.from_config(config.text, device=device)
 
-    def judged(generator: Generator, step: int) -> Evaluation:
-        prepared = prepare_generator(generator)
+    def evaluate_generator(generator: Generator, step: int) -> Evaluation:
+        fused = fuse_generator(generator)
 
-        def draw(captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
-            return sample(prepared, encoder(captions), seeds).images_B3HW
+        def generate(captions: Sequence[str], seeds: Sequence[int]) -> Tensor:
+            return sample(fused, encoder(captions), seeds).images_B3HW
 
-        drawn = folder / f"step-{step:08d}"
-        images = draw_set(drawn, requests, draw, settings={"step": step}, progress=False)
+        images_folder = folder / f"step-{step:08d}"
+        images = generate_set(images_folder, requests, generate, settings={"step": step}, progress=False)
         results = evaluate(
             images,
             requests,
             transform=transform,
-            judges=judges,
+            networks=networks,
             metrics=metrics,
             system=f"step {step}",
             protocol={"split": split},
@@ -116,9 +110,9 @@ def make_monitor(config: Config, output: Path, held_out: Sequence[Record], *, de
             else None,
             progress=False,
         )
-        on_main(shutil.rmtree, drawn)
+        on_main(shutil.rmtree, images_folder)
         values = {result.metric: result.value for result in results}
         first = values[metrics[0]]
         return Evaluation(values, -first if metrics[0] in LOWER_IS_BETTER else first)
 
-    return judged
+    return evaluate_generator

@@ -14,7 +14,7 @@ from xmcgan.data.prepared.plan import _check_plan, _space_for, _write
 from xmcgan.data.prepared.shards import checksum, source_name
 from xmcgan.data.records import Problem, Record
 
-_ENTRIES_TO_JUDGE = 1000  # before that many, a share of bad ones says little
+_ENTRIES_TO_COUNT = 1000  # before that many, a share of bad ones says little
 
 
 class _Done(NamedTuple):
@@ -115,7 +115,7 @@ class _Part:
     def add(self, entry: Record | Problem) -> None:
         is_record = isinstance(entry, Record)
         # What a problem says has paths in it, and the source may have moved.
-        self._hash.update(json.dumps(_said(entry) if is_record else None).encode())
+        self._hash.update(json.dumps(_content_of(entry) if is_record else None).encode())
         if is_record or not entry.detail:
             self._is_ahead &= not is_record
             self.entries += 1
@@ -126,7 +126,7 @@ class _Part:
         return self._hash.hexdigest()
 
 
-def _said(record: Record) -> list[Any]:
+def _content_of(record: Record) -> list[Any]:
     told = record.narrative
     # Of a mouse trace its length: thousands of points are worth no second of a start.
     told = told and [told.caption, told.utterances, list(map(len, told.strokes))]
@@ -138,7 +138,7 @@ def _lost(problems: Iterable[Problem]) -> int:
     return sum(not problem.detail for problem in problems)
 
 
-class _Judge:
+class _ErrorLimit:
     """Stops where too many of a split's entries are bad: of those in the journal and in the part at hand.
 
     Args:
@@ -162,7 +162,7 @@ class _Judge:
         done = self._journal.of(self._split)
         self._stop_above(sum(_lost(each.problems) for each in done), sum(each.entries for each in done), _Part(), 0)
 
-    def _stop_above(self, bad: int, seen: int, part: _Part, at_least: int = _ENTRIES_TO_JUDGE) -> None:
+    def _stop_above(self, bad: int, seen: int, part: _Part, at_least: int = _ENTRIES_TO_COUNT) -> None:
         if seen < at_least or bad <= self._most_bad * seen:
             return
         finished = itertools.chain.from_iterable(done.problems for done in self._journal.of(self._split))

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from xmcgan.data.prepared.manifest import JOURNAL, MANIFEST, is_prepared
+from xmcgan.runtime.files import atomic_file
 
 LOCK = "preparing.lock"
 
@@ -110,20 +111,5 @@ def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> N
 
 def _write(path: Path, text: str) -> None:
     """A whole file or none, also when the power fails."""
-    new = path.with_name(f"{path.name}.partial")
-    with _space_for(path), new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _keep_names(path.parent)
-
-
-def _keep_names(folder: Path) -> None:
-    """Puts a folder's names on the disk: a file that has been renamed is only there if its folder says so."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with _space_for(path), atomic_file(path, partial=path.with_name(f"{path.name}.partial"), flush=True) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from xmcgan import __version__
 from xmcgan.data.crop import crop_record
 from xmcgan.data.images import Fit, ImageTransform
-from xmcgan.data.prepared.journal import _Done, _Journal, _Judge, _lost, _Part
+from xmcgan.data.prepared.journal import _Done, _ErrorLimit, _Journal, _lost, _Part
 from xmcgan.data.prepared.manifest import JOURNAL, LIBRARY, MANIFEST, VERSION, read_manifest
 from xmcgan.data.prepared.plan import (
     LOCK,
@@ -30,7 +30,6 @@ from xmcgan.data.prepared.plan import (
     _check,
     _check_output,
     _check_plan,
-    _keep_names,
     _new_folder,
     _space_for,
     _write,
@@ -39,6 +38,7 @@ from xmcgan.data.prepared.plan import (
 from xmcgan.data.prepared.shards import checksum, write_shard
 from xmcgan.data.prepared.workers import _Answered, _Numbered, _Squares, _workers
 from xmcgan.data.records import Problem, Record
+from xmcgan.runtime.files import flush_to_disk
 
 
 def prepare(
@@ -119,8 +119,8 @@ def prepare(
                     print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
                 done = sum(done.entries for done in journal.of(split))
                 with tqdm(desc=split, total=expected, initial=done, unit="img", disable=not progress) as bar:
-                    judge = _Judge(split, journal, most_bad, expected)
-                    _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, judge, bar)
+                    limit = _ErrorLimit(split, journal, most_bad, expected)
+                    _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, limit, bar)
                     bar.total = bar.n  # what was expected is an estimate
         return _finish(output, plan, journal, fingerprint)
 
@@ -175,7 +175,7 @@ def _prepare_split(
     shard_records: int,
     journal: _Journal,
     squares: "_Squares",
-    judge: "_Judge",
+    limit: "_ErrorLimit",
     bar: tqdm,
 ) -> None:
     folder = output / split
@@ -188,7 +188,7 @@ def _prepare_split(
             path = folder / f"{number:05d}.arrow"
             new = path.with_name(f"{path.name}.partial")
             folder.mkdir(exist_ok=True)
-            rows = _good(answers, part, judge, bar, cropped=squares.transform.fit == "crop")
+            rows = _good(answers, part, limit, bar, cropped=squares.transform.fit == "crop")
             with _space_for(path):
                 records, captions = write_shard(new, rows)
             shard = {
@@ -198,7 +198,7 @@ def _prepare_split(
                 "bytes": new.stat().st_size,
             }
             new.replace(path)
-            _keep_names(folder)
+            flush_to_disk(folder)
             journal.add(
                 _Done(
                     split,
@@ -218,7 +218,7 @@ def _prepare_split(
         if is_last_try:
             raise ValueError(f"the source gives other entries of {split} at every reading")
 
-    judge.at_the_end()
+    limit.at_the_end()
     if not any(done.shard["records"] for done in journal.of(split)):
         raise ValueError(f"the split {split} has no record that could be prepared")
 
@@ -262,7 +262,7 @@ def _left(
 
 
 def _good(
-    answers: Iterable[_Answered], part: _Part, judge: "_Judge", bar: tqdm, *, cropped: bool
+    answers: Iterable[_Answered], part: _Part, limit: "_ErrorLimit", bar: tqdm, *, cropped: bool
 ) -> Iterator[tuple[Record, bytes]]:
     """The records of a shard with their JPEGs; what is bad is counted."""
     for _, entry, answer in answers:
@@ -275,8 +275,8 @@ def _good(
         elif isinstance(entry, Record):
             part.problems.append(Problem(f"record {entry.id}", str(answer)))
             part.unreadable.append(entry.id)
-            judge.on_the_way(part)
+            limit.on_the_way(part)
         else:
             part.problems.append(entry)
             if not entry.detail:
-                judge.on_the_way(part)
+                limit.on_the_way(part)

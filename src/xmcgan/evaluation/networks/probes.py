@@ -105,7 +105,7 @@ def fresh_scenes(count: int, world: World, *, size: int = 64, first: int = 0) ->
     return scenes, torch.stack(pixels)
 
 
-def mistakes_told(encoder: DualEncoder, world: World, *, count: int = 1000, seed: int = 0) -> dict[str, float]:
+def mistakes_detected(encoder: DualEncoder, world: World, *, count: int = 1000, seed: int = 0) -> dict[str, float]:
     """By kind of mistake, the share of captions that are nearer to their image than the same with that mistake.
 
     Of each scene every caption in which the mistake can be made; chance is 0.5.

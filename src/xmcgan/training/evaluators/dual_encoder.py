@@ -22,7 +22,7 @@ from xmcgan.evaluation.networks.dual_encoder import (
     Vocabulary,
 )
 from xmcgan.evaluation.networks.folder import read_folder
-from xmcgan.losses.contrastive import cross_entropy_both_ways
+from xmcgan.losses.contrastive import symmetric_cross_entropy
 from xmcgan.training.evaluators.fitting import (
     EXCHANGED,
     MISMATCHED,
@@ -33,8 +33,8 @@ from xmcgan.training.evaluators.fitting import (
     check_counts,
     data_of,
     finish,
-    half_precision,
-    optimise,
+    fit,
+    image_precision,
     pixels_of,
     save_weights,
 )
@@ -92,11 +92,11 @@ def train_dual_encoder(
     def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
         words_BT = words(batch.captions, length=shape.words)
         words_BT = words_BT[:, (words_BT != PADDING).any(0)]
-        with half_precision(fitting, images_B3HW.device):
+        with image_precision(fitting, images_B3HW.device):
             images_BF = network.image(images_B3HW)
         # The text network's matrices are so small that half precision would not speed them up.
         scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
-        contrast = cross_entropy_both_ways(scores_BB)
+        contrast = symmetric_cross_entropy(scores_BB)
         if not exchanged:
             return Loss(contrast.loss, contrast.accuracy)
         generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
@@ -106,7 +106,7 @@ def train_dual_encoder(
         mistaken_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * has_mistake_B
         return Loss(contrast.loss + mistaken_B.mean(), contrast.accuracy)
 
-    optimise(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
+    fit(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
     sha256 = save_weights(network, output)
     encoder = TrainedDualEncoder(network, shape, words, name=output.name, sha256=sha256)
     found = retrieval_accuracy(encoder, held_out, candidates=candidates, fit=fitting.fit, seed=fitting.seed)

@@ -17,6 +17,7 @@ from torch.optim import Adam, AdamW
 from tqdm import tqdm
 
 from xmcgan import __version__
+from xmcgan.config import flatten
 from xmcgan.data.images import Fit, ImageTransform, to_images
 from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, random
@@ -25,7 +26,8 @@ from xmcgan.evaluation.networks.image_network import CHUNK
 from xmcgan.evaluation.networks.weight_files import weights_sha256
 from xmcgan.inference.model_files import tensors
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
-from xmcgan.runtime.files import read_json
+from xmcgan.runtime.files import atomic_file, read_json, write_json
+from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
 from xmcgan.training.checkpoint import adam_state, load_adam_state
 
 TRAINING_FILE = "training.safetensors"
@@ -140,7 +142,7 @@ class Loss(NamedTuple):
     accuracy: Tensor
 
 
-def optimise(
+def fit(
     network: nn.Module,
     loss_of: Callable[[Tensor, ExampleBatch], Loss],
     records: Sequence[Record],
@@ -167,7 +169,7 @@ def optimise(
     batches = load_batches(
         stream, start=step * fitting.batch_size, batch_size=fitting.batch_size, workers=fitting.workers
     )
-    forget_after(output / LOG_FILE, step)
+    truncate_log(output / LOG_FILE, step)
     bar = tqdm(
         total=fitting.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not progress
     )
@@ -218,7 +220,7 @@ def shifted(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
     return padded[:, :, down : down + height, right : right + width]
 
 
-def half_precision(fitting: Fitting, device: torch.device) -> torch.autocast:
+def image_precision(fitting: Fitting, device: torch.device) -> torch.autocast:
     """The context in which an image network runs: parameters stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fitting.precision == "bfloat16")
 
@@ -234,27 +236,14 @@ def already_there(output: Path, settings: dict[str, Any]) -> bool:
     """
     path = output / SETTINGS_FILE
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise ValueError(f"{output} is neither empty nor an evaluator's training; choose another --output")
+        refuse_foreign(output, "an evaluator's training")
         output.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
+        write_json(path, settings, indent=1, ensure_ascii=False)
         return False
-    known = flat(read_json(path))
-    asked = flat(json.loads(json.dumps(settings)))
-    free = {f"fitting.{name}" for name in MAY_CHANGE}
-    changed = [name for name in {**known, **asked} if known.get(name) != asked.get(name) and name not in free]
-    if changed:
-        listed = "; ".join(f"{name} was {known.get(name)!r} and is {asked.get(name)!r}" for name in changed)
-        raise ValueError(f"{output} holds a training of other settings: {listed}. Choose another --output")
+    known, asked = flatten(read_json(path)), flatten(json.loads(json.dumps(settings)))
+    changes = changed_settings(known, asked, may_change={f"fitting.{name}" for name in MAY_CHANGE})
+    refuse_changed(output, "a training of other settings", changes)
     return (output / CONFIG_FILE).exists()
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level of dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 def data_of(records: Sequence[Record]) -> dict[str, Any]:
@@ -265,9 +254,8 @@ def data_of(records: Sequence[Record]) -> dict[str, Any]:
 
 def save_training(network: nn.Module, optimizer: Adam, step: int, path: Path) -> None:
     """Writes what a training goes on from, whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    save_file(tensors(network) | adam_state(optimizer, network), partial, metadata={"step": str(step)})
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file(tensors(network) | adam_state(optimizer, network), partial, metadata={"step": str(step)})
 
 
 def restore(network: nn.Module, optimizer: Adam, path: Path) -> int:
@@ -280,7 +268,7 @@ def restore(network: nn.Module, optimizer: Adam, path: Path) -> int:
         return int(file.metadata()["step"])
 
 
-def forget_after(path: Path, step: int) -> None:
+def truncate_log(path: Path, step: int) -> None:
     """Drops the lines of a log that are later than the step a training goes on from."""
     if not path.exists():
         return
@@ -295,21 +283,18 @@ def save_weights(network: nn.Module, output: Path) -> str:
     """
     path = output / WEIGHTS_FILE
     halved = {name: value.half() if value.dim() > 1 else value for name, value in tensors(network).items()}
-    partial = path.with_name(f".partial-{path.name}")
-    save_file(halved, partial)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file(halved, partial)
     network.load_state_dict(halved)
     return weights_sha256([path])
 
 
 def finish(output: Path, description: dict[str, Any]) -> None:
     """Writes ``config.json``, which makes the folder an evaluator, and removes what the training went on from."""
-    write_json(output / CONFIG_FILE, {"name": output.name, "version": __version__, **description})
+    write_json(
+        output / CONFIG_FILE,
+        {"name": output.name, "version": __version__, **description},
+        indent=1,
+        ensure_ascii=False,
+    )
     (output / TRAINING_FILE).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    partial.replace(path)

@@ -23,8 +23,8 @@ from xmcgan.training.evaluators.fitting import (
     check_counts,
     data_of,
     finish,
-    half_precision,
-    optimise,
+    fit,
+    image_precision,
     pixels_of,
     save_weights,
 )
@@ -70,14 +70,14 @@ def train_presence(
 
     def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
         present_BC = targets(batch.captions, shape).to(images_B3HW.device)
-        with half_precision(fitting, images_B3HW.device):
+        with image_precision(fitting, images_B3HW.device):
             logits_BC = network(images_B3HW)
         logits_BC = logits_BC.float()
         right = ((logits_BC > 0) == present_BC.bool()).all(1).float().mean()
         return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), right)
 
-    labelled = [as_labels(record, shape) for record in records]
-    optimise(network, loss_of, labelled, shape.image_size, fitting, output, progress=progress)
+    labelled = [to_labels(record, shape) for record in records]
+    fit(network, loss_of, labelled, shape.image_size, fitting, output, progress=progress)
     sha256 = save_weights(network, output)
     detector = PresenceModel(network, shape, name=output.name, sha256=sha256)
     measured = presence_accuracy(detector, held_out, fit=fitting.fit).rounded() | {"images": len(held_out)}
@@ -88,7 +88,7 @@ def train_presence(
 SEPARATOR = "\n"
 
 
-def as_labels(record: Record, shape: PresenceShape) -> Record:
+def to_labels(record: Record, shape: PresenceShape) -> Record:
     """The record with one caption: the names of the categories seen in it, a line each.
 
     So labels go through the same stream of examples as captions do.
@@ -109,7 +109,7 @@ def present_in(records: Sequence[Record], shape: PresenceShape) -> Tensor:
     Raises:
         ValueError: naming a category that no record or every record has: a model could not be wrong, or not be right.
     """
-    present_NC = targets([as_labels(record, shape).captions[0] for record in records], shape).bool()
+    present_NC = targets([to_labels(record, shape).captions[0] for record in records], shape).bool()
     for name, count in zip(shape.categories, present_NC.sum(0).tolist(), strict=True):
         if count in (0, len(records)):
             raise ValueError(f"{name} is in {count} of the {len(records)} images to measure with")

@@ -7,10 +7,11 @@ from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder
 from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder
-from xmcgan.evaluation.networks.probes import mistakes_told
+from xmcgan.evaluation.networks.probes import mistakes_detected
+from xmcgan.runtime.files import write_json
 from xmcgan.scenes import COLOURS, KINDS, World, write_scenes
 from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_dual_encoder
-from xmcgan.training.evaluators.fitting import Fitting, write_json
+from xmcgan.training.evaluators.fitting import Fitting
 from xmcgan.training.evaluators.presence import presence_accuracy, train_presence
 
 # Both evaluators of Scenes
@@ -100,10 +101,10 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
         others = scenes_records(drawn[name], "val2014")
         measured[name] = {
             "retrieval_top1": round(retrieval_accuracy(encoder, others), 4),
-            "mistakes_told": {kind: round(share, 4) for kind, share in mistakes_told(encoder, world).items()},
+            "mistakes_told": {kind: round(share, 4) for kind, share in mistakes_detected(encoder, world).items()},
             "presence": presence_accuracy(presence, others).rounded(),
         }
-    write_json(output / "measured.json", measured)
+    write_json(output / "measured.json", measured, indent=1, ensure_ascii=False)
     return measured
 
 
