@@ -13,19 +13,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmcgan import losses
-from xmcgan.model import layers
+from xmcgan.losses import objective
+from xmcgan.model import blocks, modulation
+from xmcgan.ops import resampling
+from xmcgan.ops.unit_vectors import unit_rows
 
 
-def plain_upsample_conv(self: layers.UpsampleConv2d, input: Tensor) -> Tensor:
-    return F.conv2d(layers.upsample_nearest(input), self.weight, self.bias, padding=1)
+def plain_upsample_conv(self: resampling.UpsampleConv2d, input: Tensor) -> Tensor:
+    return resampling.upsample_conv_reference(input, self.weight, self.bias)
 
 
-def plain_conv_pool(self: layers.ConvAveragePool2d, input: Tensor) -> Tensor:
-    return F.avg_pool2d(F.conv2d(input, self.weight, self.bias, padding=1), 2)
+def plain_conv_pool(self: resampling.ConvAveragePool2d, input: Tensor) -> Tensor:
+    return resampling.conv_average_pool_reference(input, self.weight, self.bias)
 
 
-def plain_attentional(self: layers.AttentionalSelfModulation, x: Tensor, condition: layers.SpatialCondition) -> Tensor:
+def plain_attentional(
+    self: modulation.AttentionalSelfModulation, x: Tensor, condition: modulation.SpatialCondition
+) -> Tensor:
     context = condition.attention_BRT @ condition.words_BTD
     everywhere = condition.global_BC[:, None].expand(-1, context.shape[1], -1)
     spatial = torch.cat([context, everywhere], 2).mT.unflatten(2, (16, 16))
@@ -33,22 +37,22 @@ def plain_attentional(self: layers.AttentionalSelfModulation, x: Tensor, conditi
     return self.norm(x) * (1 + self.gamma(spatial)) + self.beta(spatial)
 
 
-def plain_up_block(self: layers.UpBlock, x: Tensor, condition: Tensor | layers.SpatialCondition) -> Tensor:
+def plain_up_block(self: blocks.UpBlock, x: Tensor, condition: Tensor | modulation.SpatialCondition) -> Tensor:
     y = self.conv1(F.relu(self.norm1(x, condition)))
     y = self.conv2(F.relu(self.norm2(y, condition)))
-    return y + self.shortcut(layers.upsample_nearest(x))
+    return y + self.shortcut(resampling.upsample_nearest(x))
 
 
-def plain_down_block(self: layers.DownBlock, x: Tensor) -> Tensor:
+def plain_down_block(self: blocks.DownBlock, x: Tensor) -> Tensor:
     y, shortcut = self.conv2(F.relu(self.conv1(F.relu(x)))), self.shortcut(x)
     return y + (F.avg_pool2d(shortcut, 2) if self.downsample else shortcut)
 
 
 def plain_scores(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, **settings: float) -> Tensor:
-    regions, words = losses.unit_rows(regions_BRD), losses.unit_rows(words_BTD)
+    regions, words = unit_rows(regions_BRD), unit_rows(words_BTD)
     similarity = torch.einsum("brd,ctd->bctr", regions, words)
     context = torch.einsum("bctr,brd->bctd", (settings["rho_1"] * similarity).softmax(-1), regions)
-    cosine = (losses.unit_rows(context) * words).sum(-1)
+    cosine = (unit_rows(context) * words).sum(-1)
     scores = (settings["rho_2"] * cosine).masked_fill(~mask_BT, -torch.inf).logsumexp(-1)
     return scores / (settings["rho_2"] * settings["temperature"])
 
@@ -58,12 +62,12 @@ def plain() -> Iterator[None]:
     """The networks and losses in the plain formulation, as long as the context lasts."""
     with ExitStack() as stack:
         for target, name, replacement in (
-            (layers.UpsampleConv2d, "forward", plain_upsample_conv),
-            (layers.ConvAveragePool2d, "forward", plain_conv_pool),
-            (layers.AttentionalSelfModulation, "forward", plain_attentional),
-            (layers.UpBlock, "forward", plain_up_block),
-            (layers.DownBlock, "forward", plain_down_block),
-            (losses, "region_word_scores", plain_scores),
+            (resampling.UpsampleConv2d, "forward", plain_upsample_conv),
+            (resampling.ConvAveragePool2d, "forward", plain_conv_pool),
+            (modulation.AttentionalSelfModulation, "forward", plain_attentional),
+            (blocks.UpBlock, "forward", plain_up_block),
+            (blocks.DownBlock, "forward", plain_down_block),
+            (objective, "region_word_scores", plain_scores),
         ):
             stack.enter_context(patch.object(target, name, replacement))
         yield

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import xmcgan.train as train_module
 from torch import Tensor, nn
 
+import xmcgan.training.loop as loop_module
 from tiny import run, tiny_config
 from xmcgan.losses.contrastive import nt_xent
 from xmcgan.ops.batch_norm import BatchNorm2d
@@ -245,7 +245,7 @@ def trains(
             before(calls)
         return train_step(training, batches)
 
-    train_module.train_step = disturbed
+    loop_module.train_step = disturbed
     began = time.monotonic()
     try:
         ended = {"reached": run(tiny_config(*data, steps=steps, compile=compile), folder / name)}

@@ -191,10 +191,6 @@ def test_batches_orders_and_ranks_do_not_matter(data):
 
     owner = torch.from_numpy(np.array(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count), "owner")))
     ranks = [statistics(features[owner == rank]) for rank in range(4)]
-    merged = FeatureStatistics(6)
-    for rank in data.draw(st.permutations(range(4)), "order"):
-        merged.merge(ranks[rank])
-    same_statistics(merged, whole)
     for rank in summed_over(ranks):
         same_statistics(rank, whole)
 
@@ -279,8 +275,6 @@ def test_wrong_features_are_named():
         frechet_distance(statistics(torch.rand(1, 4)), statistics(torch.rand(9, 4)))
     with pytest.raises(ValueError, match="4 and 5 wide"):
         frechet_distance(statistics(torch.rand(9, 4)), statistics(torch.rand(9, 5)))
-    with pytest.raises(ValueError, match="5 wide, these 4"):
-        found.merge(FeatureStatistics(5))
     with pytest.raises(ValueError, match="scatter_FF is absent"):
         FeatureStatistics.from_tensors({"count": torch.tensor(3), "mean_F": torch.zeros(4)})
     tensors = {"count": torch.tensor(3), "mean_F": torch.zeros(4), "scatter_FF": torch.zeros(3, 3)}

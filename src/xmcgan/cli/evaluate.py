@@ -82,13 +82,7 @@ def evaluate_source(options: Namespace) -> int:
     from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
     from xmcgan.evaluation.evaluate import evaluate
-    from xmcgan.evaluation.features import (
-        DISTRIBUTION,
-        OBJECTS,
-        Reference,
-        load_evaluation_networks,
-        metric_names,
-    )
+    from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, Reference, load_evaluation_networks, metric_names
     from xmcgan.evaluation.image_set import captions_sha256, random_captions
     from xmcgan.inference.pipeline import Pipeline
     from xmcgan.runtime.distributed import is_main

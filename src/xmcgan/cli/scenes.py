@@ -27,13 +27,7 @@ def scenes_command(arguments: list[str]) -> int:
     parser.add_argument("--largest", type=float, default=1.0, help="the most an object takes of its full size")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     options = parser.parse_args(arguments)
-    from xmcgan.scenes import (
-        BACKGROUNDS,
-        COLOURS,
-        KINDS,
-        World,
-        write_scenes,
-    )
+    from xmcgan.scenes import BACKGROUNDS, COLOURS, KINDS, World, write_scenes
 
     world = World(
         options.most_objects,

@@ -14,18 +14,7 @@ from typing import NamedTuple
 from xmcgan.config import suggestion
 from xmcgan.evaluation.published import PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
-from xmcgan.evaluation.tables import (
-    NOTHING,
-    Cell,
-    Column,
-    Group,
-    Protocol,
-    Row,
-    Table,
-    to_html,
-    to_latex,
-    to_markdown,
-)
+from xmcgan.evaluation.tables import NOTHING, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
 from xmcgan.runtime.files import write_text
 
 

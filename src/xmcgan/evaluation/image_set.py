@@ -21,13 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xmcgan.data.records import Record
-from xmcgan.runtime.distributed import (
-    barrier,
-    is_main,
-    on_main,
-    rank,
-    world_size,
-)
+from xmcgan.runtime.distributed import barrier, is_main, on_main, rank, world_size
 from xmcgan.runtime.files import atomic_file, to_json, write_text
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
 

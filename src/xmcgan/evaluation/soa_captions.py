@@ -14,14 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from xmcgan.data.readers.annotations import (
-    field,
-    parse_json,
-    printable,
-    shown,
-    text,
-    whole_number,
-)
+from xmcgan.data.readers.annotations import field, parse_json, printable, shown, text, whole_number
 from xmcgan.data.records import one_line
 from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.soa_rules import CATEGORIES, COCO_NAMES

@@ -10,7 +10,6 @@ There is no spectral norm to remove: the generator has none (only the discrimina
 """
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from xmcgan.model.generator import Generator
 from xmcgan.model.modulation import Modulation, SpatialCondition
 from xmcgan.ops.batch_norm import BATCH_NORM_EPS
 from xmcgan.ops.resampling import UpsampleConv2d
+from xmcgan.ops.word_context import project_word_context
 from xmcgan.types import GeneratorOutput, TextEmbedding
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -123,23 +123,13 @@ class FusedModulation(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | SpatialCondition) -> Tensor:
         if isinstance(condition, SpatialCondition):
-            both = project_condition(self.weight, self.bias, condition).to(x.dtype)
+            both = project_word_context(self.weight, self.bias, *condition).to(x.dtype)
             side = both.shape[-1]
             scale, shift = both[:, :, :, None, :, None].chunk(2, dim=1)
             squares = x.unflatten(3, (side, -1)).unflatten(2, (side, -1))  # B, C, 16, k, 16, k
             return torch.addcmul(shift, squares, scale).relu_().flatten(4, 5).flatten(2, 3)
         scale, shift = F.linear(condition, self.weight, self.bias).to(x.dtype)[..., None, None].chunk(2, dim=1)
         return torch.addcmul(shift, x, scale).relu_()
-
-
-def project_condition(weight: Tensor, bias: Tensor, condition: SpatialCondition) -> Tensor:
-    """A linear function of [attention mix of words ; global condition] at every region: (B, C, 16, 16)."""
-    attention_BRT, words_BTD, global_BC = condition
-    of_words, of_global = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
-    everywhere = F.linear(global_BC, of_global, bias)[:, None]
-    regions = attention_BRT @ F.linear(words_BTD, of_words) + everywhere
-    side = math.isqrt(regions.shape[1])
-    return regions.mT.unflatten(2, (side, side))
 
 
 class FusedUpsampleConv(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
-from xmcgan.ops.word_scores import RegionContextCosine, word_chunk
+from xmcgan.ops.word_scores import region_context_cosine
 from xmcgan.runtime.precision import float32_or_wider
 
 
@@ -83,8 +83,7 @@ def region_word_scores(
         # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
         regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
         words_ND = unit_rows(words_BTD[mask_BT])
-        chunk = word_chunk(regions_BRD) if chunk is None else chunk
-        cosine_NB = RegionContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
+        cosine_NB = region_context_cosine(words_ND, regions_BRD, rho_1, chunk)
         word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
         word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)

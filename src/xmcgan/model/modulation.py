@@ -1,15 +1,13 @@
 """Self-modulation: batch normalisation whose scale and shift come from the condition."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xmcgan.ops.batch_norm import BatchNorm2d
-from xmcgan.ops.blockwise_affine import BlockwiseAffine
-from xmcgan.ops.memory import to_memory_format
+from xmcgan.ops.blockwise_affine import blockwise_affine
+from xmcgan.ops.word_context import project_word_context
 
 
 class SelfModulation(nn.Module):
@@ -40,9 +38,7 @@ class SpatialCondition(NamedTuple):
 class AttentionalSelfModulation(nn.Module):
     """x_hat_j * (1 + gamma_j) + beta_j at every location j, linear in [word context of j ; global condition].
 
-    Two identities keep this cheap. A 1 x 1 convolution commutes with nearest upsampling: gamma and beta are computed
-    for the 16 x 16 regions, and each serves its whole square of x, any multiple of that size. And as it is linear, it
-    commutes with mixing: the T words are projected and then mixed for the R regions, instead of the reverse.
+    gamma and beta are computed for the 16 x 16 regions; each serves its whole block of x, any multiple of that size.
     """
 
     def __init__(self, channels: int, condition_dim: int):
@@ -53,24 +49,10 @@ class AttentionalSelfModulation(nn.Module):
 
     def forward(self, x: Tensor, condition: SpatialCondition) -> Tensor:
         x = self.norm(x)
-        # Made of words and regions, they come channels_last; as x lies, so does what is made of it.
-        channels_last = x.is_contiguous(memory_format=torch.channels_last)
         gamma, beta = (
-            to_memory_format(project_condition(each, condition), channels_last=channels_last)
-            for each in (self.gamma, self.beta)
+            project_word_context(layer.weight.flatten(1), layer.bias, *condition) for layer in (self.gamma, self.beta)
         )
-        return BlockwiseAffine.apply(x, (1 + gamma).to(x.dtype), beta.to(x.dtype))
-
-
-def project_condition(convolution: nn.Conv2d, condition: SpatialCondition) -> Tensor:
-    """A 1 x 1 convolution of [attention mix of words ; global condition] at every region: (B, C, 16, 16)."""
-    attention_BRT, words_BTD, global_BC = condition
-    weight = convolution.weight.flatten(1)
-    of_words, of_global = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
-    everywhere = F.linear(global_BC, of_global, convolution.bias)[:, None]
-    regions = attention_BRT @ F.linear(words_BTD, of_words) + everywhere
-    side = math.isqrt(regions.shape[1])
-    return regions.mT.unflatten(2, (side, side))
+        return blockwise_affine(x, 1 + gamma, beta)
 
 
 Modulation = SelfModulation | AttentionalSelfModulation

@@ -107,3 +107,10 @@ class SynchronisedNormalise(torch.autograd.Function):
         of_one, of_x_hat = sum_over_ranks(torch.stack([plain, times_x_hat])) * (-inverse / count)
         shift, slope, scale = torch.stack([of_one, of_x_hat, inverse]).to(x_hat.dtype)[..., None, None]
         return torch.addcmul(shift, x_hat, slope).addcmul_(gradient, scale)
+
+
+def batch_norm_reference(x: Tensor) -> Tensor:
+    """A batch less its mean, over its deviation."""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
+    return (x - mean) / (variance + BATCH_NORM_EPS).sqrt()

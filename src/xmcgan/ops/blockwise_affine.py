@@ -7,6 +7,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from xmcgan.ops.memory import to_memory_format
+
+
+def blockwise_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift in x's precision: each value of the (B, C, 16, 16) scale and shift serves its block of x."""
+    # Made of words and regions, scale and shift come channels_last; they take the layout of x.
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    scale, shift = (to_memory_format(each, channels_last=channels_last).to(x.dtype) for each in (scale, shift))
+    return BlockwiseAffine.apply(x, scale, shift)
+
+
+def blockwise_affine_reference(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """The same, with scale and shift upsampled to the size of x."""
+    scale, shift = (F.interpolate(each, size=x.shape[2:], mode="nearest") for each in (scale, shift))
+    return x * scale + shift
+
 
 class BlockwiseAffine(torch.autograd.Function):
     """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift serves its whole square of x.

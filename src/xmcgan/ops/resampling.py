@@ -91,3 +91,13 @@ class ConvAveragePool2d(nn.Conv2d):
 def upsample_nearest(x: Tensor) -> Tensor:
     """Each pixel twice in both directions: (B, C, H, W) -> (B, C, 2H, 2W)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def upsample_conv_reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``UpsampleConv2d``, upsampling first."""
+    return F.conv2d(upsample_nearest(x), weight, bias, padding=1)
+
+
+def conv_average_pool_reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``ConvAveragePool2d``, at full size and then pooled."""
+    return F.avg_pool2d(F.conv2d(x, weight, bias, padding=1), 2)

@@ -45,3 +45,8 @@ class UnitRows(torch.autograd.Function):
         unit, inverse = ctx.saved_tensors
         along = (gradient * unit).sum(-1, keepdim=True)
         return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse)
+
+
+def unit_rows_reference(x: Tensor) -> Tensor:
+    """``unit_rows`` and ``UnitRows``, of vectors that have a direction."""
+    return x / x.norm(dim=-1, keepdim=True)

@@ -16,6 +16,23 @@ def word_chunk(regions_BRD: Tensor) -> int:
     return max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
 
 
+def region_context_cosine(words_ND: Tensor, regions_BRD: Tensor, rho_1: float, chunk: int | None = None) -> Tensor:
+    """cos(w_n, c_nb) of unit words and their region-context vectors in B images of unit regions: (N, B).
+
+    Args:
+        chunk: words taken at a time; None suits the device. The result does not depend on it.
+    """
+    chunk = word_chunk(regions_BRD) if chunk is None else chunk
+    return RegionContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
+
+
+def region_context_cosine_reference(words_ND: Tensor, regions_BRD: Tensor, rho_1: float) -> Tensor:
+    """The same, with the context vectors formed."""
+    similarity_NBR = torch.einsum("nd,brd->nbr", words_ND, regions_BRD)
+    context_NBD = torch.einsum("nbr,brd->nbd", (rho_1 * similarity_NBR).softmax(-1), regions_BRD)
+    return F.cosine_similarity(context_NBD, words_ND[:, None], dim=-1)
+
+
 KEPT_ELEMENTS = 2**22
 """Of a tensor over all words and regions (16 MB in float32): up to here three are kept, not computed twice."""
 

@@ -2,13 +2,7 @@
 
 from xmcgan.data.records import Narrative
 from xmcgan.scenes.captions import describe
-from xmcgan.scenes.draw import (
-    Drawing,
-    Shape,
-    contact_sheet,
-    draw_scene,
-    render_scene,
-)
+from xmcgan.scenes.draw import Drawing, Shape, contact_sheet, draw_scene, render_scene
 from xmcgan.scenes.narratives import narrate
 from xmcgan.scenes.scene import (
     BACKGROUNDS,

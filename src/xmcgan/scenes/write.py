@@ -14,13 +14,7 @@ from tqdm import tqdm
 
 from xmcgan.scenes.captions import describe
 from xmcgan.scenes.draw import render_scene
-from xmcgan.scenes.layouts import (
-    LAYOUTS,
-    VERSION,
-    Picture,
-    narrative_line,
-    write_json,
-)
+from xmcgan.scenes.layouts import LAYOUTS, VERSION, Picture, narrative_line, write_json
 from xmcgan.scenes.narratives import narrate
 from xmcgan.scenes.scene import SPLITS, World, sample_scene, stream
 

@@ -6,17 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xmcgan.data.readers.annotations import (
-    array,
-    box,
-    field,
-    number,
-    parse_json,
-    shown,
-    text,
-    whole_number,
-    words,
-)
+from xmcgan.data.readers.annotations import array, box, field, number, parse_json, shown, text, whole_number, words
 from xmcgan.data.readers.files import Files
 from xmcgan.data.records import Box, Problem, Record, details
 

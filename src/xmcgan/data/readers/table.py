@@ -5,13 +5,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from xmcgan.data.readers.annotations import (
-    good_ones,
-    parse_json,
-    shown,
-    text,
-    words,
-)
+from xmcgan.data.readers.annotations import good_ones, parse_json, shown, text, words
 from xmcgan.data.readers.files import Files, csv_rows
 from xmcgan.data.records import Problem, Record, details
 

@@ -9,15 +9,7 @@ import torch
 from torch import Tensor
 
 from xmcgan.evaluation.networks.protocols import DualEncoder
-from xmcgan.scenes import (
-    BACKGROUNDS,
-    COLOURS,
-    Scene,
-    World,
-    describe,
-    render_scene,
-    sample_scene,
-)
+from xmcgan.scenes import BACKGROUNDS, COLOURS, Scene, World, describe, render_scene, sample_scene
 
 # Phrases of place and weather, and ones that are not true where those are.
 OTHER_PLACE = {

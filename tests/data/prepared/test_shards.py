@@ -1,0 +1,543 @@
+"""Reading prepared data: the records as they were, wherever they lie, and every kind of damage named."""
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from batches import assert_same_batches
+from xmcgan.data import shards
+from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared.manifest import is_prepared, read_manifest
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shards import ShardedRecords, open_shards
+from xmcgan.data.readers.coco import read_coco
+from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance, strict
+from xmcgan.data.stream import ExampleStream, load_batches
+
+
+def jpeg(shade: int, size: int = 16) -> bytes:
+    encoded = io.BytesIO()
+    Image.new("RGB", (size, size), (shade, 0, 255 - shade)).save(encoded, "JPEG")
+    return encoded.getvalue()
+
+
+# Numbers that float32 has exactly.
+TOLD = Narrative(
+    "A dog. A café\u2028on the left.",
+    (Utterance("A dog.", 0.0, 0.5), Utterance("A café\u2028on the left.", 0.75, 2.25)),
+    ((TracePoint(0.25, 0.5, 0.0), TracePoint(-0.125, 1.25, 0.5)), (), (TracePoint(0.0, 1.0, 2.0),)),
+)
+RECORDS = [
+    Record(
+        jpeg(20 * number),
+        tuple(f"caption {k} of {number}, ü" for k in range(1 + number % 3)),
+        f"id {number}",
+        (Box("dog", 0.0, 0.25, 0.5, 0.75), Box("hot dog", 0.125, 0.0, 0.0, 1.0))[: number % 3],
+        TOLD if number % 2 else None,
+    )
+    for number in range(10)
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Ten records in three shards; and a split of two."""
+    root = tmp_path_factory.mktemp("made") / "prepared"
+    entries = {"train": RECORDS, "val": RECORDS[:2]}
+    prepare(
+        Path("somewhere"),
+        root,
+        name="ten",
+        layout="table",
+        splits=list(entries),
+        entries=lambda split: iter(entries[split]),
+        size=16,
+        shard_records=4,
+        workers=1,
+        progress=False,
+    )
+    return root
+
+
+@pytest.fixture
+def copy(made, tmp_path) -> Path:
+    """The same, to be damaged."""
+    return shutil.copytree(made, tmp_path / "prepared")
+
+
+def opened(root: str | Path, split: str = "train", **where: Path) -> ShardedRecords:
+    return open_shards(root, split, layout="table", **where)
+
+
+# ------------------------------------------------------------------------------------------------ the records
+
+
+def test_records_come_back_as_they_were(made):
+    records = opened(made)
+    assert len(records) == 10
+    assert list(records) == RECORDS
+    assert list(opened(made, "val")) == RECORDS[:2]
+
+
+def test_they_are_a_sequence(made):
+    records = opened(made)
+    assert records[-1] == RECORDS[-1]
+    assert records[torch.tensor(5)] == RECORDS[5]  # ty: ignore[invalid-argument-type]
+    assert records[2:9:3] == RECORDS[2:9:3]
+    assert list(reversed(records)) == RECORDS[::-1]
+    for index in (10, -11):
+        with pytest.raises(IndexError):
+            records[index]
+    with pytest.raises(TypeError):
+        records["id 1"]  # ty: ignore[invalid-argument-type]
+
+
+def test_they_go_to_other_processes_unopened(made):
+    records = opened(made)
+    assert records[7] == RECORDS[7]
+    pickled = pickle.dumps(records)
+    assert len(pickled) < 5000
+    assert list(pickle.loads(pickled)) == RECORDS
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_read_them(made, method):
+    records = opened(made)
+    assert records[0] == RECORDS[0]  # a shard is open when the workers start
+    loader = torch.utils.data.DataLoader(
+        records,  # ty: ignore[invalid-argument-type]
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context=method,
+        collate_fn=tuple,  # as they are: torch would make lists of tuples
+    )
+    assert list(loader) == RECORDS
+
+
+def test_pages_are_given_back_without_harm(made, monkeypatch):
+    monkeypatch.setattr(shards, "_RECORDS_HELD", 3)
+    records = opened(made)
+    for _ in range(3):
+        assert list(records) == RECORDS
+
+
+def test_arrow_opens_the_files(made):
+    with pa.memory_map(str(made / "train/00001.arrow")) as file, pa.ipc.open_stream(file) as reader:
+        table = reader.read_all()
+    assert table.schema.names == ["id", "image", "captions", "boxes", "narrative", "source"]
+    rows = table.to_pylist()
+    assert [row["id"] for row in rows] == ["id 4", "id 5", "id 6", "id 7"]
+    assert rows[1]["boxes"][0] == {"category": "dog", "left": 0.0, "top": 0.25, "width": 0.5, "height": 0.75}
+    assert rows[0]["narrative"] is None
+    assert rows[1]["narrative"]["strokes"][0][1] == {"x": -0.125, "y": 1.25, "t": 0.5}
+    assert Image.open(io.BytesIO(rows[0]["image"])).size == (16, 16)
+
+
+# ----------------------------------------------------------------------------------- where they lie, and where not
+
+
+def test_what_is_prepared(made, tmp_path):
+    assert is_prepared(made)
+    assert is_prepared(str(made))
+    assert not is_prepared(tmp_path)
+    assert not is_prepared(tmp_path / "nowhere")
+    assert not is_prepared(made / "manifest.json")
+    (tmp_path / "manifest.json").write_text('{"library": "of another"}')
+    assert not is_prepared(tmp_path)
+
+
+def test_an_unfinished_preparation_is_no_data_folder(copy):
+    (copy / "manifest.json").rename(copy / "preparing.jsonl")
+    with pytest.raises(ValueError, match=r"is not finished.*the same command"):
+        is_prepared(copy)
+
+
+def test_another_layout(made):
+    with pytest.raises(ValueError, match="was prepared from the layout 'table', not from 'coco'"):
+        open_shards(made, "train", layout="coco")
+
+
+def test_an_unknown_split(made):
+    with pytest.raises(ValueError, match=r"has no split 'train2014'; there is train, val"):
+        opened(made, "train2014")
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
+        opened(tmp_path)
+
+
+def test_urls(made, tmp_path):
+    url = f"file://{made}"
+    assert is_prepared(url)
+    assert not is_prepared(f"file://{tmp_path}")
+    records = opened(url, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+    assert records[5] == RECORDS[5]
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1  # the touched one alone
+    assert list(records) == RECORDS
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 3
+    assert not list((tmp_path / "cache").glob("*.partial"))
+    records.verify()
+
+
+def test_hugging_face_datasets_opens_a_shard(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = datasets.Dataset.from_file(str(made / "train/00000.arrow"))
+    assert [(row["id"], tuple(row["captions"]), row["image"]) for row in rows] == [
+        (record.id, record.captions, record.image) for record in RECORDS[:4]
+    ]
+
+
+def test_memory_is_a_url(made, tmp_path):
+    import fsspec
+
+    fsspec.filesystem("memory").put(str(made), "/shards-test/prepared", recursive=True)
+    assert list(opened("memory://shards-test/prepared", cache=tmp_path)) == RECORDS
+
+
+def test_a_url_needs_its_shards_only_once(copy, tmp_path):
+    cache = tmp_path / "cache"
+    assert list(opened(f"file://{copy}", cache=cache)) == RECORDS
+    shutil.rmtree(copy / "train")
+    assert list(opened(f"file://{copy}", cache=cache)) == RECORDS
+
+
+def test_the_default_cache(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert opened(f"file://{made}")[0] == RECORDS[0]
+    assert list(tmp_path.glob("xmcgan/*.arrow"))
+
+
+def test_a_url_that_nothing_opens():
+    with pytest.raises(ValueError, match=r"nothing://here/manifest\.json cannot be opened: .*nothing"):
+        is_prepared("nothing://here")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_shard_is_not_fetched(copy, tmp_path, damage):
+    shard, cache = copy / "train/00001.arrow", tmp_path / "cache"
+    break_shard(shard, damage)
+    records = opened(f"file://{copy}", cache=cache)
+    assert records[0] == RECORDS[0]
+    with pytest.raises((ValueError, FileNotFoundError), match=r"00001\.arrow"):
+        records[4]
+    assert len(list(cache.glob("*.arrow"))) == 1
+
+
+class Server(NamedTuple):
+    """A process that serves a folder on this machine, and the log of what it was asked for."""
+
+    url: str
+    log: Path
+    stop: Callable[[], None]
+
+    def asked(self) -> list[str]:
+        """The paths of the GET requests, in order."""
+        return re.findall(r'"GET (\S+)', self.log.read_text())
+
+
+@pytest.fixture
+def server(made, tmp_path):
+    # A process and not a thread: one that holds a lock while workers are forked would leave them waiting for ever.
+    log, command = tmp_path / "server.log", [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*command, "--directory", str(made)], stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        port = re.search(r"port (\d+)", process.stdout.readline())
+        assert port is not None
+
+        def stop() -> None:
+            process.terminate()
+            process.wait()
+
+        yield Server(f"http://127.0.0.1:{port[1]}", log, stop)
+        stop()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_http_and_concurrent_workers(made, server, tmp_path, workers):
+    pytest.importorskip("aiohttp", reason="fsspec reads http:// with it")
+    assert is_prepared(server.url)
+    stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
+    local = ExampleStream(opened(made), ImageTransform(16), seed=0, flip=True)
+    assert_same_batches(stream, local, workers=workers, count=20)
+    asked = [path for path in server.asked() if path.endswith(".arrow")]
+    assert sorted(asked) == [f"/train/{number:05d}.arrow" for number in range(3)]  # each once, whoever came first
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_that_has_gone(made, server, tmp_path, workers):
+    pytest.importorskip("aiohttp", reason="fsspec reads http:// with it")
+    stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
+    server.stop()
+    with pytest.raises(ConnectionError, match=r"^http://127\.0\.0\.1:\d+/train/0000\d\.arrow cannot be read: "):
+        list(islice(load_batches(stream, start=0, batch_size=2, workers=workers), 1))
+    with pytest.raises(ConnectionError, match=r"manifest\.json cannot be read: "):
+        is_prepared(server.url)
+    assert not list((tmp_path / "cache").glob("*.arrow"))
+
+
+# ------------------------------------------------------------------------------------------------------ damage
+
+
+def break_shard(path: Path, damage: str) -> None:
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+        return
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        position = content.index(b"\xff\xd8\xff") + 300  # within an image: no structure tells
+        content[position] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_missing_shard(copy):
+    break_shard(copy / "train/00002.arrow", "missing")
+    with pytest.raises(FileNotFoundError, match=r"00002\.arrow is missing: .* of 2 records"):
+        opened(copy)
+    assert list(opened(copy, "val")) == RECORDS[:2]
+
+
+def test_a_truncated_shard(copy):
+    break_shard(copy / "train/00001.arrow", "truncated")
+    with pytest.raises(ValueError, match=r"00001\.arrow is damaged: it has \d+ bytes, in the manifest \d+"):
+        opened(copy)
+
+
+def test_a_shard_that_is_damaged_later(copy):
+    records = opened(copy)
+    break_shard(copy / "train/00001.arrow", "truncated")
+    assert records[0] == RECORDS[0]
+    with pytest.raises(ValueError, match=r"00001\.arrow is damaged"):
+        records[4]
+
+
+def test_flipped_bits_are_found_by_verify(copy):
+    opened(copy).verify()
+    for number in (0, 2):
+        break_shard(copy / f"train/{number:05d}.arrow", "flipped")
+    records = opened(copy)
+    with pytest.raises(ValueError, match=r"2 of 3 shards are damaged: .*00000\.arrow, .*00002\.arrow"):
+        records.verify()
+
+
+def test_shards_in_one_anothers_place(copy):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    one, _, other = manifest["splits"]["train"]["shards"]
+    one["file"], other["file"] = other["file"], one["file"]
+    one["bytes"], other["bytes"] = other["bytes"], one["bytes"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"00002\.arrow is damaged: it holds 2 records, in the manifest 4"):
+        opened(copy)[0]
+
+
+@pytest.mark.parametrize("field", ["id", "captions", "boxes"])
+def test_a_null_where_none_may_be(tmp_path, field):
+    row = shards._row(RECORDS[1], b"")
+    row[field] = {"id": None, "captions": ["a", None], "boxes": [{**row["boxes"][0], "left": None}]}[field]
+    path = tmp_path / "0.arrow"
+    with path.open("wb") as file, pa.ipc.new_stream(file, shards.SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist([row], schema=shards.SCHEMA))
+    with pytest.raises(ValueError, match="is null where it must not be"):
+        shards._Shard(path, {"records": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m[:200], "is not JSON"),
+        (lambda m: "", "is not JSON"),
+        (lambda m: "[" * 100_000, "is not JSON"),
+        (lambda m: "[]", "are missing or of a wrong type"),
+        (lambda m: m.replace('"xmcgan"', '"other"', 1), "is of other, version 1; this reads xmcgan, version 1"),
+        (lambda m: m.replace('"version": 1', '"version": 2'), "is of xmcgan, version 2; this reads xmcgan, version 1"),
+        (lambda m: m.replace('"records": 10', '"records": 11'), "train has 11 records, its shards another number"),
+        (lambda m: m.replace("00000.arrow", "../../secret"), r"splits\.train has no records, or shards"),
+        (lambda m: m.replace('"sha256"', '"md5"'), r"splits\.train has no records, or shards"),
+        (lambda m: m.replace('"layout": "table"', '"layout": 3'), "are missing or of a wrong type"),
+    ],
+)
+def test_a_damaged_manifest(copy, change, said):
+    path = copy / "manifest.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=said):
+        read_manifest(copy)
+
+
+def read_all(root: Path) -> None:
+    """All that reading does: what is wrong has to be a ValueError or an OSError. (Bad pixels may pass: see verify.)"""
+    try:
+        is_prepared(root)
+        for record in opened(root):
+            assert isinstance(record.id, str)
+            assert all(isinstance(caption, str) for caption in record.captions)
+            assert all(isinstance(box.category, str) and isinstance(box.left, float) for box in record.boxes)
+            open_image(record)
+    except (ValueError, OSError):
+        pass
+
+
+damages = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(["byte", "bit", "zeros", "ones", "cut", "more"])),
+    min_size=1,
+    max_size=4,
+)
+
+
+def damaged(content: bytes, damage: list[tuple[float, str]]) -> bytes:
+    changed = bytearray(content)
+    for place, kind in damage:
+        position = int(place * len(changed))
+        digit = int(place * 1e9)
+        if not changed:
+            break
+        match kind:
+            case "byte":
+                changed[position] = digit % 256
+            case "bit":
+                changed[position] ^= 1 << digit % 8
+            case "zeros" | "ones":
+                changed[position : position + 8] = (b"\0" if kind == "zeros" else b"\xff") * 8
+            case "cut":
+                del changed[position:]
+            case "more":
+                changed[position:position] = bytes([digit % 256] * 8)
+    return bytes(changed)
+
+
+ONE_FOLDER = [HealthCheck.function_scoped_fixture]
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
+@given(damages)
+def test_a_damaged_shard_is_an_error_and_no_crash(made, copy, damage):
+    path = copy / "train/00001.arrow"
+    path.write_bytes(damaged((made / "train/00001.arrow").read_bytes(), damage))
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["splits"]["train"]["shards"][1]["bytes"] = path.stat().st_size  # or the size would tell at once
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    read_all(copy)
+
+
+@pytest.mark.slow
+@settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
+@given(damages)
+def test_a_damaged_manifest_is_an_error_and_no_crash(made, copy, damage):
+    (copy / "manifest.json").write_bytes(damaged((made / "manifest.json").read_bytes(), damage))
+    read_all(copy)
+
+
+# ------------------------------------------------------------------------- the same batches, whatever happens
+
+
+@pytest.fixture(scope="module")
+def prepared_scenes(scenes, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("scenes") / "prepared"
+    prepare(
+        scenes,
+        root,
+        name="scenes",
+        layout="coco",
+        splits=["train2014"],
+        entries=partial(read_coco, scenes),
+        size=64,
+        shard_records=7,
+        workers=1,
+        progress=False,
+    )
+    return root
+
+
+def batches_of(records, count, *, start=0, workers=0, batch_size=5):
+    stream = ExampleStream(records, ImageTransform(32), seed=3, flip=True)
+    return list(islice(load_batches(stream, start=start, batch_size=batch_size, workers=workers), count))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_give_the_batches_of_the_raw_folder(scenes, prepared_scenes, workers):
+    raw = batches_of(list(strict(read_coco(scenes, "train2014"))), 12)
+    prepared = batches_of(open_shards(prepared_scenes, "train2014", layout="coco"), 12, workers=workers)
+    for one, other in zip(raw, prepared, strict=True):
+        assert one.captions == other.captions
+        assert one.numbers == other.numbers
+        assert torch.equal(one.pixels, other.pixels)
+
+
+def report(root: Path, seen: Path, workers: int, count: int) -> None:
+    """Reads on from where the file ends, and notes each example as it comes."""
+    start = len(seen.read_text().splitlines()) if seen.exists() else 0
+    records = open_shards(root, "train2014", layout="coco")
+    stream = ExampleStream(records, ImageTransform(64), seed=3, flip=True)
+    with seen.open("a") as file:
+        for batch in load_batches(stream, start=start, batch_size=3, workers=workers):
+            for pixels, caption, number in zip(batch.pixels, batch.captions, batch.numbers, strict=True):
+                file.write(f"{number} {sha256(pixels.numpy().tobytes()).hexdigest()} {caption}\n")
+                file.flush()
+                if number + 1 == count:
+                    return
+                time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_reading_that_is_killed_goes_on_where_it_stood(prepared_scenes, tmp_path):
+    count, dice = 1500, random.Random(0)
+    report(prepared_scenes, tmp_path / "expected", 0, count)
+    context = multiprocessing.get_context("fork")  # joined by its id: its workers live on for some seconds
+    seen, kills = tmp_path / "seen", 0
+    while kills < 10:
+        child = context.Process(target=report, args=(prepared_scenes, seen, dice.choice([1, 2, 3]), count))
+        child.start()
+        before = seen.stat().st_size if seen.exists() else 0
+        while not seen.exists() or seen.stat().st_size == before:
+            assert child.is_alive()
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0, 0.05))
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        kills += 1
+        # What it had half written it did not report.
+        lines = seen.read_text().splitlines(keepends=True)
+        seen.write_text("".join(line for line in lines if line.endswith("\n")))
+    reached = len(seen.read_text().splitlines())
+    assert 10 < reached < count
+    report(prepared_scenes, seen, 2, count)
+    assert seen.read_text() == (tmp_path / "expected").read_text()
+
+
+def test_a_url_without_prepared_data_says_what_could_be_there(tmp_path):
+    from xmcgan.data.layouts import read_records
+
+    with pytest.raises(ValueError, match="holds no prepared data"):
+        read_records(tmp_path.as_uri(), "coco", "train2014")

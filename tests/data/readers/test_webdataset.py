@@ -1,0 +1,345 @@
+"""WebDataset's tars: images found where they are, samples grouped by name, damage and links named."""
+
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from damage import assert_holds, damaged_bytes, damaged_value
+from xmcgan.data.images import image_bytes
+from xmcgan.data.readers.webdataset import read_webdataset
+from xmcgan.data.records import (
+    Box,
+    Narrative,
+    Problem,
+    Record,
+    Slice,
+    TracePoint,
+    Utterance,
+    strict,
+    without_duplicates,
+)
+
+
+def picture(colour: int = 0) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 3), (colour, 0, 0)).save(content, "png")
+    return content.getvalue()
+
+
+def tar(members: list[tuple[str, bytes | str | tarfile.TarInfo]], form: int = tarfile.USTAR_FORMAT) -> bytes:
+    """A tar of these names and contents."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=form) as file:
+        for name, content in members:
+            member = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            content = content.encode() if isinstance(content, str) else content
+            if isinstance(content, bytes):
+                member.size = len(content)
+            file.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return archive.getvalue()
+
+
+def write(root: Path, members: list, name: str = "train-000.tar", form: int = tarfile.USTAR_FORMAT) -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes(tar(members, form))
+    return root / name
+
+
+def read(root: Path) -> list[Record]:
+    return list(strict(read_webdataset(root, "train")))
+
+
+def sorted_out(root: Path) -> tuple[list[Record], list[Problem]]:
+    entries = list(read_webdataset(root, "train", annotations=True))
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    return records, [entry for entry in entries if isinstance(entry, Problem)]
+
+
+GOOD = [("0.png", picture()), ("0.txt", "A cat.")]
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_images_are_found_where_they_are(tmp_path, form):
+    long = "folder/" * 30 + "Kätzchen"
+    members = [
+        ("a/0001.png", picture(1)),
+        ("a/0001.txt", "A cat.\n\n  A  cat on a mat.\r\n"),
+        ("a/0001.seg.png", b"of another suffix"),
+        (f"{long}.PNG", picture(2)),
+        (f"{long}.caption", "A kitten."),
+        ("./b/0001.json", json.dumps({"caption": "A dog.", "url": "http://"})),
+        ("./b/0001.jpeg", picture(3)),
+    ]
+    if form == tarfile.USTAR_FORMAT:
+        members = [(name.replace(long, "Katze"), content) for name, content in members]
+        long = "Katze"
+    file = write(tmp_path, members, form=form)
+    records = read(tmp_path)
+    assert [(record.id, record.captions) for record in records] == [
+        ("a/0001", ("A cat.", "A cat on a mat.")),
+        (long, ("A kitten.",)),
+        ("b/0001", ("A dog.",)),
+    ]
+    for record, colour in zip(records, (1, 2, 3), strict=True):
+        assert isinstance(record.image, Slice)
+        assert record.image.file == file
+        assert image_bytes(record) == picture(colour)
+
+
+def test_shards_are_read_in_order_from_beside_or_below(tmp_path):
+    for name in ("train-001.tar", "train/a.tar", "train-000.tar", "val-000.tar"):
+        write(tmp_path, [(f"{Path(name).stem}.png", picture()), (f"{Path(name).stem}.txt", "A cat.")], name)
+    assert [record.id for record in read(tmp_path)] == ["a", "train-000", "train-001"]
+
+
+def test_what_writers_other_than_ours_write_is_read(tmp_path):
+    write(tmp_path, [("0.jpg", picture()), ("0.txt", "A cat."), ("0.json", '{"key": "0", "caption": "A cat"}')])
+    assert read(tmp_path)[0].captions == ("A cat",)  # img2dataset says it twice
+    write(tmp_path, [("._0.jpg", b"of a Mac"), ("folder", folder()), ("LICENSE", "free"), *GOOD])
+    assert [record.id for record in read(tmp_path)] == ["0"]
+
+
+def folder() -> tarfile.TarInfo:
+    member = tarfile.TarInfo("folder")
+    member.type = tarfile.DIRTYPE
+    return member
+
+
+def test_the_same_key_apart_is_a_duplicate(tmp_path):
+    write(tmp_path, [*GOOD, ("1.png", picture()), ("1.txt", "A dog."), *GOOD])
+    kinds = [type(entry) for entry in without_duplicates(read_webdataset(tmp_path, "train"))]
+    assert kinds == [Record, Record, Problem]
+
+
+DESCRIBED = {
+    "id": "285-93",
+    "captions": ["A bear.", "A brown  bear."],
+    "boxes": [["bear", 0.25, 0.5, 0.5, 0.5], ["tree", 0.75, -0.25, 0.5, 0.5]],
+    "narrative": {
+        "caption": "A bear.",
+        "utterances": [["A", 0, 0.5], ["bear.", 0.5, 1.25]],
+        "strokes": [[[0.5, -0.01, 0], [0.5, 0.5, 1]], []],
+    },
+}
+
+
+def described(**more: object) -> list:
+    """A sample as the exporter writes it."""
+    said = "\n".join(DESCRIBED["captions"])
+    return [("8.jpg", picture()), ("8.txt", said), ("8.json", json.dumps({**DESCRIBED, **more}))]
+
+
+def test_what_the_exporter_wrote_is_read_back(tmp_path):
+    write(tmp_path, described())
+    (record,), problems = sorted_out(tmp_path)
+    assert not problems
+    assert record[1:] == (
+        ("A bear.", "A brown bear."),
+        "285-93",
+        (Box("bear", 0.25, 0.5, 0.5, 0.5), Box("tree", 0.75, 0, 0.25, 0.25)),
+        Narrative(
+            "A bear.",
+            (Utterance("A", 0, 0.5), Utterance("bear.", 0.5, 1.25)),
+            ((TracePoint(0.5, -0.01, 0), TracePoint(0.5, 0.5, 1)),),
+        ),
+    )
+    assert read(tmp_path)[0][1:] == (("A bear.", "A brown bear."), "285-93", (), None)
+    write(tmp_path, described(narrative=None, boxes=[]))
+    assert sorted_out(tmp_path)[0][0][3:] == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"boxes": None}, "boxes is None; it should be a list"),
+        ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, 1]]}, "boxes[1] is ['bear', 0, 0, 1]; it should be category"),
+        ({"boxes": [["bear", 0, 0, 1, 1], [5, 0, 0, 1, 1]]}, "boxes[1] is 5; it should be a text"),
+        ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, float("nan"), 1]]}, "boxes[1] is nan"),
+        ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, -1, 1]]}, "boxes[1] is no box"),
+        ({"narrative": []}, "narrative has no 'utterances'"),
+        ({"narrative": {**DESCRIBED["narrative"], "caption": "A cat."}}, "narrative says 'A bear.'; its caption is"),
+        ({"narrative": {**DESCRIBED["narrative"], "utterances": [["A bear."]]}}, "narrative utterances[0] is ["),
+        ({"narrative": {**DESCRIBED["narrative"], "utterances": [["A bear.", 2, 1]]}}, "ends at 1, before its start"),
+        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0]]]}}, "narrative strokes[0] is no list of points"),
+        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0, "1"]]]}}, "narrative strokes[0] is no list"),
+    ],
+)
+def test_bad_annotations_are_a_problem_and_the_captions_are_kept(tmp_path, more, message):
+    file = write(tmp_path, described(**more))
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert problem.where == f"{file}, sample 8"
+    assert message in problem.reason
+    assert record.captions == ("A bear.", "A brown bear.")
+    assert (record.boxes == () or len(record.boxes) == 1) if "boxes" in more else record.narrative is None
+    assert len(read(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("1.png", picture())], "has no captions"),
+        ([("1.txt", "A dog.")], "has txt; it should be one image"),
+        (
+            [("1.png", picture()), ("1.jpg", picture()), ("1.txt", "A dog.")],
+            "has png, jpg, txt; it should be one image",
+        ),
+        ([("1.png", picture()), ("1.txt", "A dog."), ("1.txt", "A dog.")], "has png, txt, txt; it should be one image"),
+        ([("1.png", picture()), ("1.txt", " \n")], "has no words"),
+        ([("1.png", picture()), ("1.txt", b"caf\xe9")], "is no UTF-8"),
+        ([("1.png", picture()), ("1.json", "{")], "is not JSON"),
+        ([("1.png", picture()), ("1.json", "[]")], "its json is []; it should be an object"),
+        ([("1.png", picture()), ("1.json", '{"text": []}')], "has no captions"),
+        ([("1.png", picture()), ("1.json", '{"text": "a", "caption": "b"}')], "its json has caption and text"),
+        ([("1.png", picture()), ("1.json", '{"id": null, "text": "A dog."}')], "id is None; it should be a text"),
+        ([("1.png", picture()), ("1.json", '{"id": "", "text": "A dog."}')], "id is empty"),
+        ([("1.png", picture()), ("1.json", '{"text": 5}')], "caption[0] is 5; it should be a text"),
+        ([("1.png", picture()), ("1.json", '{"text": "\\ud800"}')], r"caption[0] is '\ud800', which is no UTF-8"),
+    ],
+)
+def test_a_bad_sample_is_named_and_the_others_are_read(tmp_path, members, message):
+    file = write(tmp_path, [("2.jpg", picture()), ("2.txt", "A bus."), *members, *GOOD])
+    records, (problem, *rest) = sorted_out(tmp_path)
+    assert [record.id for record in records] == ["2", "0"]
+    assert [each.reason for each in rest] == (["has no caption that can be used"] if problem.detail else [])
+    assert problem.where == f"{file}, sample 1"
+    assert message in problem.reason
+
+
+def test_a_bad_caption_leaves_the_others(tmp_path):
+    write(tmp_path, [("1.png", picture()), ("1.json", '{"captions": ["A dog.", " ", "A brown dog."]}')])
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.captions == ("A dog.", "A brown dog.")
+    assert problem.reason == "caption[1] is ' '; it should be words"
+
+
+def link(name: str, target: str, kind: bytes) -> tuple[str, tarfile.TarInfo]:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return name, member
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (link("1.png", "/etc/passwd", tarfile.SYMTYPE), "is a link"),
+        (link("1.png", "0.png", tarfile.LNKTYPE), "is a link"),
+        (link("1.png", "", tarfile.FIFOTYPE), "no plain file"),
+        (link("1.png", "", tarfile.CHRTYPE), "no plain file"),
+        (("/etc/1.png", picture()), "its name leads out of the archive"),
+        (("../1.png", picture()), "its name leads out of the archive"),
+        (("a/../../1.png", picture()), "its name leads out of the archive"),
+    ],
+)
+def test_links_and_names_that_lead_out_are_problems(tmp_path, member, message):
+    file = write(tmp_path, [member, *GOOD])
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.id == "0"
+    assert problem.where == f"{file}, {member[0]}"
+    assert message in problem.reason
+
+
+# ---------------------------------------------------------------------------------------------------- damage
+
+
+def numbered(count: int) -> list:
+    """Samples of two members of less than a block each: 2048 bytes a sample."""
+    return [entry for k in range(count) for entry in ((f"{k}.png", picture()), (f"{k}.txt", f"Cat {k}."))]
+
+
+@pytest.mark.parametrize(
+    ("length", "whole"),
+    [(8 * 2048, 7), (8 * 2048 + 512, 7), (8 * 2048 - 1, 7), (8 * 2048 - 511, 7), (3 * 2048 - 513, 2)],
+)
+def test_of_a_tar_cut_short_the_whole_samples_come(tmp_path, length, whole):
+    file = write(tmp_path, numbered(8))
+    file.write_bytes(file.read_bytes()[:length])
+    records, problems = sorted_out(tmp_path)
+    # One that ends at a sample's end still lacks its mark of the end, and more of that sample may have followed.
+    expected = 8 if length > 8 * 2048 else whole
+    assert [record.id for record in records] == [str(k) for k in range(expected)]
+    assert [problem.where for problem in problems] == ([] if length > 8 * 2048 else [str(file)])
+
+
+def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path):
+    file = write(tmp_path, numbered(8))
+    content = bytearray(file.read_bytes())
+    content[4 * 2048 + 10] ^= 1
+    file.write_bytes(content)
+    records, (problem,) = sorted_out(tmp_path)
+    assert [record.id for record in records] == ["0", "1", "2"]
+    assert str(problem) == f"{file}: is damaged or cut short at byte 8192; the rest of it is not read"
+
+
+@pytest.mark.parametrize(
+    ("size", "at", "member", "whole"),
+    [
+        (-2048, 4096, "2.png", ["0"]),  # what follows the member would be the sample before it
+        (2**62, 4096, "2.png", ["0"]),
+        (2**62, 5120, "2.txt", ["0", "1"]),  # a text is read at once
+    ],
+)
+def test_a_size_that_cannot_be_is_damage(tmp_path, size, at, member, whole):
+    file = write(tmp_path, numbered(4))
+    content = bytearray(file.read_bytes())
+    header = content[at : at + 512]
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + size.to_bytes(11, "big", signed=True)  # in base 256
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    content[at : at + 512] = header
+    file.write_bytes(content)
+    records, (problem,) = sorted_out(tmp_path)
+    assert [record.id for record in records] == whole
+    assert str(problem) == f"{file}: is damaged or cut short at its member {member}; the rest of it is not read"
+
+
+def test_another_shard_is_read_behind_a_damaged_one(tmp_path):
+    write(tmp_path, GOOD, "train-000.tar").write_bytes(b"no tar at all" * 100)
+    write(tmp_path, GOOD, "train-001.tar")
+    (tmp_path / "train-002.tar").touch()
+    (record,), problems = sorted_out(tmp_path)
+    assert record.image.file == tmp_path / "train-001.tar"
+    assert [Path(problem.where).name for problem in problems] == ["train-000.tar", "train-002.tar"]
+    assert all("is damaged, or no tar" in problem.reason for problem in problems)
+
+
+def test_what_makes_the_set_unreadable_is_raised(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"/train\*\.tar is missing, and so is .*/train/\*\.tar"):
+        sorted_out(tmp_path)
+    write(tmp_path, [])
+    with pytest.raises(ValueError, match=r"train-000\.tar: no sample can be used"):
+        sorted_out(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tgz", ".tar.zst"])
+def test_compressed_shards_are_refused(tmp_path, suffix):
+    (tmp_path / f"train-000{suffix}").write_bytes(b"packed")
+    with pytest.raises(ValueError, match="no sample can be used"):
+        sorted_out(tmp_path)
+    with pytest.raises(ValueError, match="no sample can be used"):
+        read(tmp_path)
+    write(tmp_path, GOOD)
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.id == "0"
+    assert problem.reason == "is compressed; images are read in place, from a plain .tar: unpack it"
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, form):
+    name = "x" * 120 if form != tarfile.USTAR_FORMAT else "x"
+    content = tar([*described(), (f"{name}.png", picture()), (f"{name}.txt", "A cat."), *numbered(2)], form)
+    content = content.rstrip(b"\0") + bytes(1024 - len(content.rstrip(b"\0")) % 512)
+    for seed in range(700):
+        (tmp_path / "train.tar").write_bytes(damaged_bytes(content, random.Random(seed)))
+        assert_holds(read_webdataset, tmp_path, "train")
+
+
+def test_whatever_is_described_nothing_bad_comes_of_it(tmp_path):
+    for seed in range(500):
+        content = json.dumps(damaged_value(DESCRIBED, random.Random(seed)))
+        write(tmp_path, [("8.jpg", picture()), ("8.json", content), *GOOD])
+        assert_holds(read_webdataset, tmp_path, "train")

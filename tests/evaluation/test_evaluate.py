@@ -1,0 +1,232 @@
+"""One pass over images, many metrics: what a result holds, the cache of real features, and what chance scores."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.records import Record
+from xmcgan.evaluation.evaluate import evaluate
+from xmcgan.evaluation.features import METRICS, EvaluationNetworks, Reference
+from xmcgan.evaluation.image_set import Request
+from xmcgan.evaluation.networks.protocols import ImageFeatures
+from xmcgan.evaluation.results import Result
+
+TRANSFORM = ImageTransform(8)
+COUNT = 200
+
+
+class MeanColours:
+    """A feature extractor by hand: the mean of each channel and of each quarter's red; five classes of brightness."""
+
+    name, dim, weights_sha256, protocol = "mean-colours", 7, "0" * 64, {"resize": "none"}
+
+    def __init__(self):
+        self.images_seen = 0
+
+    def __call__(self, images_B3HW):
+        self.images_seen += len(images_B3HW)
+        x = images_B3HW.float() / 255
+        features = torch.cat([x.mean((2, 3)), F.adaptive_avg_pool2d(x[:, 0], 2).flatten(1)], dim=1)
+        return ImageFeatures(features, features[:, :5] * 10)
+
+
+class ByNumber:
+    """A dual encoder that reads the number an image or a caption stands for, each a direction of its own."""
+
+    name, dim, weights_sha256, protocol = "by-number", COUNT, "1" * 64, {}
+
+    def encode_images(self, images_B3HW):
+        return F.one_hot(images_B3HW[:, 0, 0, 0].long(), COUNT).float()
+
+    def encode_captions(self, captions):
+        return F.one_hot(torch.tensor([int(caption.split()[-1]) for caption in captions]), COUNT).float()
+
+
+class AlwaysDogs:
+    """A detector that sees a dog (COCO's 18) in dark images, and nothing in bright ones."""
+
+    name, weights_sha256, protocol, sees = "dogs", "2" * 64, {"confidence": "0.5"}, frozenset({3, 18})
+
+    def __call__(self, images_B3HW):
+        return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
+
+
+JUDGES = EvaluationNetworks(MeanColours(), ByNumber(), AlwaysDogs())
+
+
+def picture(number, seed=0):
+    """An image whose first pixel says its number."""
+    pixels = np.random.default_rng((seed, number)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pixels[0, 0, 0] = number
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return Record(buffer.getvalue(), ("a dog",), str(number))
+
+
+PICTURES = [picture(number) for number in range(COUNT)]
+REQUESTS = [Request(f"{number}-0", str(number), f"a dog with number {number}", number) for number in range(COUNT)]
+
+
+def reference(tmp_path, images=None):
+    return Reference(images or [picture(n, seed=1) for n in range(COUNT)], TRANSFORM, tmp_path / "cache", "set val")
+
+
+def extracted(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, networks=JUDGES, **settings):
+    return evaluate(
+        images,
+        requests,
+        transform=TRANSFORM,
+        networks=networks,
+        metrics=metrics,
+        system="ours",
+        protocol={"data": "numbers"},
+        reference=reference(tmp_path),
+        progress=False,
+        **settings,
+    )
+
+
+def values(results: list[Result]) -> dict[str, float]:
+    return {result.metric: result.value for result in results}
+
+
+def test_every_metric_is_one_result_with_its_protocol(tmp_path):
+    results = extracted(tmp_path)
+    assert [result.metric for result in results] == list(METRICS)
+    for result in results:
+        assert result.system == "ours"
+        assert result.samples == COUNT
+        assert result.protocol["data"] == "numbers"
+        assert result.protocol["image_size"] == 8
+        assert len(result.protocol["weights_sha256"]) == 64
+    protocols = {result.metric: result.protocol for result in results}
+    assert protocols["fid"]["reference"] == "set val"
+    assert protocols["fid"]["network"] == "mean-colours"
+    assert protocols["is"]["splits"] == 10
+    assert protocols["r-precision"]["network"] == "by-number"
+    assert "reference" not in protocols["r-precision"]
+    assert protocols["soa-c"]["network"] == "dogs"
+    assert json.dumps(values(results))
+
+
+def test_the_result_does_not_depend_on_the_batch_size(tmp_path):
+    one, other = (values(extracted(tmp_path, batch_size=size)) for size in (7, 50))
+    for metric, value in one.items():
+        assert value == pytest.approx(other[metric], rel=1e-10, abs=1e-12), metric
+
+
+def test_images_of_their_captions_score_highest_and_shuffled_captions_chance(tmp_path):
+    right = values(extracted(tmp_path, metrics=["r-precision", "contrastive-accuracy"]))
+    assert right == {"r-precision": 1.0, "contrastive-accuracy": 1.0}
+    order = np.random.default_rng(0).permutation(COUNT)
+    shuffled = values(extracted(tmp_path, images=[PICTURES[k] for k in order], metrics=["r-precision"]))
+    assert shuffled["r-precision"] < 0.05  # by chance 0.01
+
+
+def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
+    bright = [TRANSFORM(image).float().mean() >= 128 for image in PICTURES]
+    soa = values(extracted(tmp_path, metrics=["soa-c", "soa-i"]))
+    assert soa["soa-c"] == pytest.approx(1 - sum(bright) / COUNT)
+    # A category that the judge cannot see is not asked for.
+    benches = [request._replace(caption=f"a dog on a bench with number {k}") for k, request in enumerate(REQUESTS)]
+    assert values(extracted(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
+    listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
+    found = [not bright[k] for k in range(COUNT) if k % 2]
+    assert values(extracted(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
+
+
+def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path):
+    real = []
+    for number in range(COUNT):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(picture(number, seed=1).image)
+        real.append(Record(path, ("a dog",), str(number)))
+
+    def run(extractor, size=8, images=real):
+        return evaluate(
+            PICTURES,
+            REQUESTS,
+            transform=TRANSFORM,
+            networks=EvaluationNetworks(extractor),
+            metrics=["fid"],
+            system="ours",
+            protocol={},
+            reference=Reference(images, ImageTransform(size), tmp_path / "cache", "val"),
+            progress=False,
+        )[0].value
+
+    extractor = MeanColours()
+    first = run(extractor)
+    assert extractor.images_seen == 2 * COUNT
+    assert run(extractor) == first
+    assert extractor.images_seen == 3 * COUNT  # the drawn ones alone
+    run(extractor, size=16)
+    assert extractor.images_seen == 5 * COUNT
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "0.png")
+    assert run(extractor) != first
+    assert extractor.images_seen == 7 * COUNT
+    other = MeanColours()
+    other.weights_sha256 = "f" * 64
+    run(other)
+    assert other.images_seen == 2 * COUNT
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="unknown metric fidd"):
+        extracted(tmp_path, metrics=["fidd"])
+    with pytest.raises(ValueError, match="r-precision needs the encoder"):
+        extracted(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
+    with pytest.raises(ValueError, match="199 images but 200 requests"):
+        extracted(tmp_path, images=PICTURES[1:])
+    with pytest.raises(ValueError, match="give a reference"):
+        evaluate(PICTURES, REQUESTS, transform=TRANSFORM, networks=JUDGES, metrics=["fid"], system="ours", protocol={})
+
+
+def test_a_broken_image_is_named(tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(PICTURES[0].image[:60])
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        extracted(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
+
+
+RANKS = """
+import sys, torch
+sys.path.insert(0, sys.argv[2])
+torch.set_num_threads(1)
+from pathlib import Path
+from xmcgan.distributed import process_group
+from xmcgan.results import to_line
+from test_evaluate import judged
+from dataclasses import replace
+with process_group(torch.device("cpu")):
+    results = judged(Path(sys.argv[1]), batch_size=30)
+    import torch.distributed as dist
+    number = dist.get_rank() if dist.is_initialized() else 0
+    lines = [to_line(replace(result, seconds=0.0)) for result in results]
+    (Path(sys.argv[1]) / f"lines-{number}.txt").write_text("\\n".join(lines))
+"""
+
+
+def test_two_processes_give_the_same_lines_as_one(tmp_path):
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    lines = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        done = subprocess.run(
+            [*launcher, script, folder, str(Path(__file__).parents[1])], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines += [(folder / f"lines-{number}.txt").read_text() for number in range(processes)]
+    assert lines[0] == lines[1] == lines[2]

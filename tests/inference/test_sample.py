@@ -1,0 +1,115 @@
+"""The sampling loop: an image depends on its caption and its seed alone, to the last bit."""
+
+import pytest
+import torch
+
+from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import load_generator
+from xmcgan.inference.sample import batch_rows, full_batches, sample, seeded_noise, to_pixels
+
+CAPTIONS = ["a red car left of the bus", "a bus", "", "the blue sky", "green on green", "a car under the sky"]
+
+
+@pytest.fixture
+def generator(trained):
+    return load_generator(trained / "checkpoints/step-00000006")[0]
+
+
+@pytest.fixture
+def text(encoder_folder):
+    return TextEncoder(str(encoder_folder))(CAPTIONS)
+
+
+def test_an_image_does_not_depend_on_its_company(generator, text):
+    seeds = [3, 1, 4, 1, 5, 9]
+    together = sample(generator, text, seeds, batch_size=4)
+    assert together.images_B3HW.shape == (6, 3, 64, 64)
+    assert together.images_B3HW.dtype == torch.uint8
+    order = [5, 2, 0, 4, 1, 3]
+    shuffled = sample(generator, text[order], [seeds[k] for k in order], batch_size=4)
+    assert torch.equal(shuffled.images_B3HW, together.images_B3HW[order])
+    assert torch.equal(shuffled.attention_BRT, together.attention_BRT[order])
+    for row in range(6):
+        alone = sample(generator, text[[row]], [seeds[row]], batch_size=4)
+        assert torch.equal(alone.images_B3HW[0], together.images_B3HW[row])
+        assert torch.equal(alone.attention_BRT[0], together.attention_BRT[row])
+
+
+def test_caption_and_seed_both_matter(generator, text):
+    images = sample(generator, text[[0, 0, 1]], [0, 1, 0]).images_B3HW
+    assert not torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+
+
+def test_the_generator_is_only_read(generator, text):
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    sample(generator, text, range(6))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 10])
+def test_what_comes_back_is_in_order_and_counted(generator, text, size):
+    calls = []
+    images = sample(generator, text, range(6), batch_size=size, callback=lambda *call: calls.append(call)).images_B3HW
+    assert len(images) == 6
+    reference = sample(generator, text, range(6)).images_B3HW
+    assert (images.int() - reference.int()).abs().max() <= 1  # another size of batch can change the last bit
+    assert calls == [(min(done, 6), 6) for done in range(size, 6 + size, size)]
+
+
+def test_bfloat16_draws_nearly_the_same(generator, text):
+    full, half = (sample(generator, text, range(6), dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    difference = (full.images_B3HW.float() - half.images_B3HW.float()).abs()
+    assert 0 < difference.mean() < 8
+    assert half.attention_BRT.dtype == torch.float32
+
+
+def test_attention_is_a_distribution_over_the_real_words(generator, text):
+    attention = sample(generator, text, range(6)).attention_BRT
+    assert attention.shape == (6, 256, 17)
+    torch.testing.assert_close(attention.sum(2), torch.ones(6, 256))
+    assert not attention.transpose(1, 2)[~text.mask_BT].any()
+
+
+def test_one_seed_a_caption(generator, text):
+    with pytest.raises(ValueError, match="6 captions but 5 seeds"):
+        sample(generator, text, range(5))
+
+
+def test_noise_is_a_function_of_the_seed():
+    together = seeded_noise([7, 0, 2**40], 8)
+    assert together.shape == (3, 8)
+    assert together.dtype == torch.float32
+    assert torch.equal(seeded_noise([2**40], 8)[0], together[2])
+    many = seeded_noise(range(3000), 4)
+    assert abs(many.mean()) < 0.03
+    assert abs(many.std() - 1) < 0.03
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(ValueError, match="seed is -2; a seed is a whole number from 0 on"):
+        seeded_noise([1, -2], 8)
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "batches"),
+    [
+        (1, 3, [[0, 0, 0]]),
+        (3, 3, [[0, 1, 2]]),
+        (4, 3, [[0, 1, 2], [3, 3, 3]]),
+        (5, 2, [[0, 1], [2, 3], [4, 4]]),
+        (0, 3, []),
+    ],
+)
+def test_every_batch_is_full(count, rows, batches):
+    assert list(full_batches(count, rows)) == batches
+
+
+def test_rows_of_a_pass():
+    assert [batch_rows(size, torch.device("cpu")) for size in (64, 128, 256)] == [8, 4, 2]
+    assert batch_rows(64, torch.device("cuda")) > 8
+
+
+def test_pixels_round_to_the_nearest():
+    images = torch.tensor([-1.0, 1.0, 0.0, -0.99, 2.0, -2.0, 2 / 255 * 100 - 1])
+    assert to_pixels(images).tolist() == [0, 255, 128, 1, 255, 0, 100]

@@ -1,0 +1,466 @@
+"""Ranks: N processes are one, in every gradient and over a whole run; a rank that is lost; what launchers say.
+
+tests/ranks.py is what the ranks do, all of it once; here is what should come of it.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ranks import BATCH, batch_of, training_of
+from tiny import contents, different, flags, logged, tiny_config
+from xmcgan.inference.model_files import checkpoints, newest_checkpoint
+from xmcgan.runtime import distributed
+from xmcgan.runtime.distributed import Launch, launch, own_device
+from xmcgan.training.state import check_batch_size
+from xmcgan.types import DiscriminatorOutput
+
+SEVERAL = (2, 4)
+FLOAT32, FLOAT64 = torch.float32, torch.float64
+
+
+@pytest.fixture(scope="module")
+def folder(scenes, encoder_folder, tmp_path_factory) -> Path:
+    """What the ranks of every group left."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, str(Path(__file__).parents[1] / "ranks.py"), folder, scenes, encoder_folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder) -> dict[int, list[dict]]:
+    """By the number of ranks, what each of them found of steps and parts."""
+    return {
+        size: [torch.load(folder / f"{size}-{rank}.pt", weights_only=False) for rank in range(size)]
+        for size in (1, *SEVERAL)
+    }
+
+
+def ended(folder: Path, name: str, steps: int, rank: int) -> dict:
+    """How a rank of a run ended."""
+    return json.loads((folder / f"{name}-{steps}-{rank}.json").read_text())
+
+
+def norm(gradients: dict[str, Tensor]) -> float:
+    return float(torch.cat([gradient.flatten() for gradient in gradients.values()]).norm())
+
+
+def error(gradient: Tensor, truth: Tensor) -> float:
+    return float((gradient.double() - truth).norm())
+
+
+# ------------------------------------------------------------------------------------------------- one step, shared
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+@pytest.mark.parametrize("discriminator_steps", [1, 2])
+def test_the_gradients_are_those_of_one_process(found, size, discriminator_steps):
+    """In float64, to 1e-10 of every parameter's own: networks, all losses, captions of 1 to 7 words, traces.
+
+    Those of a bias that a batch norm takes away again are zero but for rounding: 1e-10 of the network's.
+    """
+    key = (FLOAT64, discriminator_steps)
+    (one,), several = found[1], found[size]
+    for phase, truth in one["steps"][key]["gradients"].items():
+        whole = norm(truth)
+        for name, gradient in truth.items():
+            ours = several[0]["steps"][key]["gradients"][phase][name]
+            scale = float(gradient.norm())
+            allowed = 1e-10 * (scale if scale > 1e-10 * whole else whole)
+            assert error(ours, gradient) <= allowed, f"{phase}: {name}"
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+@pytest.mark.parametrize("discriminator_steps", [1, 2])
+def test_in_float32_sharing_adds_no_error(found, size, discriminator_steps):
+    """Where one process is off by float32's rounding (a ReLU at 0 passes or does not), ranks are off by as much.
+
+    The measure is the distance from float64, of which 3e-7 of the network's whole gradient is nothing.
+    """
+    key = (FLOAT32, discriminator_steps)
+    for phase, truth in found[1][0]["steps"][FLOAT64, discriminator_steps]["gradients"].items():
+        one, ours = (found[count][0]["steps"][key]["gradients"][phase] for count in (1, size))
+        for name, gradient in truth.items():
+            allowed = 1.5 * error(one[name], gradient) + 3e-7 * norm(truth)
+            assert error(ours[name], gradient) <= allowed, f"{phase}: {name}"
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_in_float32_a_first_step_is_that_of_one_process_to_1e_6(found, size):
+    """Of the network's gradient, for every parameter of both; and to 5e-5 of its own, which is what rounding alone
+    makes of one that is a small rest of large parts (docs/distributed.md)."""
+    one, ours = (found[count][0]["steps"][FLOAT32, 1]["gradients"] for count in (1, size))
+    assert one.keys() == {"discriminator 0", "generator 0"}
+    for phase, reference in one.items():
+        whole = norm(reference)
+        for name, gradient in reference.items():
+            off, own = error(ours[phase][name], gradient.double()), float(gradient.norm())
+            assert off <= 1e-6 * whole, f"{phase}: {name}"
+            assert off <= 5e-5 * own or own < 1e-6 * whole, f"{phase}: {name}"
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_how_near_the_gradients_are(found, size):
+    """Prints the table of docs/distributed.md: pytest tests/test_distributed.py -rP -k how_near."""
+    for dtype, count in ((FLOAT64, 1), (FLOAT64, 2), (FLOAT32, 1), (FLOAT32, 2)):
+        one, ours = (found[number][0]["steps"][dtype, count]["gradients"] for number in (1, size))
+        for phase, truth in found[1][0]["steps"][FLOAT64, count]["gradients"].items():
+            whole = norm(truth)
+            live = [name for name, gradient in truth.items() if gradient.norm() > 1e-9 * whole]
+            pairs = ((ours, one[phase]), (one, truth), (ours, truth))
+            off = [{name: error(a[phase][name], b[name].double()) for name in truth} for a, b in pairs]
+            of_network = [max(each.values()) / whole for each in off]
+            of_own = [max(each[name] / float(truth[name].norm()) for name in live) for each in off]
+            assert all(map(math.isfinite, of_network + of_own))
+            for measure, figures in (("network's", of_network), ("own", of_own)):
+                told = " | ".join(f"{figure:.1e}" for figure in figures)
+                print(f"| {size} ranks, {dtype}, n_D {count}, {phase}, relative to the {measure} | {told} |")
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_the_report_is_of_the_whole_batch(found, size):
+    for discriminator_steps in (1, 2):
+        key = (FLOAT64, discriminator_steps)
+        report = found[1][0]["steps"][key]["report"]
+        assert {"real_trace", "image_encoder", "fake_word", "real_sentence_accuracy"} <= report.keys()
+        for each in found[size]:
+            torch.testing.assert_close(each["steps"][key]["report"], report, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
+def test_every_rank_holds_the_same_to_the_last_bit(found, size, dtype):
+    """Weights, running statistics, the vectors of the power iterations, the average."""
+    first, *others = (each["steps"][dtype, 2] for each in found[size])
+    assert any(name.endswith(".u") for name in first["left"])
+    assert any(name.endswith("running_var") for name in first["left"])
+    for other in others:
+        assert different(first["left"], other["left"]) == []
+        for phase, gradients in first["gradients"].items():
+            assert different(gradients, other["gradients"][phase]) == []
+    if dtype == FLOAT64:
+        torch.testing.assert_close(first["left"], found[1][0]["steps"][dtype, 2]["left"], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_a_step_in_bfloat16(found, size):
+    first, *others = (each["half"] for each in found[size])
+    assert all(value.isfinite() for value in first["report"].values())
+    assert all(different(first["left"], other["left"]) == [] for other in others)
+    hinge = found[1][0]["half"]["report"]["d_hinge"]
+    torch.testing.assert_close(first["report"]["d_hinge"], hinge, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_compiled_step_is_the_plain_one(folder, found, rank):
+    """On two ranks, whose batch norms speak to each other within the compiled networks."""
+    compiled = torch.load(folder / f"compiled-{rank}.pt", weights_only=False)
+    plain = found[2][rank]["steps"][FLOAT32, 2]
+    torch.testing.assert_close(compiled["report"], plain["report"], rtol=1e-5, atol=1e-5)
+    for phase, truth in plain["gradients"].items():
+        whole = norm(truth)
+        for name, gradient in truth.items():
+            assert error(compiled["gradients"][phase][name], gradient.double()) <= 1e-5 * whole, f"{phase}: {name}"
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_a_gather_of_its_own_gradient_alone_gives_a_fraction(found, size):
+    """Exactly half on two ranks: the mistake that the gather is there to avoid."""
+    whole = found[1][0]["contrast"]
+    for each in found[size]:
+        torch.testing.assert_close(each["contrast"], whole, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(each["own slice"], whole / size, rtol=1e-12, atol=1e-13)
+
+
+def part(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
+    return DiscriminatorOutput(*(each[rows] for each in output))
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_local_negatives_are_those_of_a_ranks_own_part(found, size):
+    """The losses are the mean of those of the parts, each by itself; batch norm is still that of the whole."""
+    training, batch = training_of(FLOAT64, "local"), batch_of(0, FLOAT64)
+    fake = training.generator(batch.noise_BZ, batch.text).images_B3HW
+    real, judged = training.discriminator.discriminate_pair(batch.images_B3HW, fake, batch.text)
+    encoded = [training.image_encoder(images) for images in (batch.images_B3HW, fake)]
+    expected: dict[str, float] = {}
+    for start in range(0, BATCH, BATCH // size):
+        rows = slice(start, start + BATCH // size)
+        halves, text = (part(real, rows), part(judged, rows)), batch.text[rows]
+        both = (
+            training.objective.discriminator(*halves, text, batch.traces_BTR[rows]),
+            training.objective.generator(*halves, text, (encoded[0][rows], encoded[1][rows])),
+        )
+        for name, loss in (both[0].losses | both[1].losses).items():
+            expected[name] = expected.get(name, 0.0) + loss.item() / size
+    report = found[size][0]["local"]["report"]
+    assert {name: report[name].item() for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert report["real_word"] < found[size][0]["steps"][FLOAT64, 1]["report"]["real_word"]  # fewer to tell apart
+    for name, value in found[1][0]["local"]["report"].items():  # one process has one part
+        assert value == found[1][0]["steps"][FLOAT64, 1]["report"][name]
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+@pytest.mark.parametrize(("dtype", "allowed"), [(FLOAT64, 1e-13), (FLOAT32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_batch_norm_is_that_of_all_ranks(found, size, dtype, allowed):
+    """Output, gradient, running mean and variance; around 50, where sums of squares would lose the variance."""
+    first, *others = (each["norm"][dtype] for each in found[size])
+    for ours, exact in zip(first, found[1][0]["norm"][FLOAT64], strict=True):
+        assert (ours.double() - exact).abs().max() <= allowed * exact.abs().max()
+    for other in others:
+        assert all(torch.equal(one, another) for one, another in zip(first, other, strict=True))
+    if dtype != torch.bfloat16:  # then every example has its say, whoever holds it
+        (one,) = found[1]
+        output, _, *running = (torch.equal(*each) for each in zip(first, one["norm"][dtype], strict=True))
+        assert output
+        assert all(running)
+
+
+@pytest.mark.parametrize("size", SEVERAL)
+def test_what_ranks_say_to_each_other(found, size):
+    for rank, each in enumerate(found[size]):
+        said = each["conversation"]
+        assert (said["rank"], said["size"], said["main"]) == (rank, size, rank == 0)
+        assert said["objects"] == [{"rank": number} for number in range(size)]
+        assert said["numbers"].tolist() == list(range(size))
+        assert said["mask"].tolist() == [[number == 0, True] for number in range(size)]
+        assert said["sum"].tolist() == [sum(range(size)), size]
+        assert said["any"] == [True, False]
+        assert said["from main"] == "said by 0"
+        reason = "integer division or modulo by zero"
+        assert said["failure"] == (f"EndedByMain: rank 0: {reason}" if rank else f"ZeroDivisionError: {reason}")
+
+
+def test_alone_everything_is_the_identity():
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert distributed.gather(rows) is rows
+    assert distributed.sum_over_ranks(rows) is rows
+    assert distributed.gather_objects("it") == ["it"]
+    assert distributed.on_main(max, 1, 2) == 2
+    assert [distributed.any_rank(here) for here in (True, False)] == [True, False]
+    distributed.barrier()
+    with distributed.process_group(torch.device("cpu")) as device:
+        assert (device.type, distributed.world_size()) == ("cpu", 1)
+
+
+# ------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(folder, trained):
+    """Two ranks, one, two again: what one process logs, but for rounding; every line and checkpoint once."""
+    assert [ended(folder, "resumed", steps, 0)["reached"] for steps in (2, 4, 6)] == [2, 4, 6]
+    assert [ended(folder, "resumed", steps, 1)["reached"] for steps in (2, 6)] == [2, 6]
+    lines = logged(folder / "resumed")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for ours, alone in zip(lines, logged(trained), strict=True):
+        assert ours == pytest.approx(alone, rel=1e-3)
+    assert [path.name for path in checkpoints(folder / "resumed/checkpoints")] == [
+        "step-00000002",
+        "step-00000004",
+        "step-00000006",
+    ]
+    assert {path.name for path in (folder / "resumed").iterdir()} == {path.name for path in trained.iterdir()}
+
+
+def test_a_signal_to_any_rank_stops_all_after_the_same_step(folder):
+    assert [ended(folder, "signalled", 6, rank)["reached"] for rank in (0, 1)] == [3, 3]
+    assert newest_checkpoint(folder / "signalled/checkpoints").name == "step-00000003"
+    assert [line["step"] for line in logged(folder / "signalled")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["killed", "killed-compiled"])
+def test_a_killed_rank_ends_the_others_at_once(folder, name):
+    other = ended(folder, name, 6, 0)
+    assert other["error"] == "RankLost"
+    assert other["said"].startswith("rank 0: another rank has ended or does not answer (")
+    assert other["said"].endswith("the same command goes on from the newest checkpoint, with any number of ranks")
+    assert "/gloo/" not in other["said"]
+    assert other["seconds"] < 60
+    assert not (folder / f"{name}-6-1.json").exists()
+
+
+def test_the_same_command_then_goes_on_to_the_same_bits(folder):
+    """From step 2, the newest checkpoint: what two undisturbed ranks make of steps 3 to 6."""
+    assert [ended(folder, "killed", 7, rank)["reached"] for rank in (0, 1)] == [7, 7]
+    assert [line["step"] for line in logged(folder / "killed")] == [1, 2, 3, 4, 5, 6, 7]
+    undisturbed = logged(folder / "signalled")
+    assert logged(folder / "killed")[: len(undisturbed)] == undisturbed
+    held = [contents(checkpoints(folder / name / "checkpoints")[0]) for name in ("killed", "signalled")]
+    assert different(*held) == []
+
+
+def test_an_error_of_one_rank_is_its_own_and_ends_the_others(folder):
+    assert ended(folder, "failed", 6, 1)["error"] == "ValueError"
+    assert ended(folder, "failed", 6, 1)["said"] == "train2014/x.jpg cannot be read as an image"
+    assert ended(folder, "failed", 6, 0)["error"] == "RankLost"
+
+
+def test_a_rank_that_does_not_answer_is_given_up(folder):
+    """Rank 1 falls asleep for 12 seconds where 5 are allowed."""
+    waiting = ended(folder, "silent", 6, 0)
+    assert waiting["error"] == "RankLost"
+    assert "Timed out" in waiting["said"]
+    assert distributed.TENSOR_TIMEOUT.total_seconds() <= 60
+
+
+def test_an_error_of_rank_0_for_all_is_known_to_all(folder):
+    assert ended(folder, "taken", 6, 0)["error"] == "ValueError"
+    assert ended(folder, "taken", 6, 1)["error"] == "EndedByMain"
+    for rank in (0, 1):
+        assert "neither empty nor a training run" in ended(folder, "taken", 6, rank)["said"]
+    assert [path.name for path in (folder / "taken").iterdir()] == ["notes.txt"]
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused_by_all(folder):
+    for rank in range(3):
+        refused = ended(folder, "unequal", 6, rank)
+        assert refused["error"] == "ValueError"
+        assert "training.batch_size is 4" in refused["said"]
+        assert "3 ranks cannot share equally; it should be a multiple of 3" in refused["said"]
+    assert not (folder / "unequal").exists()
+
+
+def test_local_negatives_need_two_examples_a_rank(config):
+    from dataclasses import replace
+
+    local = replace(config, losses=replace(config.losses, negatives="local"))
+    with pytest.raises(ValueError, match=r"training\.batch_size is 4, one example for each of 4 ranks.*at least 8"):
+        check_batch_size(local, 4)
+    check_batch_size(local, 2)
+    check_batch_size(config, 4)
+    hinge = replace(local, losses=replace(local.losses, sentence=0.0, word=0.0, image_discriminator=0.0))
+    check_batch_size(hinge, 4)
+
+
+# -------------------------------------------------------------------------------------------------------- launchers
+
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29400"}
+SRUN = {
+    **{"SLURM_PROCID": "5", "SLURM_NTASKS": "32", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "16"},
+    **{"MASTER_ADDR": "node1"},
+}
+
+
+def without(environment: dict[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key != name}
+
+
+def test_what_torchrun_and_srun_say():
+    assert launch(TORCHRUN) == Launch(rank=3, world_size=8, local_rank=1, address=None)
+    assert launch(SRUN) == Launch(rank=5, world_size=16, local_rank=1, address="tcp://node1:29500")
+    assert launch({**SRUN, "MASTER_PORT": "1234"}).address == "tcp://node1:1234"
+    assert launch({**SRUN, **TORCHRUN}) == launch(TORCHRUN)  # srun starts torchrun
+    assert launch({}) is None
+    interactive = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    assert launch(interactive).world_size == 1
+    assert launch(without(SRUN, "SLURM_STEP_NUM_TASKS")) is None  # the script of sbatch itself
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (without(TORCHRUN, "LOCAL_RANK"), r"LOCAL_RANK is '' in the environment"),
+        ({**TORCHRUN, "WORLD_SIZE": "many"}, r"WORLD_SIZE is 'many'"),
+        (without(SRUN, "MASTER_ADDR"), r"MASTER_ADDR is not set: .*scontrol show hostnames"),
+        (without(SRUN, "SLURM_LOCALID"), r"SLURM_LOCALID is ''"),
+        ({**SRUN, "MASTER_PORT": "http"}, r"MASTER_PORT is 'http'"),
+    ],
+)
+def test_what_a_launcher_leaves_out_is_named(environment, said):
+    with pytest.raises(ValueError, match=said):
+        launch(environment)
+
+
+def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    third = launch(TORCHRUN)
+    assert own_device(torch.device("cuda"), third) == torch.device("cuda:1")
+    assert own_device(torch.device("cpu"), third) == torch.device("cpu")
+    assert taken == [1]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert own_device(torch.device("cuda"), launch(SRUN)) == torch.device("cuda:0")  # --gpus-per-task=1
+    with pytest.raises(ValueError, match=r"rank 3 is number 1 on its machine, which has 1 GPUs"):
+        own_device(torch.device("cuda"), third)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"training\.device is cuda:0, but 8 ranks share the work"):
+        own_device(torch.device("cuda:0"), third)
+    with pytest.raises(ValueError, match=r"rank 3 is number 2 on its machine, which has 2 GPUs"):
+        own_device(torch.device("cuda"), third._replace(local_rank=2))
+
+
+def test_a_rank_that_runs_out_of_memory_says_so_itself():
+    for own in (torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("an illegal access")):
+        with pytest.raises(type(own), match=str(own)), distributed.detect_lost_ranks():
+            raise own
+    said = r"another rank has ended or does not answer \(Connection closed"
+    with pytest.raises(distributed.RankLost, match=said), distributed.detect_lost_ranks():
+        raise RuntimeError("[gloo/x.cc:12] Connection closed by peer. Advice")
+
+
+def processes_of(parent: int) -> dict[str, int]:
+    """The ranks that a torchrun has started, by number."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    environments = {int(child): Path(f"/proc/{child}/environ").read_bytes().split(b"\0") for child in children}
+    return {
+        variable.decode().removeprefix("RANK="): child
+        for child, environment in environments.items()
+        for variable in environment
+        if variable.startswith(b"RANK=")
+    }
+
+
+def torchrun(command: list[str], output: Path, lines: int) -> subprocess.Popen:
+    """Two ranks by torchrun, once their log has some lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "xmcgan", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if (output / "log.jsonl").exists() and len((output / "log.jsonl").read_text().splitlines()) >= lines:
+            break
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks of torchrun in /proc")
+def test_torchrun_ctrl_c_and_a_killed_rank(scenes, encoder_folder, tmp_path):
+    """A terminal's Ctrl-C, which torchrun hands on to ranks that had it already, saves; a killed rank ends the job."""
+    output = tmp_path / "run"
+    command = flags(tiny_config(scenes, encoder_folder, steps=2000, checkpoint_every=1000), output)
+    process = torchrun(command, output, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    printed = process.communicate(timeout=240)[0]
+    assert printed.count("stopped and saved at step") == 1, printed
+    stopped = int(newest_checkpoint(output / "checkpoints").name.removeprefix("step-"))
+    assert stopped >= 2
+
+    process = torchrun(command, output, stopped + 1)
+    began = time.monotonic()
+    os.kill(processes_of(process.pid)["1"], signal.SIGKILL)
+    printed = process.communicate(timeout=240)[0]
+    assert time.monotonic() - began < 60
+    assert process.returncode != 0
+    assert f"going on from step {stopped}" in printed
+    assert "xmcgan: rank 0: another rank has ended or does not answer" in printed
