@@ -59,7 +59,7 @@ class GeneratorConfig:
     Args:
         width: base width; 96 in the paper's best model, 64 in its ablations.
         noise_dim: dimensions of z.
-        stem: where the first layer starts: ``condition`` (paper) or ``noise`` (release).
+        stem: where the first layer starts: ``condition`` (paper) or ``noise`` (official).
         modulation: ``attentional`` or ``plain`` self-modulation (paper, Table 5).
         rho_0: sharpness of the attention over words.
     """
@@ -106,8 +106,8 @@ class LossConfig:
         image_encoder: image-image with a frozen encoder's features.
         trace: mouse traces of narratives, on the discriminator's word-region attention (ours, not the paper's).
         negatives: where several processes share a batch, a contrastive loss tells an example from the others of the
-            whole batch (``global``), or from those of its own process (``local``, as the release does).
-        encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (release).
+            whole batch (``global``), or from those of its own process (``local``, as the official implementation does).
+        encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (official).
         encoder_weights: local file of torchvision's weights; without one torchvision downloads them.
         temperature: tau of the sentence and image scores.
         word_temperature: tau of the region-word scores.

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from xmcgan.config import CONTRASTIVE_LOSSES
 from xmcgan.encoders.text import TextEncoder
+from xmcgan.losses.objective import LossWeights
 from xmcgan.model.generator import Generator
 from xmcgan.profiling import bench, flops, projection, timing
 from xmcgan.profiling.timing import Measurement, Schedule
@@ -199,3 +201,19 @@ def test_loading():
     found = bench.bench_loading(64, batch_size=4, originals=4, schedule=QUICK)
     assert found.images == 4
     assert found.gflop == 0
+
+
+def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
+    """A weight that the counted step does not know would leave its operations out."""
+    losses = {name: getattr(config.losses, name) for name in vars(LossWeights())}
+    assert set(losses) == {*CONTRASTIVE_LOSSES, "trace"}
+    traced = replace(
+        config,
+        dataset=replace(config.dataset, layout="localized-narratives"),
+        losses=replace(config.losses, trace=1.0),
+    )
+    plain, more = (flops.count_step(each, 32, words=20) for each in (config, traced))
+    rows = config.training.batch_size
+    # Similarities of every word with every region: forward, and backward to the regions.
+    once = 2 * rows * config.text.max_length * 256 * 32 / 1e9
+    assert more - plain == pytest.approx(2 * once * config.training.discriminator_steps, rel=1e-6)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from xmcgan.config import DatasetConfig
-from xmcgan.evaluation.results import REAL_IMAGES, Result, append_results
+from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results
 from xmcgan.runtime.files import write_text
 
 if TYPE_CHECKING:
     from xmcgan.data.records import Record
+    from xmcgan.evaluation.features import EvaluationNetworks
     from xmcgan.evaluation.image_set import Request
     from xmcgan.inference.pipeline import Pipeline
 
@@ -82,7 +83,7 @@ def evaluate_source(options: Namespace) -> int:
     from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
     from xmcgan.evaluation.evaluate import evaluate
-    from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, Reference, load_evaluation_networks, metric_names
+    from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, Reference, metric_names
     from xmcgan.evaluation.image_set import captions_sha256, random_captions
     from xmcgan.inference.pipeline import Pipeline
     from xmcgan.runtime.distributed import is_main
@@ -98,25 +99,14 @@ def evaluate_source(options: Namespace) -> int:
         return write_captions(options.write_captions, [*requests, *listed])
 
     metrics = metric_names(options.metrics)
-    networks = load_evaluation_networks(
-        metrics,
-        {role: getattr(options, role) for role in NETWORKS},
-        {role: getattr(options, f"{role}_weights") for role in NETWORKS},
-        scenes=(options.data / "scenes.json").is_file(),
-        device=options.device,
-    )
+    networks = networks_of(options, metrics)
     system = " ".join((options.system or system_name(options, pipe)).split())
-    images = find_or_draw(options, pipe, system, requests, records)
+    images = find_or_generate(options, pipe, system, requests, records)
     transform = ImageTransform(options.size or (pipe.config.image_size if pipe else side_of(images[0])), options.fit)
     reference_split = options.reference_split or split
     references = read_records(str(options.data), layout, reference_split) if reference_split != split else records
     reference = Reference(references, transform, options.output / "cache", f"{layout} {reference_split}")
-    protocol = {
-        "data": options.name or data_name(options.data, layout, split),
-        "layout": layout,
-        "split": split,
-        "captions": f"a random caption an image, seed {options.seed}",
-    }
+    protocol = protocol_of(options, layout, split)
     if options.real and reference_split == split:
         # The distance of images from themselves says nothing.
         metrics = [name for name in metrics if name not in DISTRIBUTION]
@@ -137,7 +127,7 @@ def evaluate_source(options: Namespace) -> int:
     objects = [name for name in metrics if name in OBJECTS and listed]
     results = measure([name for name in metrics if name not in objects], images, requests, protocol)
     if objects:
-        images = find_or_draw(options, pipe, f"{system} soa", listed, records)
+        images = find_or_generate(options, pipe, f"{system} soa", listed, records)
         results += measure(objects, images, listed, protocol | {"captions": "official SOA lists"})
     if is_main():
         append_results(options.output / "results.jsonl", results)
@@ -146,7 +136,30 @@ def evaluate_source(options: Namespace) -> int:
     return 0
 
 
-def find_or_draw(
+def protocol_of(options: Namespace, layout: str, split: str) -> dict[str, Setting]:
+    """What every result says of data and captions."""
+    return {
+        "data": options.name or data_name(options.data, layout, split),
+        "layout": layout,
+        "split": split,
+        "captions": f"a random caption an image, seed {options.seed}",
+    }
+
+
+def networks_of(options: Namespace, metrics: Sequence[str]) -> "EvaluationNetworks":
+    """The evaluation networks that the metrics need: those named, or those that suit the data."""
+    from xmcgan.evaluation.features import load_evaluation_networks
+
+    return load_evaluation_networks(
+        metrics,
+        {role: getattr(options, role) for role in NETWORKS},
+        {role: getattr(options, f"{role}_weights") for role in NETWORKS},
+        scenes=(options.data / "scenes.json").is_file(),
+        device=options.device,
+    )
+
+
+def find_or_generate(
     options: Namespace, pipe: "Pipeline | None", system: str, requests: "list[Request]", records: "Sequence[Record]"
 ) -> "list[Record]":
     """The images that answer the requests: drawn by the checkpoint, found in a folder, or the real ones."""
@@ -164,12 +177,12 @@ def find_or_draw(
     import numpy as np
     import torch
 
-    def draw(captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+    def generate(captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
         images = pipe(captions, seed=seeds).images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
     settings = {"model": str(options.checkpoint), "step": pipe.step, "dtype": str(pipe.dtype)}
-    return generate_set(options.output / "sets" / folder_name(system), requests, draw, settings=settings)
+    return generate_set(options.output / "sets" / folder_name(system), requests, generate, settings=settings)
 
 
 def official_requests(options: Namespace) -> "list[Request]":

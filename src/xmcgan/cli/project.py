@@ -8,9 +8,23 @@ from xmcgan.cli.bench import as_list, refuse_less
 from xmcgan.config import suggestion
 from xmcgan.recipes import RECIPES
 
+ASSUMPTIONS = {
+    "tflops": "peak of a device, 10^12 operations a second",
+    "mfu": "share of the peak that a step reaches",
+    "memory_gb": "of a device",
+    "bandwidth_gbs": "of a device to the others, each way, 10^9 bytes a second",
+    "latency_us": "of a collective operation",
+    "overlap": "share of the gradients' averaging that is hidden",
+    "score_mfu": "share of the peak that the region-word loss reaches",
+    "activation_bytes": "of one element kept for the backward pass",
+    "reserve": "of allocator and workspaces, as a share of the memory that is counted",
+    "images_per_worker": "images a second that one core loads",
+}
+"""The options that replace an assumption, and their help."""
 
-def project_command(arguments: list[str]) -> int:
-    """Projects hours and memory of a recipe on one and many devices."""
+
+def project_parser() -> ArgumentParser:
+    """The options of ``xmcgan project``."""
     parser = ArgumentParser(
         prog="xmcgan project",
         description="Hours and memory of a training on devices that are not here: counted operations over the rate of "
@@ -27,21 +41,14 @@ def project_command(arguments: list[str]) -> int:
     )
     parser.add_argument("--text_dim", type=int, default=768, help="width of a word embedding")
     parser.add_argument("--bench", type=Path | None, default=None, help="JSON of xmcgan bench: its rate, measured")
-    helps = {
-        "tflops": "peak of a device, 10^12 operations a second",
-        "mfu": "share of the peak that a step reaches",
-        "memory_gb": "of a device",
-        "bandwidth_gbs": "of a device to the others, each way, 10^9 bytes a second",
-        "latency_us": "of a collective operation",
-        "overlap": "share of the gradients' averaging that is hidden",
-        "score_mfu": "share of the peak that the region-word loss reaches",
-        "activation_bytes": "of one element kept for the backward pass",
-        "reserve": "of allocator and workspaces, as a share of the memory that is counted",
-        "images_per_worker": "images a second that one core loads",
-    }
-    for name, about in helps.items():
+    for name, about in ASSUMPTIONS.items():
         parser.add_argument(f"--{name}", type=float | None, default=None, help=about)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def project_command(arguments: list[str]) -> int:
+    """Projects hours and memory of a recipe on one and many devices."""
+    options = project_parser().parse_args(arguments)
     if options.recipe not in RECIPES:
         raise ValueError(f"unknown recipe {options.recipe!r}{suggestion(options.recipe, RECIPES)}")
     refuse_less(0, epochs=options.epochs, epochs_large=options.epochs_large)
@@ -53,7 +60,7 @@ def project_command(arguments: list[str]) -> int:
     assumed = projection.Assumptions()
     if options.bench is not None:
         assumed = projection.measured(options.bench, assumed)
-    given = {name: getattr(options, name) for name in helps if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in ASSUMPTIONS if getattr(options, name) is not None}
     sources = {f"{name}_source": "assumed: given on the command line" for name in {"tflops", "mfu"} & given.keys()}
     assumed = replace(assumed, **given, **sources)
     config = RECIPES[options.recipe]
@@ -69,7 +76,7 @@ def project_command(arguments: list[str]) -> int:
           f"{counted.again_gflop_per_image:.0f} more in micro-batches.")  # fmt: skip
     print(f"Rate of a device: {assumed.tflops:g} TFLOP/s ({assumed.tflops_source}) at {assumed.mfu:.0%} "
           f"({assumed.mfu_source}).")  # fmt: skip
-    names = [name for name in helps if name not in ("tflops", "mfu")]
+    names = [name for name in ASSUMPTIONS if name not in ("tflops", "mfu")]
     print("Assumed besides: " + ", ".join(f"{name} {getattr(assumed, name):g}" for name in names) + ".\n")
     epochs = {
         f"COCO-14 x {options.epochs:g}": (projection.PAIRS["coco14"], options.epochs),

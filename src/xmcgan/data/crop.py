@@ -18,10 +18,10 @@ def crop_record(record: Record, width: int, height: int) -> Record:
     Its image is left as it is.
     """
     boxes = (crop_box(box, width, height) for box in record.boxes)
-    told = record.narrative
+    narrative = record.narrative
     return record._replace(
         boxes=tuple(box for box in boxes if box is not None),
-        narrative=told and crop_narrative(told, width, height),
+        narrative=narrative and crop_narrative(narrative, width, height),
     )
 
 
@@ -45,11 +45,11 @@ def _overlap(start: float, length: float, square_start: float, side: float) -> t
     return (first - square_start) / side, (last - first) / side, share
 
 
-def crop_narrative(told: Narrative, width: int, height: int) -> Narrative:
+def crop_narrative(narrative: Narrative, width: int, height: int) -> Narrative:
     """A narrative whose trace is relative to the middle square; points beside it lie outside [0, 1]."""
     left, top, side = middle_square(width, height)
     strokes = tuple(
         tuple(TracePoint((point.x * width - left) / side, (point.y * height - top) / side, point.t) for point in stroke)
-        for stroke in told.strokes
+        for stroke in narrative.strokes
     )
-    return told._replace(strokes=strokes)
+    return narrative._replace(strokes=strokes)

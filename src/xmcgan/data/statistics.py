@@ -120,16 +120,6 @@ def count(
     categories: Counter[str] = Counter()
     waiting: list[str] = []  # for the tokenizer
 
-    def tokenize() -> None:
-        if tokens is not None and waiting:
-            lengths = tokens(waiting)
-            if len(lengths) != len(waiting):
-                raise ValueError(
-                    f"tokens gave {len(lengths)} numbers for {len(waiting)} captions; it should be as many"
-                )
-            pieces.update(lengths)
-        waiting.clear()
-
     for entry in entries:
         if isinstance(entry, Problem):
             problems += 1
@@ -143,12 +133,13 @@ def count(
         words.update(len(caption.split()) for caption in entry.captions)
         waiting += entry.captions
         if len(waiting) >= CHUNK:
-            tokenize()
+            pieces.update(token_counts(waiting, tokens))
+            waiting.clear()
         if entry.narrative is not None:
             narratives += 1
             seconds += duration(entry.narrative)
             trace_points += sum(map(len, entry.narrative.strokes))
-    tokenize()
+    pieces.update(token_counts(waiting, tokens))
     return SplitStatistics(
         images=len(captions_of),
         records=records,
@@ -166,6 +157,20 @@ def count(
     )
 
 
+def token_counts(captions: list[str], tokens: Callable[[list[str]], list[int]] | None) -> list[int]:
+    """How many tokens each caption has; none without a tokenizer.
+
+    Raises:
+        ValueError: if the tokenizer does not give one number a caption.
+    """
+    if tokens is None or not captions:
+        return []
+    lengths = tokens(captions)
+    if len(lengths) != len(captions):
+        raise ValueError(f"tokens gave {len(lengths)} numbers for {len(captions)} captions; it should be as many")
+    return lengths
+
+
 def identity(image: Path | Slice | bytes) -> bytes:
     """Eight bytes that are another image's with a chance of one in 10^8 in a set of half a million."""
     match image:
@@ -180,8 +185,8 @@ def identity(image: Path | Slice | bytes) -> bytes:
 
 def duration(narrative: Narrative) -> float:
     """Seconds from the start of a narrative's clock to its last word or trace point."""
-    said = [utterance.end for utterance in narrative.utterances]
-    return max([0.0, *said, *(point.t for stroke in narrative.strokes for point in stroke)])
+    ends = [utterance.end for utterance in narrative.utterances]
+    return max([0.0, *ends, *(point.t for stroke in narrative.strokes for point in stroke)])
 
 
 def histogram(counts: Counter[int]) -> Histogram:
@@ -222,7 +227,7 @@ def quantities(split: SplitStatistics) -> list[tuple[str, str | None]]:
     words = split.words if split.words.total else None
     tokens = split.tokens if split.tokens and split.tokens.total else None
     objects = split.objects
-    told = split.narratives or None
+    narratives = split.narratives or None
     return [
         ("images", f"{split.images:,}"),
         ("captions", f"{split.captions:,}"),
@@ -236,9 +241,9 @@ def quantities(split: SplitStatistics) -> list[tuple[str, str | None]]:
         ("images with boxes", f"{objects.total:,}" if objects else None),
         ("objects an image with boxes", f"{objects.mean:.1f}" if objects else None),
         ("categories", f"{len(split.categories)}" if split.categories else None),
-        ("narratives", f"{told:,}" if told else None),
-        ("seconds a narrative", f"{split.seconds / told:.1f}" if told else None),
-        ("trace points a narrative", f"{split.trace_points / told:.0f}" if told else None),
+        ("narratives", f"{narratives:,}" if narratives else None),
+        ("seconds a narrative", f"{split.seconds / narratives:.1f}" if narratives else None),
+        ("trace points a narrative", f"{split.trace_points / narratives:.0f}" if narratives else None),
         ("problems", f"{split.problems:,}" if split.problems else None),
     ]
 
@@ -366,16 +371,16 @@ def show_categories(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
 
 def shares(axis: Axes, histograms: Mapping[str, Histogram | None]) -> None:
     """Histograms over each other, each a share of its own total; the last thousandth of the tail is left out."""
-    drawn = {name: each for name, each in histograms.items() if each is not None and each.total}
-    if drawn:
-        low = min(each.percentile(0) for each in drawn.values())
-        high = max(each.percentile(99.9) for each in drawn.values())
+    shown = {name: each for name, each in histograms.items() if each is not None and each.total}
+    if shown:
+        low = min(each.percentile(0) for each in shown.values())
+        high = max(each.percentile(99.9) for each in shown.values())
         wide = 1 + (high - low) // 60  # of a bar: long captions would be a comb otherwise
         edges = np.arange(low, high + wide + 1, wide) - 0.5
         for number, (name, each) in enumerate(histograms.items()):
-            if name in drawn and each is not None:
+            if name in shown and each is not None:
                 bars, _ = np.histogram(list(each.counts), edges, weights=list(each.counts.values()))
-                axis.stairs(bars / each.total, edges, fill=True, color=colour(number), alpha=0.3 / len(drawn))
+                axis.stairs(bars / each.total, edges, fill=True, color=colour(number), alpha=0.3 / len(shown))
                 axis.stairs(bars / each.total, edges, color=colour(number), linewidth=1.4, label=name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     in_percent(axis.yaxis)

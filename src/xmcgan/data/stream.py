@@ -75,14 +75,14 @@ class ExampleStream(Dataset):
         image = open_image(record)
         pixels = self.transform.pixels(image)
         flip = self.flip and bool(random(self.seed, FLIP, number).integers(2))
-        told = record.narrative if self.traces else None
-        if told is not None and self.transform.fit == "crop":
-            told = crop_narrative(told, *image.size)
+        narrative = record.narrative if self.traces else None
+        if narrative is not None and self.transform.fit == "crop":
+            narrative = crop_narrative(narrative, *image.size)
         return Example(
             pixels.flip(2) if flip else pixels,
             caption,
             number,
-            trace_maps(caption, told, flip=flip) if told is not None else None,
+            trace_maps(caption, narrative, flip=flip) if narrative is not None else None,
         )
 
 

@@ -54,10 +54,10 @@ def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> Tra
             continue
         position = start + len(words)
         begin, end = (float(np.float32(moment)) for moment in (utterance.start, utterance.end))
-        said = (times >= begin - SLACK) & (times <= end + SLACK)
-        if said.any():
+        during = (times >= begin - SLACK) & (times <= end + SLACK)
+        if during.any():
             spans.append((start, position))
-            maps.append(region_map(points_N3[said], flip))
+            maps.append(region_map(points_N3[during], flip))
     regions = REGION_GRID * REGION_GRID
     return TraceMaps(
         np.array(spans, dtype=np.int64).reshape(-1, 2), np.array(maps, dtype=np.float32).reshape(-1, regions)

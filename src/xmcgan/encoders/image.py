@@ -1,4 +1,4 @@
-"""The frozen image encoders of the image-image loss: VGG-19 (paper), or ResNet-50's logits (release).
+"""The frozen image encoders of the image-image loss: VGG-19 (paper), or ResNet-50's logits (official).
 
 Weights are torchvision's ImageNet weights: downloaded by torchvision on first use, or read from a local file.
 """
@@ -81,13 +81,14 @@ class Bottleneck(nn.Module):
 
 
 class ResNetLogits(nn.Module):
-    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet, as the release uses them.
+    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet, as the official implementation uses them.
 
     The image is resized to 224 pixels, and its channels are those that the weights were trained on.
 
     Args:
-        as_released: the release's own ResNet, which sees images in [0, 1], pads as Flax does and has no ReLU before
-            its max-pool; torchvision's weights want ImageNet's mean and deviation, symmetric padding and the ReLU.
+        official: the official implementation's own ResNet, which sees images in [0, 1], pads as Flax does and has
+            no ReLU before its max-pool; torchvision's weights want ImageNet's mean and deviation, symmetric padding
+            and the ReLU.
     """
 
     def __init__(

@@ -29,9 +29,9 @@ class TextEncoder:
     """A list of captions -> TextEmbedding, with a bounded memory of those seen before.
 
     A word is a word piece of the encoder's own tokenizer, and its special tokens ([CLS], [SEP]) count as words, as in
-    the release: an empty caption has these two, and is embedded like any other. A caption that is longer than
+    the official implementation: an empty caption has these two, and is embedded like any other. A caption longer than
     ``max_length`` words loses its end. The sentence embedding is the mean over the real words (as the paper has it;
-    the release adds padded positions in).
+    the official implementation adds padded positions in).
 
     Args:
         name: ``minilm``, a hub name such as ``google-bert/bert-base-uncased``, or a local folder of transformers.

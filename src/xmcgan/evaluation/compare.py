@@ -140,11 +140,11 @@ def refuse_differences(held: dict[str, list[Measured]], ignore: Sequence[str]):
         for metric in metrics_of(results):
             for name, values in differences(column_of(results, metric)).items():
                 if name not in ignore:
-                    told = " and ".join(f"{short(value)} in {sources(those)}" for value, those in values.items())
-                    columns.setdefault((data, f"{name} is {told}"), []).append(metric)
+                    texts = " and ".join(f"{short(value)} in {sources(those)}" for value, those in values.items())
+                    columns.setdefault((data, f"{name} is {texts}"), []).append(metric)
                     names[name] = None
     if columns:
-        lines = [f"  {data}, {', '.join(metrics)}: {told}" for (data, told), metrics in columns.items()]
+        lines = [f"  {data}, {', '.join(metrics)}: {texts}" for (data, texts), metrics in columns.items()]
         raise ProtocolsDiffer(
             "numbers of different protocols do not share a column. What differs:\n"
             + "\n".join(lines)
@@ -191,11 +191,11 @@ def sources(results: Sequence[Measured], most: int = 3) -> str:
     systems: dict[Path, dict[str, None]] = {}
     for result, file in results:
         systems.setdefault(file, {})[result.system] = None
-    told = []
+    texts = []
     for file, names in systems.items():
         more = f" and {len(names) - most} more" * (len(names) > most)
-        told.append(f"{file} ({'; '.join(list(names)[:most])}{more})")
-    return ", ".join(told)
+        texts.append(f"{file} ({'; '.join(list(names)[:most])}{more})")
+    return ", ".join(texts)
 
 
 # One table
@@ -261,8 +261,8 @@ def measured_rows(results: Sequence[Measured], metrics: Sequence[str], ignore: S
             cell = cell_of(each.result, best=best[metric], counted=metric in counted)
             variants.setdefault(tuple(setting_of(each, name) for name in apart), {})[metric] = cell
         for values, cells in variants.items():
-            told = [f"{name} {readable(value)}" for name, value in zip(apart, values, strict=True) if value != ABSENT]
-            rows.append(Row(", ".join([system, *told]), tuple(cells.get(metric) for metric in metrics)))
+            texts = [f"{name} {readable(value)}" for name, value in zip(apart, values, strict=True) if value != ABSENT]
+            rows.append(Row(", ".join([system, *texts]), tuple(cells.get(metric) for metric in metrics)))
     return tuple(rows)
 
 
@@ -307,38 +307,38 @@ def printed(value: float, metric: Metric) -> str:
 
 def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignore: Sequence[str]) -> list[str]:
     """What a reader needs to know of the numbers."""
-    said = []
+    remarks = []
     if data in PUBLISHED:
-        said.append(
+        remarks.append(
             "Published: as printed by Zhang et al., CVPR 2021 (arXiv:2101.04702). Their protocol is the paper's own "
             "and cannot be checked here; where it differs from the measured one, the numbers are not comparable."
         )
-        said += [PUBLISHED[data].remark] * bool(PUBLISHED[data].remark)
+        remarks += [PUBLISHED[data].remark] * bool(PUBLISHED[data].remark)
     rows = [row for group in groups for row in group.rows]
     if any(cell is None for row in rows for cell in row.cells):
-        said.append(f"{NOTHING}: not measured, or not among the published numbers.")
+        remarks.append(f"{NOTHING}: not measured, or not among the published numbers.")
     if any(each.result.uncertainty is not None for each in results):
-        said.append("±: standard deviation over the splits, folds or subsets of the metric's protocol.")
+        remarks.append("±: standard deviation over the splits, folds or subsets of the metric's protocol.")
     counts = [{each.result.samples for each in column_of(results, metric)} for metric in metrics_of(results)]
     if any(len(count) > 1 for count in counts):
-        said.append(
+        remarks.append(
             "n: images judged, where the counts of a column differ. Fewer images make FID higher and IS lower, on "
             "average; among systems of different counts no best is marked."
         )
     if len(every := set().union(*counts)) == 1:
-        said.append(f"Measured on {every.pop():,} images each.")
+        remarks.append(f"Measured on {every.pop():,} images each.")
     elif every:
         alike = [f"{column(metric).name} {next(iter(count)):,}" for metric, count in
                  zip(metrics_of(results), counts, strict=True) if len(count) == 1]  # fmt: skip
-        said += [f"Images judged: {', '.join(alike)}."] * bool(alike)
+        remarks += [f"Images judged: {', '.join(alike)}."] * bool(alike)
     if any(cell and cell.best for row in rows for cell in row.cells):
-        said.append("Bold: the best of a column's measured systems; real images are not one.")
-    return said + let_through(results, ignore)
+        remarks.append("Bold: the best of a column's measured systems; real images are not one.")
+    return remarks + let_through(results, ignore)
 
 
 def let_through(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]:
     """The ignored settings that do differ, with the systems of each value."""
-    told: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for metric in metrics_of(results):
         for name, values in differences(column_of(results, metric)).items():
             if name in ignore:
@@ -346,10 +346,10 @@ def let_through(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]
                     f"{readable(value)} ({'; '.join(dict.fromkeys(each.result.system for each in those))})"
                     for value, those in values.items()
                 ]
-                told.setdefault(f"{name} is {' and '.join(systems)}", []).append(column(metric).name)
+                texts.setdefault(f"{name} is {' and '.join(systems)}", []).append(column(metric).name)
     return [
         f"Not of one protocol, let through by --ignore: in {', '.join(columns)}, {text}. No best is marked among them."
-        for text, columns in told.items()
+        for text, columns in texts.items()
     ]
 
 
@@ -364,11 +364,11 @@ def protocols(results: Sequence[Measured]) -> list[Protocol]:
         return [Protocol(column(metric).name, tuple(own.items())) for metric, own in settings.items()]
     common = set.intersection(*(set(own.items()) for own in settings.values()))
     first = next(iter(settings.values()))
-    told = [Protocol("all columns", tuple(item for item in first.items() if item in common))] * bool(common)
+    texts = [Protocol("all columns", tuple(item for item in first.items() if item in common))] * bool(common)
     for metric, own in settings.items():
         rest = tuple(item for item in own.items() if item not in common)
-        told += [Protocol(column(metric).name, rest)] * bool(rest)
-    return told
+        texts += [Protocol(column(metric).name, rest)] * bool(rest)
+    return texts
 
 
 # Files

@@ -64,14 +64,14 @@ def evaluate(
         images: one a request, in the same order.
         requests: what the images are to show.
         transform: how each image becomes a square of pixels.
-        judges: at least those that the metrics need.
+        networks: at least those that the metrics need.
         metrics: of ``METRICS``.
         system: what made the images.
         protocol: how requests were chosen and images made, put into every result.
         reference: real images, for the metrics that compare distributions.
 
     Raises:
-        ValueError: on an unknown metric, a metric whose judge or reference is not given, or too few images for it.
+        ValueError: on an unknown metric, a metric whose network or reference is not given, or too few images for it.
     """
     networks = networks.needed(metrics)
     if len(images) != len(requests):
@@ -91,26 +91,33 @@ def evaluate(
     inputs = MetricInputs(extracted, real, requests, networks.encoder, networks.detector)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
-    results = []
-    for metric in metrics:
-        began = time.perf_counter()
-        measured = measure(metric, inputs)
-        network = networks.of(metric)
-        choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
-        if metric in DISTRIBUTION and reference is not None:
-            choices |= reference.choices()
-        results.append(
-            Result(
-                metric=metric,
-                value=measured.value,
-                uncertainty=measured.uncertainty,
-                samples=len(images),
-                system=system,
-                protocol={**common, **network.protocol, **choices, **measured.settings},
-                seconds=round(extracted.seconds + time.perf_counter() - began, 2),
-            )
-        )
-    return results
+    return [result_of(metric, inputs, networks, system, common, reference) for metric in metrics]
+
+
+def result_of(
+    metric: str,
+    inputs: "MetricInputs",
+    networks: EvaluationNetworks,
+    system: str,
+    protocol: dict[str, Setting],
+    reference: Reference | None,
+) -> Result:
+    """One metric with every choice that its value depends on."""
+    began = time.perf_counter()
+    measured = measure(metric, inputs)
+    network = networks.of(metric)
+    choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
+    if metric in DISTRIBUTION and reference is not None:
+        choices |= reference.choices()
+    return Result(
+        metric=metric,
+        value=measured.value,
+        uncertainty=measured.uncertainty,
+        samples=len(inputs.requests),
+        system=system,
+        protocol={**protocol, **network.protocol, **choices, **measured.settings},
+        seconds=round(inputs.extracted.seconds + time.perf_counter() - began, 2),
+    )
 
 
 @dataclass(frozen=True)

@@ -310,10 +310,10 @@ def fingerprint(images: Sequence[Record]) -> str:
     for record in images:
         match record.image:
             case bytes(content):
-                told = hashlib.sha256(content).hexdigest()
+                identity = hashlib.sha256(content).hexdigest()
             case Slice(file, offset, length):
-                told = f"{file.name} {offset} {length} {file.stat().st_mtime_ns}"
+                identity = f"{file.name} {offset} {length} {file.stat().st_mtime_ns}"
             case path:
-                told = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        digest.update(f"{record.id} {told}\n".encode())
+                identity = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        digest.update(f"{record.id} {identity}\n".encode())
     return digest.hexdigest()

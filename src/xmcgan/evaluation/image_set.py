@@ -27,7 +27,7 @@ from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_fore
 
 REQUESTS, SETTINGS, IMAGES = "requests.jsonl", "settings.json", "images"
 
-Draw = Callable[[Sequence[str], Sequence[int]], Tensor]
+Generate = Callable[[Sequence[str], Sequence[int]], Tensor]
 """Captions and a seed each to uint8 pixels (B, 3, H, W) on the CPU."""
 
 
@@ -82,7 +82,7 @@ def captions_sha256(requests: Sequence[Request]) -> str:
 def generate_set(
     folder: Path,
     requests: Sequence[Request],
-    draw: Draw,
+    generate: Generate,
     *,
     settings: dict[str, Any],
     batch_size: int = 64,
@@ -110,7 +110,9 @@ def generate_set(
     with bar:
         for start in range(0, len(missing), batch_size):
             chosen = missing[start : start + batch_size]
-            pixels = draw([requests[number].caption for number in chosen], [requests[number].seed for number in chosen])
+            pixels = generate(
+                [requests[number].caption for number in chosen], [requests[number].seed for number in chosen]
+            )
             for number, image in zip(chosen, pixels, strict=True):
                 path = folder / IMAGES / names[number]
                 with atomic_file(path) as partial:

@@ -187,7 +187,7 @@ def content_of(file: Path) -> bytes:
 def checked(entries: Any, name: str, check: Callable[[Any], ListedCaption]) -> tuple[ListedCaption, ...]:
     """The captions of a list, of which there is at least one."""
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"holds no captions: {name} is {told(entries)}; it should be a list of captions")
+        raise ValueError(f"holds no captions: {name} is {excerpt(entries)}; it should be a list of captions")
     captions = []
     for position, entry in enumerate(entries):
         try:
@@ -218,7 +218,7 @@ def json_caption(entry: Any) -> ListedCaption:
 def pair(value: Any) -> list[Any]:
     """A list of two."""
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"is {told(value)}; it should be a list of two")
+        raise ValueError(f"is {excerpt(value)}; it should be a list of two")
     return value
 
 
@@ -233,11 +233,11 @@ def caption_text(value: Any) -> str:
 def single(value: Any, check: Callable[[Any], Value]) -> Value:
     """A checked value that is neither a list nor a dict."""
     if isinstance(value, list | dict):
-        raise ValueError(f"is {told(value)}; it should be a single value")
+        raise ValueError(f"is {excerpt(value)}; it should be a single value")
     return check(value)
 
 
-def told(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """A value as a message names it. What a pickle nests in itself has no end when written out: only its kind."""
     return f"a {type(value).__name__} of {len(value)}" if isinstance(value, list | dict) else shown(value)
 
@@ -321,4 +321,4 @@ def extend(target: Any, values: list[Any]) -> None:
     elif isinstance(target, dict) and all(isinstance(key, str) for key in values[::2]):
         target.update(zip(values[::2], values[1::2], strict=True))
     else:
-        raise ValueError(f"elements cannot be added to {told(target)}")
+        raise ValueError(f"elements cannot be added to {excerpt(target)}")

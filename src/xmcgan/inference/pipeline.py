@@ -125,7 +125,7 @@ class Pipeline:
             raise ValueError(f"{len(seeds)} seeds for {len(repeated)} pictures; give one number, or one seed a picture")
         text = self.encoder(chosen)  # which refuses what is no string; the tokenizer takes lists of words, too
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
-        drawn = sample(
+        samples = sample(
             self.fused,
             text[[position for position in range(len(chosen)) for _ in range(num_images)]],
             seeds,
@@ -133,13 +133,13 @@ class Pipeline:
             callback=callback,
         )
         return Pictures(
-            images=[Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in drawn.images_B3HW],
+            images=[Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in samples.images_B3HW],
             captions=repeated,
             seeds=seeds,
             words=[words[caption] for caption in repeated],
             attention=None
-            if drawn.attention_BRT is None
-            else [word_maps(a, len(words[c])) for a, c in zip(drawn.attention_BRT, repeated, strict=True)],
+            if samples.attention_BRT is None
+            else [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)],
         )
 
     def save_pretrained(self, folder: str | Path) -> Path:

@@ -67,7 +67,7 @@ def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, Contrastiv
 
 @dataclass(frozen=True)
 class Objective:
-    """The two sums of Algorithm 1, with the temperatures of the release (tau, and the word score's rho_1, rho_2).
+    """The two sums of Algorithm 1, with the official temperatures (tau, and the word score's rho_1, rho_2).
 
     Where several processes hold equal parts of a batch, ``gather`` joins their rows, with a gradient: then a
     contrastive loss, the same in every process, is that of the whole batch. What is gathered is small: features,

@@ -104,8 +104,8 @@ class FeatureStatistics:
         """
         for name, ndim in (("count", 0), ("mean_F", 1), ("scatter_FF", 2)):
             if name not in tensors or tensors[name].ndim != ndim:
-                told = f"of shape {tuple(tensors[name].shape)}" if name in tensors else "absent"
-                raise ValueError(f"{name} is {told}; feature statistics are count, mean_F (F) and scatter_FF (F, F)")
+                actual = f"of shape {tuple(tensors[name].shape)}" if name in tensors else "absent"
+                raise ValueError(f"{name} is {actual}; feature statistics are count, mean_F (F) and scatter_FF (F, F)")
         statistics = cls(len(tensors["mean_F"]))
         if tensors["scatter_FF"].shape != statistics.scatter_FF.shape:
             raise ValueError(f"scatter_FF is {tuple(tensors['scatter_FF'].shape)}, mean_F {statistics.dim} wide")

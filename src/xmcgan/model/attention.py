@@ -12,7 +12,7 @@ def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho
 
     The word-context vector of region j is c_j = sum_i softmax_i(rho_0 cos(e_i, h_j)) e_i, over real words i only:
     attention @ words. It is never formed, as only linear functions of it are used. The words mixed are normalised,
-    as the release does and the paper does not say.
+    as the official implementation does and the paper does not say.
 
     Returns:
         attention_BRT (rows sum to 1; padding is exactly 0), and the unit words_BTD.

@@ -8,7 +8,7 @@ from xmcgan.ops.resampling import ConvAveragePool2d, UpsampleConv2d, upsample_ne
 
 
 def glorot_normal(module: nn.Module) -> None:
-    """Glorot-normal kernels and zero biases, the release's initialisation, for any linear or convolution."""
+    """Glorot-normal kernels and zero biases of a linear layer or convolution, as in the official implementation."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:

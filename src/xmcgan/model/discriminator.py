@@ -44,7 +44,7 @@ class DiscriminatorNetwork(nn.Module):
         self.apply(glorot_normal)
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
-        images_in_01 = (images_B3HW + 1) / 2  # what the release's weights expect
+        images_in_01 = (images_B3HW + 1) / 2  # what the official implementation's weights expect
         x = to_memory_format(images_in_01, channels_last=self.channels_last)
         x = checkpointed(self.stem, x) if self.checkpoint_activations else self.stem(x)
         for block in self.blocks:

@@ -30,9 +30,9 @@ class Generator(nn.Module):
         width: base width; the paper's best model has 96, its ablations 64.
         noise_dim: dimensions of z, and of the sentence's projection.
         text_dim: width of the word and sentence embeddings.
-        stem: what the first layer sees: the global condition (paper) or the noise alone (release).
+        stem: what the first layer sees: the global condition (paper) or the noise alone (official).
         modulation: ``attentional`` from 16 x 16 on, or ``plain`` self-modulation throughout (paper, Table 5).
-        rho_0: sharpness of the attention over words (release: 15).
+        rho_0: sharpness of the attention over words (official: 15).
     """
 
     def __init__(

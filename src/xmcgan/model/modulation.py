@@ -13,7 +13,7 @@ from xmcgan.ops.word_context import project_word_context
 class SelfModulation(nn.Module):
     """x_hat * (1 + gamma) + beta, with gamma and beta linear in the global condition: one pair a channel.
 
-    The paper writes gamma * x_hat; the release's 1 + gamma starts at the identity (docs/parity.md).
+    The paper writes gamma * x_hat; the official implementation's 1 + gamma starts at the identity (docs/parity.md).
     """
 
     def __init__(self, channels: int, condition_dim: int):

@@ -1,7 +1,8 @@
 """The authors' weight names and layouts, to ours and back, at any image size and width.
 
-The release (google-research/xmcgan_image_generation) is written in Flax: modules are numbered in order of creation,
-kernels are HWIO or (in, out), and the generator's stem is reshaped channel-last. A weight file of it is seen here as
+The official implementation (google-research/xmcgan_image_generation) is written in Flax: modules are numbered
+in order of creation, kernels are HWIO or (in, out), and the generator's stem is reshaped channel-last. A weight file
+of it is seen here as
 arrays under slash-joined names, ``params/GenBlock_0/Conv_0/kernel``; state lives under ``batch_stats`` and
 ``spectral_norm_stats``.
 """
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from xmcgan.model.discriminator import Discriminator, key_of
 from xmcgan.model.generator import Generator
 
-# Ours on the left, as a pattern over whole dotted names; the release's on the right.
+# Ours on the left, as a pattern over whole dotted names; the official implementation's on the right.
 GENERATOR_NAMES = (
     (r"sentence_projection\.", "Dense_0/"),
     (r"stem\.", "Dense_1/"),
@@ -55,10 +56,10 @@ DISCRIMINATOR_LAYERS = (
 
 
 def to_official(network: Generator | Discriminator) -> dict[str, np.ndarray]:
-    """A network's parameters and state as the release names and lays them out.
+    """A network's parameters and state as the official implementation names and lays them out.
 
     Raises:
-        ValueError: if the network has an option the release has not (plain self-modulation, contrastive heads).
+        ValueError: if the network has an option the official one has not (plain self-modulation, contrastive heads).
     """
     return {
         official_name(network, name): to_official_layout(name, tensor.detach().cpu())
@@ -67,7 +68,7 @@ def to_official(network: Generator | Discriminator) -> dict[str, np.ndarray]:
 
 
 def load_official_weights(network: Generator | Discriminator, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copies the release's weights and state into a network of the same size and width, in place.
+    """Copies the official implementation's weights and state into a network of the same size and width, in place.
 
     Raises:
         ValueError: naming every array that is missing, left over or of another shape; the network is then untouched.
@@ -86,12 +87,12 @@ def load_official_weights(network: Generator | Discriminator, arrays: Mapping[st
         converted[name] = from_official_layout(name, arrays[theirs])
     problems += [f"{name} is not a part of this network" for name in arrays if name not in wanted]
     if problems:
-        raise ValueError("the release's weights do not fit this network: " + "; ".join(problems))
+        raise ValueError("the official implementation's weights do not fit this network: " + "; ".join(problems))
     network.load_state_dict(converted)
 
 
 def official_name(network: nn.Module, name: str) -> str:
-    """The release's name of one entry of our state dict, with its collection in front."""
+    """The official implementation's name of one entry of our state dict, with its collection in front."""
     if isinstance(network, Discriminator):
         collection, kind = "params", {"weight": "kernel", "bias": "bias"}
         if name.startswith("spectral_norms."):
@@ -101,7 +102,7 @@ def official_name(network: nn.Module, name: str) -> str:
         tables = (DISCRIMINATOR_NAMES, DISCRIMINATOR_LAYERS)
     else:
         if network.region_projection is None:
-            raise ValueError("a generator with plain self-modulation has no counterpart in the release")
+            raise ValueError("a generator with plain self-modulation has no counterpart in the official implementation")
         state = name.endswith(("running_mean", "running_var"))
         collection = "batch_stats" if state else "params"
         kind = {"mean": "mean", "var": "var"} if state else {"weight": "kernel", "bias": "bias"}
@@ -112,12 +113,12 @@ def official_name(network: nn.Module, name: str) -> str:
         if found:
             break
     else:
-        raise ValueError(f"{name} has no counterpart in the release")
+        raise ValueError(f"{name} has no counterpart in the official implementation")
     for pattern, replacement in tables[1]:
         theirs = re.sub(pattern, replacement, theirs)
     path, _, last = theirs.rpartition("/")
     if "." in last or last not in kind:
-        raise ValueError(f"{name} has no counterpart in the release")
+        raise ValueError(f"{name} has no counterpart in the official implementation")
     return f"{collection}/{path}/{kind[last]}"
 
 

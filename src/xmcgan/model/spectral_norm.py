@@ -10,7 +10,7 @@ SPECTRAL_NORM_EPS = 1e-10
 
 
 def unit(x: Tensor) -> Tensor:
-    """x / |x|, with the release's epsilon inside the root."""
+    """x / |x|, with the official implementation's epsilon inside the root."""
     return x * torch.rsqrt(x.square().sum() + SPECTRAL_NORM_EPS)
 
 

@@ -11,8 +11,8 @@ from xmcgan.runtime.precision import float32_or_wider
 SHORTEST = 1e-6
 """A vector no longer than this has no direction: the unit vector made of it is zero, and so is its gradient.
 
-An untrained discriminator makes zeros of black pixels. The release divides by this length at least, which multiplies
-the gradient by 10^6: Adam would hold the weights behind it still for thousands of steps.
+An untrained discriminator makes zeros of black pixels. The official implementation divides by this length at
+least, which multiplies the gradient by 10^6: Adam would hold the weights behind it still for thousands of steps.
 """
 
 

@@ -131,10 +131,10 @@ def bench_generation(
 def bench_text(encoder: TextEncoder, *, captions: int = 64, schedule: Schedule = DEFAULT_SCHEDULE) -> Measurement:
     """Captions never seen before, tokenized and embedded; no cache can answer."""
     words = ["a", "red", "blue", "green", "car", "boat", "tree", "dog", "near", "under", "left", "of", "the", "street"]
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def call() -> None:
-        encoder([" ".join(draw.choice(words, 12)) for _ in range(captions)])
+        encoder([" ".join(rng.choice(words, 12)) for _ in range(captions)])
 
     return measure(
         "text",
@@ -174,9 +174,9 @@ def bench_loading(
 
 def write_photographs(folder: Path, count: int) -> Iterator[Record]:
     """Pictures that compress about as photographs do."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(count):
-        coarse = Image.fromarray(draw.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
         file = folder / f"{number:04d}.jpg"
         coarse.resize((640, 480), Image.Resampling.BICUBIC).save(file, quality=95)
         yield Record(file, ("a picture of something",), file.stem)

@@ -124,8 +124,8 @@ def keep_newest(runs: Path, count: int) -> None:
     """Removes all checkpoints but the newest ``count``; 0 keeps all."""
     for folder in checkpoints(runs)[: -count or None] if count else []:
         # Renamed first, so that a removal cut short leaves nothing that looks like a checkpoint.
-        doomed = folder.rename(folder.with_name(f".removed-{folder.name}"))
-        shutil.rmtree(doomed)
+        removed = folder.rename(folder.with_name(f".removed-{folder.name}"))
+        shutil.rmtree(removed)
 
 
 def remove_leftovers(runs: Path) -> None:

@@ -12,13 +12,13 @@ Network = TypeVar("Network", bound=nn.Module)
 class EMA(Generic[Network]):
     """An exponential moving average of a generator's weights.
 
-    Batch-norm statistics are copied, not averaged, as the release does: they are averages already.
+    Batch-norm statistics are copied, not averaged, as the official implementation does: they are averages already.
 
     Args:
         network: the generator in training.
         decay: weight of the past at each update.
         warmup: holds the decay under (1 + updates) / (10 + updates), so that a short run is not ruled by its first,
-            random weights. The release has none.
+            random weights. The official implementation has none.
     """
 
     def __init__(self, network: Network, *, decay: float = 0.999, warmup: bool = False):

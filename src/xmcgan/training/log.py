@@ -64,8 +64,8 @@ class Log:
                 file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
             for name, value in values.items():
                 self.board.add_scalar(f"evaluation/{name}", value, step)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            tqdm.write(f"step {step}: {told}")
+            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            tqdm.write(f"step {step}: {text}")
         self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
 
     def close(self) -> None:

@@ -69,10 +69,11 @@ def _add(tar: tarfile.TarFile, key: str, record: Record) -> None:
 
 def _described(record: Record) -> dict[str, Any]:
     # A named tuple is a list in JSON.
-    told = record.narrative
+    narrative = record.narrative
     return {
         "id": record.id,
         "captions": record.captions,
         "boxes": record.boxes,
-        "narrative": told and {"caption": told.caption, "utterances": told.utterances, "strokes": told.strokes},
+        "narrative": narrative
+        and {"caption": narrative.caption, "utterances": narrative.utterances, "strokes": narrative.strokes},
     }

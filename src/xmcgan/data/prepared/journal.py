@@ -127,10 +127,10 @@ class _Part:
 
 
 def _content_of(record: Record) -> list[Any]:
-    told = record.narrative
+    narrative = record.narrative
     # Of a mouse trace its length: thousands of points are worth no second of a start.
-    told = told and [told.caption, told.utterances, list(map(len, told.strokes))]
-    return [record.id, record.captions, source_name(record), record.boxes, told]
+    narrative = narrative and [narrative.caption, narrative.utterances, list(map(len, narrative.strokes))]
+    return [record.id, record.captions, source_name(record), record.boxes, narrative]
 
 
 def _lost(problems: Iterable[Problem]) -> int:
@@ -147,6 +147,7 @@ class _ErrorLimit:
 
     def __init__(self, split: str, journal: _Journal, most_bad: float, total: int | None):
         self._split, self._journal, self._most_bad, self._total = split, journal, most_bad, total or 0
+        self.expected = total
 
     def on_the_way(self, part: _Part) -> None:
         """Looks only at what came among records: annotations are read ahead of them, bad ones in one go."""

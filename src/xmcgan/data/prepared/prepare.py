@@ -61,67 +61,45 @@ def prepare(
 ) -> dict[str, Any]:
     """Writes a data set to ``output``, resized once, and returns its manifest.
 
-    It can be killed at any moment; the same call goes on with the first shard that was not finished. The files do not
-    depend on ``workers``. Where the source was mended since, the shards that it concerns are made anew. An output that
-    is finished with the same settings is left as it is.
+    It can be killed at any moment; the same call resumes at the first unfinished shard. The files do not depend on
+    ``workers``. Shards whose source has changed are made anew. A finished output of the same settings stays as it is.
 
-    An image becomes a JPEG of size x size pixels without chroma subsampling. One that already is an RGB JPEG of that
-    size is kept byte for byte.
-
-    Several workers are started with multiprocessing's "forkserver", or "spawn" where there is none; a script that calls
-    this needs the usual ``if __name__ == "__main__":``.
+    An image becomes a JPEG of size x size pixels without chroma subsampling; an RGB JPEG of that size is kept as it is.
+    With several workers, a script that calls this needs the usual ``if __name__ == "__main__":``.
 
     Args:
-        source: the data set, for its name alone; it is read by ``entries``.
+        source: for its name; it is read by ``entries``.
         output: a folder that is new, empty, or of an interrupted preparation with these settings.
-        name: of the data set.
-        layout: of the data set.
-        splits: names of splits.
+        name, layout, splits: of the data set.
         entries: a split's entries, the same ones in the same order at every call.
-        size: side of the images in pixels.
+        size, quality: side of the images in pixels, and quality of their JPEGs, 1 to 100.
         fit: ``squash`` to a square, or ``crop`` the middle square, of which boxes and traces then are (`crop`).
-        quality: of the JPEGs, 1 to 100.
         shard_records: entries a shard.
         workers: processes; None for one on every core, 1 for this one alone.
-        most_bad: share of a split's entries that may be left out because something is wrong with them. A detail that is
-            left out, such as one caption of several, is listed and not counted here.
-        progress: shows a progress bar.
+        most_bad: share of a split's entries that may be left out as bad; details, such as one caption, do not count.
         total: about how many records a split has, for the progress bar; None where that is not known.
         fingerprint: of the source: a finished output of another one is refused.
 
     Raises:
-        ValueError: on settings that make no sense or differ from those of what is there, a finished output of another
-            source, a split without a good record, or too many bad ones.
+        ValueError: on settings that differ from those of the output, another source, or too many bad entries.
         FileExistsError: if the output holds anything else, or is being prepared by another process.
-        ChildProcessError: if a worker died.
-        OSError: naming the file, if the disk is full.
+        ChildProcessError: if a worker died. OSError: naming the file, if the disk is full.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
-    transform = ImageTransform(size, fit)
-    plan = {
-        "name": name,
-        "layout": layout,
-        "source": source.resolve().name,
-        "settings": {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records},
-        "splits": list(splits),
-    }
+    settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
+    origin = {"name": name, "layout": layout, "source": source.resolve().name}
+    plan = {**origin, "settings": settings, "splits": list(splits)}
     _check_output(output)
     if (output / MANIFEST).exists():
         return _finished(output, plan, fingerprint)
-    workers = workers or usable_cores()
     with _new_folder(output), _alone(output):
         journal = _Journal(output, plan)
+        workers = workers or usable_cores()
         with _workers(workers) as pool:
-            squares = _Squares(pool, workers, transform, quality)
+            squares = _Squares(pool, workers, ImageTransform(size, fit), quality)
             for split in splits:
-                expected = total(split)
-                if progress:
-                    print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
-                done = sum(done.entries for done in journal.of(split))
-                with tqdm(desc=split, total=expected, initial=done, unit="img", disable=not progress) as bar:
-                    limit = _ErrorLimit(split, journal, most_bad, expected)
-                    _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, limit, bar)
-                    bar.total = bar.n  # what was expected is an estimate
+                limit = _ErrorLimit(split, journal, most_bad, total(split))
+                _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, limit, progress)
         return _finish(output, plan, journal, fingerprint)
 
 
@@ -176,9 +154,26 @@ def _prepare_split(
     journal: _Journal,
     squares: "_Squares",
     limit: "_ErrorLimit",
+    progress: bool,
+) -> None:
+    if progress:
+        print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
+    done = sum(done.entries for done in journal.of(split))
+    with tqdm(desc=split, total=limit.expected, initial=done, unit="img", disable=not progress) as bar:
+        _write_shards(output / split, split, entries, shard_records, journal, squares, limit, bar)
+        bar.total = bar.n  # what was expected is an estimate
+
+
+def _write_shards(
+    folder: Path,
+    split: str,
+    entries: Callable[[], Iterator[Record | Problem]],
+    shard_records: int,
+    journal: _Journal,
+    squares: "_Squares",
+    limit: "_ErrorLimit",
     bar: tqdm,
 ) -> None:
-    folder = output / split
     for is_last_try in (False, True):
         changed: list[int] = []
         left = _left(split, entries(), shard_records, journal, squares, changed, bar)

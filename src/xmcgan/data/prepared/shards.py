@@ -304,17 +304,17 @@ def source_name(record: Record) -> str:
 
 
 def _row(record: Record, image: bytes) -> dict[str, Any]:
-    told = record.narrative
+    narrative = record.narrative
     return {
         "id": record.id,
         "image": image,
         "captions": record.captions,
         "boxes": [box._asdict() for box in record.boxes],
-        "narrative": told
+        "narrative": narrative
         and {
-            "caption": told.caption,
-            "utterances": [utterance._asdict() for utterance in told.utterances],
-            "strokes": [[point._asdict() for point in stroke] for stroke in told.strokes],
+            "caption": narrative.caption,
+            "utterances": [utterance._asdict() for utterance in narrative.utterances],
+            "strokes": [[point._asdict() for point in stroke] for stroke in narrative.strokes],
         },
         "source": source_name(record),
     }

@@ -119,9 +119,9 @@ def box(category: str, left: float, top: float, width: float, height: float) -> 
     return Box(category, left, top, right - left, bottom - top)
 
 
-def utterance(said: Any, start: Any, end: Any) -> Utterance:
+def utterance(transcript: Any, start: Any, end: Any) -> Utterance:
     """Timed words."""
-    spoken = Utterance(words(said), number(start), number(end))
+    spoken = Utterance(words(transcript), number(start), number(end))
     if spoken.end < spoken.start:
         raise ValueError(f"ends at {spoken.end:g}, before its start at {spoken.start:g}")
     return spoken
@@ -139,10 +139,10 @@ def narrative(
     caption: str, utterances: tuple[Utterance, ...], strokes: tuple[tuple[TracePoint, ...], ...]
 ) -> Narrative:
     """A spoken description, whose utterances have to say its caption, up to blanks. Empty strokes are left out."""
-    said = " ".join(each.words for each in utterances)
-    if said.replace(" ", "") != caption.replace(" ", ""):
-        raise ValueError(f"says {shown(said)}; its caption is {shown(caption)}")
-    return Narrative(said, utterances, tuple(filter(None, strokes)))
+    transcript = " ".join(each.words for each in utterances)
+    if transcript.replace(" ", "") != caption.replace(" ", ""):
+        raise ValueError(f"says {shown(transcript)}; its caption is {shown(caption)}")
+    return Narrative(transcript, utterances, tuple(filter(None, strokes)))
 
 
 def shown(value: Any) -> str:

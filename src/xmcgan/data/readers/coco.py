@@ -46,8 +46,8 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
             image_id = field(annotation, "image_id", whole_number)
             if image_id not in images:
                 raise ValueError(f"image_id is {image_id}, which none of the images has")
-            said = captions[image_id]
-            said.append(field(annotation, "caption", words))
+            found_captions = captions[image_id]
+            found_captions.append(field(annotation, "caption", words))
         except ValueError as error:
             yield Problem(f"{file}, annotations[{position}]", str(error), detail=True)
 

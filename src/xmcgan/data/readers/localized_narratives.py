@@ -45,7 +45,7 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
         raise FileNotFoundError(f"{root / 'localized_narratives' / '*.jsonl'} is missing: what was told of the images")
     pictures = Pictures(root, split)
     boxes_of = (yield from details(find_boxes(root, split, pictures))) if annotations else no_boxes
-    told: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
+    known: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
     for file in files:
         ours = first_is_of(file, split)
         with file.open("rb") as stream:
@@ -77,14 +77,19 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
                         spoken = read_narrative(entry, caption)
                     except ValueError as error:
                         yield Problem(where, f"{error} (the caption is kept)", detail=True)
-                captions = told.setdefault(f"{image_id}-{annotator}", [])
-                if hash(caption) not in captions:
-                    captions.append(hash(caption))
-                nth = captions.index(hash(caption)) + 1
-                record_id = f"{image_id}-{annotator}" if nth == 1 else f"{image_id}-{annotator}-{nth}"
+                record_id = numbered_id(f"{image_id}-{annotator}", caption, known)
                 yield Record(image, (caption,), record_id, boxes_of(image_id), spoken)
-    if not told:
+    if not known:
         raise ValueError(f"no line of {files[0].parent}/*.jsonl is about an image of {split}")
+
+
+def numbered_id(id: str, caption: str, known: dict[str, list[int]]) -> str:
+    """The record's id: the second of several captions under one id ends in "-2", and a repetition keeps its id."""
+    captions = known.setdefault(id, [])
+    if hash(caption) not in captions:
+        captions.append(hash(caption))
+    number = captions.index(hash(caption)) + 1
+    return id if number == 1 else f"{id}-{number}"
 
 
 def find_narratives(root: Path) -> list[Path]:

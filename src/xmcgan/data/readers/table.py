@@ -55,9 +55,9 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
             continue
         if (image := images[name]) is None:
             continue
-        said = row.captions if isinstance(row.captions, list) else [row.captions]
-        image[1].extend((yield from details(good_ones(row.where, "caption", said, words))))
-        if not said:
+        found_captions = row.captions if isinstance(row.captions, list) else [row.captions]
+        image[1].extend((yield from details(good_ones(row.where, "caption", found_captions, words))))
+        if not found_captions:
             yield Problem(row.where, "its list of captions is empty", detail=True)
     empty = True
     for name, image in images.items():

@@ -178,11 +178,11 @@ def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Recor
         if not isinstance(content, dict):
             raise ValueError(f"its json is {shown(content)}; it should be an object")
         record_id = field(content, "id", identity) if "id" in content else text(sample.key)
-        said = said_of(content, texts)
+        found_captions = captions_of(content, texts)
     except ValueError as error:
         yield Problem(where, str(error))
         return
-    captions = yield from details(good_ones(where, "caption", said, words))
+    captions = yield from details(good_ones(where, "caption", found_captions, words))
     boxes, spoken = (), None
     if annotations:
         try:
@@ -197,18 +197,18 @@ def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Recor
         yield Problem(where, "has no caption that can be used")
 
 
-def said_of(content: dict[str, Any], texts: dict[str, bytes]) -> list[Any]:
+def captions_of(content: dict[str, Any], texts: dict[str, bytes]) -> list[Any]:
     """The captions of a sample's json, or else of its other texts."""
     if keys := [key for key in CAPTIONS if key in content]:
         if len(keys) > 1:
             raise ValueError(f"its json has {' and '.join(keys)}; it should have one of them")
-        said = content[keys[0]]
-        said = said if isinstance(said, list) else [said]
+        found_captions = content[keys[0]]
+        found_captions = found_captions if isinstance(found_captions, list) else [found_captions]
     else:
-        said = next((list(lines(texts[suffix])) for suffix in ("txt", "caption") if suffix in texts), [])
-    if not said:
+        found_captions = next((list(lines(texts[suffix])) for suffix in ("txt", "caption") if suffix in texts), [])
+    if not found_captions:
         raise ValueError("has no captions, neither in a .json nor in a .txt or .caption")
-    return said
+    return found_captions
 
 
 def identity(value: Any) -> str:

@@ -71,10 +71,10 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
         raise ValueError(f"{folder} is of model_type {kind!r}; it should be {' or '.join(kinds)}")
     try:
         with quiet_transformers():
-            model, told = architecture.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            model, info = architecture.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
-    missing = sorted(told["missing_keys"])
+    missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{folder} lacks weights of {kind}: {', '.join(missing[:3])} ({len(missing)} in all)")
     return model.eval().requires_grad_(False)

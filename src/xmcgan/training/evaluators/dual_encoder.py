@@ -90,21 +90,7 @@ def train_dual_encoder(
     network = DualEncoderNetwork(shape, len(words))
 
     def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
-        words_BT = words(batch.captions, length=shape.words)
-        words_BT = words_BT[:, (words_BT != PADDING).any(0)]
-        with image_precision(fitting, images_B3HW.device):
-            images_BF = network.image(images_B3HW)
-        # The text network's matrices are so small that half precision would not speed them up.
-        scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
-        contrast = symmetric_cross_entropy(scores_BB)
-        if not exchanged:
-            return Loss(contrast.loss, contrast.accuracy)
-        generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
-        wrong_BT = exchange(words_BT, generators)
-        wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(images_B3HW.device)))
-        has_mistake_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
-        mistaken_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * has_mistake_B
-        return Loss(contrast.loss + mistaken_B.mean(), contrast.accuracy)
+        return matching_loss(network, words, exchange if exchanged else None, shape.words, fitting, images_B3HW, batch)
 
     fit(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
     sha256 = save_weights(network, output)
@@ -115,7 +101,31 @@ def train_dual_encoder(
     return read_folder(output, "dual-encoder")["measured"]
 
 
-# What is measured
+def matching_loss(
+    network: DualEncoderNetwork,
+    words: Vocabulary,
+    exchange: Exchange | None,
+    length: int,
+    fitting: Fitting,
+    images_B3HW: Tensor,
+    batch: ExampleBatch,
+) -> Loss:
+    """Symmetric InfoNCE of images and captions; with ``exchange`` also each caption against its mistaken form."""
+    words_BT = words(batch.captions, length=length)
+    words_BT = words_BT[:, (words_BT != PADDING).any(0)]
+    with image_precision(fitting, images_B3HW.device):
+        images_BF = network.image(images_B3HW)
+    # The text network's matrices are so small that half precision would not speed them up.
+    scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
+    contrast = symmetric_cross_entropy(scores_BB)
+    if exchange is None:
+        return Loss(contrast.loss, contrast.accuracy)
+    generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
+    wrong_BT = exchange(words_BT, generators)
+    wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(images_B3HW.device)))
+    has_mistake_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
+    mistaken_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * has_mistake_B
+    return Loss(contrast.loss + mistaken_B.mean(), contrast.accuracy)
 
 
 def retrieval_accuracy(

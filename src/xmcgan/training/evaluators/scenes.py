@@ -57,9 +57,9 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
     Returns:
         what was measured in each world of SCENES_DRAWN, as ``measured.json`` has it.
     """
-    drawn = {}
+    folders = {}
     for name, (world, images, held_out) in SCENES_DRAWN.items():
-        drawn[name] = write_scenes(
+        folders[name] = write_scenes(
             output / f"scenes-{name}",
             size=SCENES_SIZE,
             train=0,
@@ -73,9 +73,9 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
         record
         for name, (_, images, _) in SCENES_DRAWN.items()
         if images
-        for record in scenes_records(drawn[name], "evaluator2014")
+        for record in scenes_records(folders[name], "evaluator2014")
     ]
-    held_out = scenes_records(drawn["default"], "val2014")
+    held_out = scenes_records(folders["default"], "val2014")
     categories = {kind.name: kind.id for kind in KINDS.values()}
     train_presence(
         output / "scenes-presence",
@@ -98,7 +98,7 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
     presence = load_presence_folder(output / "scenes-presence")
     measured = {}
     for name, (world, _, _) in SCENES_DRAWN.items():
-        others = scenes_records(drawn[name], "val2014")
+        others = scenes_records(folders[name], "val2014")
         measured[name] = {
             "retrieval_top1": round(retrieval_accuracy(encoder, others), 4),
             "mistakes_told": {kind: round(share, 4) for kind, share in mistakes_detected(encoder, world).items()},
