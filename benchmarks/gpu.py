@@ -12,7 +12,6 @@ file is written anew, whole; `xmcgan project --bench` reads it. Last the losses 
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -28,16 +27,16 @@ from memory import apart
 from torch import Tensor
 from torch.optim import SGD, Adam
 
-from xmcgan import bench
-from xmcgan.cli.bench import refuse_existing, rewrite_whole
+from xmcgan.cli.bench import refuse_existing
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.model.generator import Generator
-from xmcgan.profiling import projection
+from xmcgan.profiling import bench, flops, projection, timing
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device, use_tf32
+from xmcgan.runtime.files import write_json
 from xmcgan.scenes import write_scenes
 from xmcgan.training.batches import embedded_batches, prefetched
 from xmcgan.training.state import initial_state
@@ -95,7 +94,7 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
     config = small(size, precision)
     training = initial_state(config, TEXT_DIM, CPU)
     torch.manual_seed(1)
-    batches = [bench.random_batch(config, TEXT_DIM, CPU) for _ in range(2)]
+    batches = [flops.random_batch(config, TEXT_DIM, CPU) for _ in range(2)]
     networks = (training.generator, training.discriminator)
     for network in (*networks, training.ema.network):
         network.to(device)
@@ -122,7 +121,7 @@ def prepared_difference(size: int, dtype: torch.dtype, device: torch.device) -> 
     """Of the fused generator's images from the generator's in float32."""
     torch.manual_seed(0)
     generator = Generator(image_size=size, width=8, text_dim=TEXT_DIM).eval().to(device)
-    text, noise = bench.random_text(4, 17, TEXT_DIM, device), torch.randn(4, generator.noise_dim).to(device)
+    text, noise = flops.random_text(4, 17, TEXT_DIM, device), torch.randn(4, generator.noise_dim).to(device)
     with torch.inference_mode():
         images = [network(noise, text).images_B3HW for network in (fuse_generator(generator, dtype), generator)]
     return relative(images[:1], images[1:])
@@ -216,7 +215,7 @@ def checked(size: int, device: torch.device, keep: Callable[[Check], None]) -> N
             check = Check(name, result, limit, reason)
             print(check, flush=True)
             keep(check)
-        bench.free(device)
+        timing.free(device)
 
 
 def main() -> int:
@@ -234,7 +233,7 @@ def main() -> int:
     device = resolve_device(options.device)
     use_tf32(device, False)
     known: list[Check] = []
-    found: list[bench.Measurement | bench.OutOfMemory] = []
+    found: list[timing.Measurement | timing.OutOfMemory] = []
     errors: list[str] = []
     ceilings: dict[str, float] = {}
 
@@ -245,16 +244,16 @@ def main() -> int:
         }
         about |= {"recipe": "coco14-256", "width": options.width, "image_size": options.size}
         about |= {"batch_size": options.batch, "text_dim": TEXT_DIM}
-        rewrite_whole(options.output, json.dumps(bench.report(device, ceilings, found) | about, indent=2) + "\n")
+        write_json(options.output, bench.report(device, ceilings, found) | about)
 
     def keep(check: Check) -> None:
         known.append(check)
         write()
 
-    def timed(part: str, variant: str, call: Callable[[], bench.Measurement]) -> bool:
+    def timed(part: str, variant: str, call: Callable[[], timing.Measurement]) -> bool:
         """Whether there was memory for it; an error besides is said, and no end."""
         try:
-            result = bench.attempt(part, variant, "bfloat16", call, device)
+            result = timing.attempt(part, variant, "bfloat16", call, device)
         except Exception as error:
             errors.append(f"{part}, {variant}: {type(error).__name__}: {error}")
             print(f"FAILED: {errors[-1]}", flush=True)
@@ -263,17 +262,17 @@ def main() -> int:
         found.append(result)
         write()
         print(bench.row(result, ceilings), flush=True)
-        return isinstance(result, bench.Measurement)
+        return isinstance(result, timing.Measurement)
 
-    about = bench.machine(device)
+    about = timing.machine(device)
     print(f"{about['name']}, {device}, torch {about['torch']}\n", flush=True)
     checked(min(options.size, 128), device, keep)
 
-    ceilings |= {name: bench.ceiling(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
+    ceilings |= {name: timing.ceiling(device, getattr(torch, name)) for name in ("float32", "bfloat16")}
     rates = ", ".join(f"{name} {value:.3g} TFLOP/s" for name, value in ceilings.items())
     print(f"\nCeiling, one matrix product: {rates}.\n\n{bench.HEAD}", flush=True)
     recipe = RECIPES["coco14-256"]
-    schedule = bench.Schedule(options.repetitions)
+    schedule = timing.Schedule(options.repetitions)
     rows = [each for each in MICRO_BATCHES if each is None or (each < options.batch and options.batch % each == 0)]
 
     def step_timed(micro_batch: int | None, **switches: bool) -> bool:
@@ -307,7 +306,7 @@ def main() -> int:
 
     print(flush=True)
     reached = [
-        each.mfu(ceilings) or 0.0 for each in found if isinstance(each, bench.Measurement) and each.part == "training"
+        each.mfu(ceilings) or 0.0 for each in found if isinstance(each, timing.Measurement) and each.part == "training"
     ]
     if reached:
         print(f"Best training step: {max(reached):.0%} of the ceiling; aimed at, of the paper's size: 45 %.\n")

@@ -80,9 +80,9 @@ def print_layers(image_size: int, width: int, word_dim: int) -> None:
         theirs = by_layer(image_size, width, word_dim)
     print(f"| {image_size} px, width {width} | plain | as trained | prepared |\n|---|---|---|---|")
     for name, value in ours.items():
-        if name.startswith("Prepared") or max(value, theirs[name]) < 0.005:
+        if name.startswith("Fused") or max(value, theirs[name]) < 0.005:
             continue
-        ready = ours.get(f"Prepared{name}")
+        ready = ours.get(f"Fused{name}")
         print(f"| {name} | {theirs[name]:.2f} | {value:.2f} | {'' if ready is None else f'{ready:.2f}'} |")
     print()
 

@@ -378,7 +378,7 @@ def test_help_of_the_other_commands(command, fields, capsys):
 
 @pytest.mark.parametrize(
     "code",
-    ["import xmcgan", "from xmcgan.cli import main; main(['--help'])", "from xmcgan import RECIPES, Config"],
+    ["import xmcgan", "from xmcgan.cli.main import main; main(['--help'])", "from xmcgan import RECIPES, Config"],
 )
 def test_torch_is_not_imported_before_it_is_needed(code):
     check = f"{code}\nimport sys\nassert not {{'torch', 'transformers', 'matplotlib'}} & set(sys.modules)"

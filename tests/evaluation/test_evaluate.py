@@ -60,7 +60,7 @@ class AlwaysDogs:
         return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
 
 
-JUDGES = EvaluationNetworks(MeanColours(), ByNumber(), AlwaysDogs())
+NETWORKS = EvaluationNetworks(MeanColours(), ByNumber(), AlwaysDogs())
 
 
 def picture(number, seed=0):
@@ -80,7 +80,7 @@ def reference(tmp_path, images=None):
     return Reference(images or [picture(n, seed=1) for n in range(COUNT)], TRANSFORM, tmp_path / "cache", "set val")
 
 
-def extracted(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, networks=JUDGES, **settings):
+def evaluated(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, networks=NETWORKS, **settings):
     return evaluate(
         images,
         requests,
@@ -100,7 +100,7 @@ def values(results: list[Result]) -> dict[str, float]:
 
 
 def test_every_metric_is_one_result_with_its_protocol(tmp_path):
-    results = extracted(tmp_path)
+    results = evaluated(tmp_path)
     assert [result.metric for result in results] == list(METRICS)
     for result in results:
         assert result.system == "ours"
@@ -119,29 +119,29 @@ def test_every_metric_is_one_result_with_its_protocol(tmp_path):
 
 
 def test_the_result_does_not_depend_on_the_batch_size(tmp_path):
-    one, other = (values(extracted(tmp_path, batch_size=size)) for size in (7, 50))
+    one, other = (values(evaluated(tmp_path, batch_size=size)) for size in (7, 50))
     for metric, value in one.items():
         assert value == pytest.approx(other[metric], rel=1e-10, abs=1e-12), metric
 
 
 def test_images_of_their_captions_score_highest_and_shuffled_captions_chance(tmp_path):
-    right = values(extracted(tmp_path, metrics=["r-precision", "contrastive-accuracy"]))
+    right = values(evaluated(tmp_path, metrics=["r-precision", "contrastive-accuracy"]))
     assert right == {"r-precision": 1.0, "contrastive-accuracy": 1.0}
     order = np.random.default_rng(0).permutation(COUNT)
-    shuffled = values(extracted(tmp_path, images=[PICTURES[k] for k in order], metrics=["r-precision"]))
+    shuffled = values(evaluated(tmp_path, images=[PICTURES[k] for k in order], metrics=["r-precision"]))
     assert shuffled["r-precision"] < 0.05  # by chance 0.01
 
 
 def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
     bright = [TRANSFORM(image).float().mean() >= 128 for image in PICTURES]
-    soa = values(extracted(tmp_path, metrics=["soa-c", "soa-i"]))
+    soa = values(evaluated(tmp_path, metrics=["soa-c", "soa-i"]))
     assert soa["soa-c"] == pytest.approx(1 - sum(bright) / COUNT)
     # A category that the judge cannot see is not asked for.
     benches = [request._replace(caption=f"a dog on a bench with number {k}") for k, request in enumerate(REQUESTS)]
-    assert values(extracted(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
+    assert values(evaluated(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
     listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
     found = [not bright[k] for k in range(COUNT) if k % 2]
-    assert values(extracted(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
+    assert values(evaluated(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
 
 
 def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path):
@@ -182,20 +182,22 @@ def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path
 
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown metric fidd"):
-        extracted(tmp_path, metrics=["fidd"])
+        evaluated(tmp_path, metrics=["fidd"])
     with pytest.raises(ValueError, match="r-precision needs the encoder"):
-        extracted(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
+        evaluated(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
     with pytest.raises(ValueError, match="199 images but 200 requests"):
-        extracted(tmp_path, images=PICTURES[1:])
+        evaluated(tmp_path, images=PICTURES[1:])
     with pytest.raises(ValueError, match="give a reference"):
-        evaluate(PICTURES, REQUESTS, transform=TRANSFORM, networks=JUDGES, metrics=["fid"], system="ours", protocol={})
+        evaluate(
+            PICTURES, REQUESTS, transform=TRANSFORM, networks=NETWORKS, metrics=["fid"], system="ours", protocol={}
+        )
 
 
 def test_a_broken_image_is_named(tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(PICTURES[0].image[:60])
     with pytest.raises(ValueError, match=r"broken\.png"):
-        extracted(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
+        evaluated(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
 
 
 RANKS = """
@@ -203,12 +205,12 @@ import sys, torch
 sys.path.insert(0, sys.argv[2])
 torch.set_num_threads(1)
 from pathlib import Path
-from xmcgan.distributed import process_group
-from xmcgan.results import to_line
-from test_evaluate import judged
+from xmcgan.runtime.distributed import process_group
+from xmcgan.evaluation.results import to_line
+from test_evaluate import evaluated
 from dataclasses import replace
 with process_group(torch.device("cpu")):
-    results = judged(Path(sys.argv[1]), batch_size=30)
+    results = evaluated(Path(sys.argv[1]), batch_size=30)
     import torch.distributed as dist
     number = dist.get_rank() if dist.is_initialized() else 0
     lines = [to_line(replace(result, seconds=0.0)) for result in results]
@@ -225,7 +227,7 @@ def test_two_processes_give_the_same_lines_as_one(tmp_path):
         folder.mkdir()
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         done = subprocess.run(
-            [*launcher, script, folder, str(Path(__file__).parents[1])], capture_output=True, text=True, timeout=300
+            [*launcher, script, folder, str(Path(__file__).parent)], capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr[-2000:]
         lines += [(folder / f"lines-{number}.txt").read_text() for number in range(processes)]

@@ -70,13 +70,13 @@ def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
 def test_a_set_of_other_settings_or_captions_is_left_alone(tmp_path):
     requests = random_captions(RECORDS, 4)
     generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
-    with pytest.raises(FileExistsError, match="step was 100 and is 200"):
+    with pytest.raises(ValueError, match="step was 100 and is 200"):
         generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS | {"step": 200})
-    with pytest.raises(FileExistsError, match="other captions or seeds"):
+    with pytest.raises(ValueError, match="other captions or seeds"):
         generate_set(tmp_path / "set", requests[:3], one_colour, settings=SETTINGS)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("keep me")
-    with pytest.raises(FileExistsError, match="neither empty nor"):
+    with pytest.raises(ValueError, match="neither empty nor"):
         generate_set(tmp_path / "mine", requests, one_colour, settings=SETTINGS)
     assert (tmp_path / "mine" / "note.txt").read_text() == "keep me"
 

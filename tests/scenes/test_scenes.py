@@ -681,7 +681,7 @@ def test_a_failed_writing_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_killed_writing_is_never_taken_for_a_finished_one(tmp_path):
     code = (
-        "from pathlib import Path; from xmcgan.data.scenes import write_scenes; "
+        "from pathlib import Path; from xmcgan.scenes import write_scenes; "
         f"write_scenes(Path({str(tmp_path / 'scenes')!r}), train=50_000, workers=1, progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

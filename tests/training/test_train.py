@@ -421,7 +421,7 @@ def test_a_terminated_process_is_resumed_to_the_same_bits(config, tmp_path):
     config = having(config, training__steps=40, training__checkpoint_every=1000)
     command, output = flags(config, tmp_path / "run"), tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "xmcgan.cli", *command],
+        [sys.executable, "-m", "xmcgan", *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from xmcgan.data import prepare as module
 from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared import workers as module
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
@@ -438,7 +438,7 @@ def test_details_and_what_is_read_ahead_stop_nothing_early(photographs, tmp_path
 
 def in_a_process(target: Callable, *arguments: object) -> multiprocessing.process.BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["xmcgan.data.prepare", "xmcgan.data.coco", "pytest"])
+    context.set_forkserver_preload(["xmcgan.data.prepared.prepare", "xmcgan.data.readers.coco", "pytest"])
     child = context.Process(target=target, args=arguments)
     child.start()
     return child
@@ -517,8 +517,8 @@ def slowly(scenes, split):
 if __name__ == "__main__":
     # Where the tests run in the background, the shell has them ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from xmcgan.data.coco import read_coco
-    from xmcgan.data.prepare import prepare
+    from xmcgan.data.readers.coco import read_coco
+    from xmcgan.data.prepared.prepare import prepare
     scenes, output = map(Path, sys.argv[1:])
     prepare(scenes, output, name="scenes", layout="coco", splits=["train2014"], entries=partial(slowly, scenes),
             size=48, shard_records=4, workers=2, progress=False)

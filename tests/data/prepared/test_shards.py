@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from batches import assert_same_batches
-from xmcgan.data import shards
 from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared import shards
 from xmcgan.data.prepared.manifest import is_prepared, read_manifest
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import ShardedRecords, open_shards
