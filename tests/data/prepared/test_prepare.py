@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from preparing import die_at, fall_over, prepare_scenes, prepared
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared import workers as module
 from xmcgan.data.prepared.prepare import prepare
@@ -39,21 +40,6 @@ def photographs(tmp_path_factory) -> list[Record]:
         image.save(path)
         records.append(Record(path, (f"picture {number}", "another"), f"n{number}"))
     return records
-
-
-def prepared(records: list[Record | Problem], output: Path, **settings) -> dict:
-    """One split, ``all``."""
-    given = {
-        "name": "photographs",
-        "layout": "table",
-        "splits": ["all"],
-        "entries": lambda split: iter(records),
-        "size": 32,
-        "shard_records": 6,
-        "workers": 1,
-        "progress": False,
-    }
-    return prepare(Path("data/photographs"), output, **{**given, **settings})
 
 
 def content(folder: Path) -> dict[str, bytes | dict]:
@@ -433,7 +419,7 @@ def test_details_and_what_is_read_ahead_stop_nothing_early(photographs, tmp_path
     assert len((tmp_path / "problems.jsonl").read_text().splitlines()) == 408
 
 
-# Processes that are killed. They import this file; what takes long is imported once, before they are made.
+# Processes that are killed. They import tests/preparing.py; what takes long is imported once, before they are made.
 
 
 def in_a_process(target: Callable, *arguments: object) -> multiprocessing.process.BaseProcess:
@@ -442,24 +428,6 @@ def in_a_process(target: Callable, *arguments: object) -> multiprocessing.proces
     child = context.Process(target=target, args=arguments)
     child.start()
     return child
-
-
-def die_at(step: int, photographs: list[Record], output: Path) -> None:
-    """Prepares, and dies at the given one of the moments at which something is put on the disk or renamed."""
-    steps = 0
-
-    def deadly(real: Callable) -> Callable:
-        def call(*arguments, **settings):
-            nonlocal steps
-            steps += 1
-            if steps == step:
-                os._exit(9)
-            return real(*arguments, **settings)
-
-        return call
-
-    os.fsync, Path.replace, Path.unlink = map(deadly, (os.fsync, Path.replace, Path.unlink))  # ty: ignore[invalid-assignment]
-    prepared(photographs, output)
 
 
 def test_death_at_every_step(photographs, expected, tmp_path):
@@ -473,17 +441,6 @@ def test_death_at_every_step(photographs, expected, tmp_path):
             break
         assert child.exitcode == 9
     assert 25 < step < 99  # every one of them was tried
-
-
-def slowly(scenes: Path, split: str) -> Iterator[Record | Problem]:
-    for entry in read_coco(scenes, split, annotations=True):
-        time.sleep(0.004)
-        yield entry
-
-
-def prepare_scenes(scenes: Path, output: Path) -> None:
-    splits, entries = ["train2014", "val2014"], partial(slowly, scenes)
-    prepared([], output, layout="coco", splits=splits, entries=entries, size=48, shard_records=2)
 
 
 def test_killed_at_random_moments(scenes, tmp_path):
@@ -560,10 +517,6 @@ def test_a_command_with_workers_that_is_stopped(scenes, tmp_path, how):
     for output in (tmp_path / "out", tmp_path / "whole"):
         prepare(scenes, output, **settings, entries=partial(read_coco, scenes), workers=1, progress=False)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-def fall_over(*_: object) -> list:
-    os._exit(1)
 
 
 @pytest.mark.slow
