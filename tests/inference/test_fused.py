@@ -33,11 +33,19 @@ def inputs() -> tuple[torch.Tensor, TextEmbedding]:
 
 
 @pytest.mark.parametrize(
-    ("image_size", "stem", "modulation"),
-    [(64, "condition", "attentional"), (64, "noise", "plain"), (128, "noise", "attentional"), (256, "noise", "plain")],
+    ("image_size", "stem", "modulation", "upsampling"),
+    [
+        (64, "condition", "attentional", "nearest"),
+        (64, "condition", "attentional", "bilinear"),
+        (64, "noise", "plain", "nearest"),
+        (128, "noise", "attentional", "bilinear"),
+        (128, "noise", "attentional", "nearest"),
+        (256, "noise", "plain", "nearest"),
+    ],
 )
-def test_the_same_images_and_attention(image_size, stem, modulation):
-    made = generator(image_size=image_size, width=1, stem=stem, modulation=modulation).double()
+def test_the_same_images_and_attention(image_size, stem, modulation, upsampling):
+    settings = {"stem": stem, "modulation": modulation, "modulation_upsampling": upsampling}
+    made = generator(image_size=image_size, width=1, **settings).double()
     noise_BZ, text = inputs()
     text = TextEmbedding(text.words_BTD.double(), text.mask_BT, text.sentence_BD.double())
     plain = made(noise_BZ.double(), text)

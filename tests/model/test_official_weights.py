@@ -104,13 +104,13 @@ def test_the_networks_do_not_take_each_others_weights():
 
 
 def test_the_release_has_no_plain_modulation():
-    with pytest.raises(ValueError, match="plain self-modulation has no counterpart in the release"):
+    with pytest.raises(ValueError, match="plain self-modulation has no counterpart in the official implementation"):
         to_official(make_generator(modulation="plain"))
 
 
 @pytest.mark.parametrize("head_layers", [1, 2])
 def test_the_release_has_no_contrastive_heads(head_layers):
-    with pytest.raises(ValueError, match=r"_head.* has no counterpart in the release"):
+    with pytest.raises(ValueError, match=r"_head.* has no counterpart in the official implementation"):
         to_official(make_discriminator(head_layers=head_layers))
 
 

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.blocks import UpBlock
 from xmcgan.model.generator import Generator
-from xmcgan.model.modulation import Modulation, SpatialCondition
+from xmcgan.model.modulation import AttentionalSelfModulation, Modulation, SpatialCondition
 from xmcgan.ops.batch_norm import BATCH_NORM_EPS
+from xmcgan.ops.blockwise_affine import bilinear_affine
 from xmcgan.ops.resampling import UpsampleConv2d
 from xmcgan.ops.word_context import project_word_context
 from xmcgan.types import GeneratorOutput, TextEmbedding
@@ -107,6 +108,7 @@ class FusedModulation(nn.Module):
 
     def __init__(self, modulation: Modulation, bias: Tensor | None = None):
         super().__init__()
+        self.upsampling = modulation.upsampling if isinstance(modulation, AttentionalSelfModulation) else None
         mean, var = modulation.norm.running_mean.double(), modulation.norm.running_var.double()
         if bias is not None:
             mean = mean - bias.double()
@@ -124,6 +126,8 @@ class FusedModulation(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | SpatialCondition) -> Tensor:
         if isinstance(condition, SpatialCondition):
             both = project_word_context(self.weight, self.bias, *condition).to(x.dtype)
+            if self.upsampling == "bilinear":  # affine in gamma and beta, as upsampling is: the order does not matter
+                return bilinear_affine(x, *both.chunk(2, dim=1)).relu_()
             side = both.shape[-1]
             scale, shift = both[:, :, :, None, :, None].chunk(2, dim=1)
             squares = x.unflatten(3, (side, -1)).unflatten(2, (side, -1))  # B, C, 16, k, 16, k

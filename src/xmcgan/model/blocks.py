@@ -1,5 +1,7 @@
 """Residual blocks of the generator and the discriminator."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +29,7 @@ class UpBlock(nn.Module):
         in_channels: int,
         out_channels: int,
         condition_dim: int,
-        modulation: type[Modulation] = SelfModulation,
+        modulation: Callable[[int, int], Modulation] = SelfModulation,
     ):
         super().__init__()
         self.norm1 = modulation(in_channels, condition_dim)

@@ -14,6 +14,7 @@ def build_generator(config: Config, text_dim: int) -> Generator:
         noise_dim=config.generator.noise_dim,
         stem=config.generator.stem,
         modulation=config.generator.modulation,
+        modulation_upsampling=config.generator.modulation_upsampling,
         rho_0=config.generator.rho_0,
     )
 

@@ -1,5 +1,6 @@
 """The generator with attentional self-modulation: noise and text to an image."""
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from xmcgan.model.attention import attend_to_words
 from xmcgan.model.blocks import UpBlock, glorot_normal
-from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition
+from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation, SpatialCondition, Upsampling
 from xmcgan.ops.memory import checkpointed, to_memory_format
 from xmcgan.types import REGION_GRID, GeneratorOutput, TextEmbedding
 
@@ -22,8 +23,8 @@ CHANNEL_MULTIPLIERS = {64: (16, 8, 4, 2), 128: (16, 8, 4, 2, 1), 256: (16, 8, 8,
 class Generator(nn.Module):
     """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
 
-    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.checkpointed``).
-    Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
+    With ``checkpoint_activations`` set, blocks keep only their inputs for the backward pass
+    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
 
     Args:
         image_size: 64, 128 or 256 pixels.
@@ -32,6 +33,7 @@ class Generator(nn.Module):
         text_dim: width of the word and sentence embeddings.
         stem: what the first layer sees: the global condition (paper) or the noise alone (official).
         modulation: ``attentional`` from 16 x 16 on, or ``plain`` self-modulation throughout (paper, Table 5).
+        modulation_upsampling: of the 16 x 16 scale and shift, ``nearest`` (official) or ``bilinear``.
         rho_0: sharpness of the attention over words (official: 15).
     """
 
@@ -44,6 +46,7 @@ class Generator(nn.Module):
         noise_dim: int = 128,
         stem: Stem = "condition",
         modulation: ModulationKind = "attentional",
+        modulation_upsampling: Upsampling = "nearest",
         rho_0: float = 15.0,
     ):
         super().__init__()
@@ -53,6 +56,11 @@ class Generator(nn.Module):
             raise ValueError(f"stem is {stem!r}; it can be {', '.join(get_args(Stem))}")
         if modulation not in get_args(ModulationKind):
             raise ValueError(f"modulation is {modulation!r}; it can be {', '.join(get_args(ModulationKind))}")
+        if modulation_upsampling not in get_args(Upsampling):
+            raise ValueError(
+                f"modulation_upsampling is {modulation_upsampling!r}; it can be {', '.join(get_args(Upsampling))}"
+            )
+        attentional = partial(AttentionalSelfModulation, upsampling=modulation_upsampling)
         self.image_size, self.noise_dim, self.stem_sees, self.rho_0 = image_size, noise_dim, stem, rho_0
         self.checkpoint_activations, self.channels_last = False, True
         multipliers = CHANNEL_MULTIPLIERS[image_size]
@@ -68,13 +76,13 @@ class Generator(nn.Module):
             if modulation == "attentional" and side >= REGION_GRID:
                 if self.region_projection is None:
                     self.region_projection = nn.Conv2d(channels, text_dim, 1)
-                block = UpBlock(channels, out_channels, text_dim + global_dim, AttentionalSelfModulation)
+                block = UpBlock(channels, out_channels, text_dim + global_dim, attentional)
                 self.attentional_blocks.append(block)
             else:
                 self.global_blocks.append(UpBlock(channels, out_channels, global_dim, SelfModulation))
             channels, side = out_channels, side * 2
         self.norm = (
-            AttentionalSelfModulation(channels, text_dim + global_dim)
+            attentional(channels, text_dim + global_dim)
             if modulation == "attentional"
             else SelfModulation(channels, global_dim)
         )

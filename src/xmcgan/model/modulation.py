@@ -1,13 +1,17 @@
 """Self-modulation: batch normalisation whose scale and shift come from the condition."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from xmcgan.ops.batch_norm import BatchNorm2d
-from xmcgan.ops.blockwise_affine import blockwise_affine
+from xmcgan.ops.blockwise_affine import bilinear_affine, blockwise_affine
 from xmcgan.ops.word_context import project_word_context
+
+Upsampling = Literal["nearest", "bilinear"]
+
+AFFINES = {"nearest": blockwise_affine, "bilinear": bilinear_affine}
 
 
 class SelfModulation(nn.Module):
@@ -38,11 +42,15 @@ class SpatialCondition(NamedTuple):
 class AttentionalSelfModulation(nn.Module):
     """x_hat_j * (1 + gamma_j) + beta_j at every location j, linear in [word context of j ; global condition].
 
-    gamma and beta are computed for the 16 x 16 regions; each serves its whole block of x, any multiple of that size.
+    gamma and beta are computed for the 16 x 16 regions and upsampled to the size of x.
+
+    Args:
+        upsampling: ``nearest`` (official): each value serves its whole block of x; or ``bilinear``.
     """
 
-    def __init__(self, channels: int, condition_dim: int):
+    def __init__(self, channels: int, condition_dim: int, upsampling: Upsampling = "nearest"):
         super().__init__()
+        self.upsampling = upsampling
         self.norm = BatchNorm2d(channels)
         self.gamma = nn.Conv2d(condition_dim, channels, 1)
         self.beta = nn.Conv2d(condition_dim, channels, 1)
@@ -52,7 +60,7 @@ class AttentionalSelfModulation(nn.Module):
         gamma, beta = (
             project_word_context(layer.weight.flatten(1), layer.bias, *condition) for layer in (self.gamma, self.beta)
         )
-        return blockwise_affine(x, 1 + gamma, beta)
+        return AFFINES[self.upsampling](x, 1 + gamma, beta)
 
 
 Modulation = SelfModulation | AttentionalSelfModulation

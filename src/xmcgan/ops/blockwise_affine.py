@@ -24,6 +24,18 @@ def blockwise_affine_reference(x: Tensor, scale: Tensor, shift: Tensor) -> Tenso
     return x * scale + shift
 
 
+def bilinear_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift in x's precision, with the (B, C, 16, 16) scale and shift upsampled bilinearly."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    scale, shift = (
+        F.interpolate(
+            to_memory_format(each, channels_last=channels_last).to(x.dtype), size=x.shape[2:], mode="bilinear"
+        )
+        for each in (scale, shift)
+    )
+    return torch.addcmul(shift, x, scale)
+
+
 class BlockwiseAffine(torch.autograd.Function):
     """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift serves its whole square of x.
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import warnings
 
 import torch
 
@@ -23,6 +24,29 @@ def resolve_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device is {name!r}, which cannot be used here; try auto, cpu or cuda. {reason}") from None
     return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of the networks' layers; ``auto`` is bfloat16 on a GPU that has it, and float32 elsewhere.
+
+    Warns if bfloat16 was asked for by name and the device only emulates it, which can take ten times as long.
+    """
+    native = has_bfloat16(device)
+    if name == "auto":
+        return torch.bfloat16 if native and device.type == "cuda" else torch.float32
+    if name == "bfloat16" and not native:
+        warnings.warn(
+            f"precision is bfloat16, which {device} only emulates: a step can take ten times as long as in float32",
+            stacklevel=2,
+        )
+    return getattr(torch, name)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def use_tf32(device: torch.device, wanted: bool) -> None:

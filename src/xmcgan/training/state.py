@@ -16,6 +16,7 @@ from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
 from xmcgan.ops.batch_norm import BATCH_NORM_MOMENTUM, BatchNorm2d
+from xmcgan.runtime.device import resolve_precision
 from xmcgan.runtime.distributed import gather, world_size
 from xmcgan.training.checkpoint import keep_newest, load_checkpoint, save_checkpoint
 from xmcgan.training.ema import EMA
@@ -105,7 +106,7 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
         discriminator_optimizer=Adam(discriminator.parameters(), settings.discriminator_lr, betas, fused=fused),
         objective=Objective.from_config(losses, gather=gather),
         image_encoder=encoder,
-        precision=getattr(torch, settings.precision),
+        precision=resolve_precision(settings.precision, device),
         micro_batch=settings.micro_batch,
     )
 
