@@ -1,4 +1,4 @@
-"""Words to regions, in the generator: which words each region of the image is about."""
+"""Attention of image regions over words, for the generator's attentional self-modulation (paper, section 4.2)."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,19 @@ from xmcgan.ops.unit_vectors import unit_rows
 
 
 def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho_0: float) -> tuple[Tensor, Tensor]:
-    """How much each region is about each word (attentional self-modulation), and the words it mixes.
+    """The attention of each region over the words, and the unit word embeddings that it averages.
 
     The word-context vector of region j is c_j = sum_i softmax_i(rho_0 cos(e_i, h_j)) e_i, over real words i only:
-    attention @ words. It is never formed, as only linear functions of it are used. The words mixed are normalised,
-    as the official implementation does and the paper does not say.
+    attention_BRT @ words_BTD. The caller needs only linear functions of it, so it is never formed. The paper does not
+    say whether the averaged words are normalised; they are here, as in the official implementation.
+
+    Args:
+        rho_0: sharpness of the attention.
 
     Returns:
         attention_BRT (rows sum to 1; padding is exactly 0), and the unit words_BTD.
     """
-    # Of a softmax of 15 cosines, half precision would leave little.
+    # In float32: half precision has too few digits for a sharp softmax of cosines.
     with torch.autocast(regions_BRD.device.type, enabled=False):
         words_BTD = unit_rows(words_BTD)
         logits_BRT = rho_0 * (unit_rows(regions_BRD) @ words_BTD.mT)

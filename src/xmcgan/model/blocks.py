@@ -21,7 +21,7 @@ class UpBlock(nn.Module):
     """Residual block of the generator: (B, I, H, W) -> (B, O, 2H, 2W).
 
     norm, relu, upsample, conv 3 x 3, norm, relu, conv 3 x 3; shortcut: upsample, conv 1 x 1. The shortcut convolves
-    before it upsamples, which is the same and a quarter of the work.
+    before it upsamples: the result is the same, at a quarter of the cost.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class UpBlock(nn.Module):
 
 
 class OptimizedDownBlock(nn.Module):
-    """First block of the discriminator, straight from the image: (B, I, H, W) -> (B, O, H/2, W/2).
+    """First block of the discriminator, applied to the image: (B, I, H, W) -> (B, O, H/2, W/2).
 
     conv, relu, conv, pool; shortcut: pool, conv 1 x 1.
     """
@@ -61,10 +61,10 @@ class OptimizedDownBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Residual block of the discriminator: (B, I, H, W) -> (B, O, H/2, W/2), or the same size.
+    """Residual block of the discriminator: (B, I, H, W) -> (B, O, H/2, W/2), or (B, O, H, W) without downsampling.
 
-    relu, conv, relu, conv, (pool); shortcut on the raw input: (pool), conv 1 x 1, or the identity where neither the
-    size nor the width changes. Pooling before the 1 x 1 convolution is the same as after, at a quarter of the work.
+    relu, conv, relu, conv, (pool); shortcut on the raw input: (pool), conv 1 x 1, or the identity if neither size nor
+    width changes. The shortcut pools before its 1 x 1 convolution: the result is the same, at a quarter of the cost.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, downsample: bool):

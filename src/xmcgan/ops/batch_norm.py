@@ -15,14 +15,11 @@ BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
 
 
-# Generator: batch normalisation whose scale and shift come from the condition
-
-
 class BatchNorm2d(nn.Module):
-    """Batch normalisation without an affine of its own: (B, C, H, W) -> the same shape.
+    """Batch normalisation over the batch of all ranks, without an affine: (B, C, H, W) -> the same shape.
 
-    The running variance takes the biased batch variance, as Flax does; torch.nn.BatchNorm2d takes the unbiased. The
-    batch is that of all ranks. ``momentum`` is how far a forward pass moves the running statistics.
+    The running variance averages the biased batch variance, as in Flax; torch.nn.BatchNorm2d averages the unbiased one.
+    ``momentum`` is the weight of the new batch in the running statistics.
     """
 
     running_mean: Tensor
@@ -46,27 +43,27 @@ class BatchNorm2d(nn.Module):
 
 
 def normalise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch less its mean, over its deviation; with them its mean and its biased variance, without a gradient."""
+    """Normalises each channel of a batch; also returns its mean and biased variance, (C,), without a gradient."""
     mean = float32_or_wider(x.new_zeros(x.shape[1]))
     var = torch.ones_like(mean)
-    # With momentum 1 these two become the batch's own mean and (unbiased) variance.
+    # With momentum 1, torch writes the batch's mean and unbiased variance into these two.
     normalised = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=BATCH_NORM_EPS)
     count = x.numel() // x.shape[1]
     return normalised, mean, var * ((count - 1) / count)
 
 
 def uses_example_statistics(x: Tensor) -> bool:
-    """Whether the statistics of a batch are those of its examples, combined: in full precision on the CPU.
+    """Whether to combine the batch statistics from those of single examples: in full precision on the CPU.
 
-    There torch's kernel adds up a whole batch one number after another, which costs float32 two digits; and what every
-    example has to say is the same to the last bit, whichever rank holds it. CUDA's kernels add up as a tree, and half
-    precision has not that many digits.
+    torch's CPU kernel sums a whole batch sequentially, which costs float32 two digits. Statistics of single examples
+    avoid that, and are identical to the last bit whichever rank holds the example. CUDA's kernels sum pairwise, and
+    half precision does not have these digits anyway.
     """
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance (P, C) of equal parts of a batch: its examples, or all that there is."""
+    """Mean and biased variance, each (P, C), of P equal parts of a batch: its examples, or the whole batch (P = 1)."""
     if uses_example_statistics(x):
         mean = x.mean((2, 3), keepdim=True)
         return mean[..., 0, 0], (x - mean).square_().mean((2, 3))
@@ -75,11 +72,11 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class SynchronisedNormalise(torch.autograd.Function):
-    """``normalise`` by the statistics of equal parts of a batch: of its examples, of what each rank holds, or both.
+    """``normalise`` with statistics combined from equal parts of the batch: its examples, each rank's share, or both.
 
-    Means and variances are combined, not sums of squares, which would leave nothing of a variance that is small beside
-    the mean. The backward pass keeps the output, which the layer behind keeps anyway, and not the input. (torch's
-    SyncBatchNorm refuses the CPU.)
+    It combines means and variances rather than sums of squares, which cancel where the variance is small beside the
+    mean. The backward pass keeps the output, which the next layer keeps anyway, instead of the input. (torch's
+    SyncBatchNorm does not run on the CPU.)
     """
 
     @staticmethod
@@ -95,22 +92,22 @@ class SynchronisedNormalise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        """With n the count of a channel, d x = (g - sum(g) / n - x_hat sum(g x_hat) / n) / deviation."""
+        """dx = (g - sum(g) / n - x_hat sum(g x_hat) / n) / std, with n the number of values in a channel."""
         (x_hat, var), gradient = ctx.saved_tensors, grad_outputs[0]
         zero, one = torch.zeros_like(var), torch.ones_like(var)
-        # Only the two sums are asked of torch's kernel, which has them in one pass as the gradients of an affine.
+        # torch's kernel computes both sums in one pass, as the gradients of an affine; nothing else is asked of it.
         _, times_x_hat, plain = torch.ops.aten.native_batch_norm_backward(
             gradient, x_hat, one, None, None, zero, one, True, BATCH_NORM_EPS, [False, True, True]
         )
         inverse = (var + BATCH_NORM_EPS).rsqrt()
         count = x_hat.numel() // x_hat.shape[1] * world_size()
-        of_one, of_x_hat = sum_over_ranks(torch.stack([plain, times_x_hat])) * (-inverse / count)
-        shift, slope, scale = torch.stack([of_one, of_x_hat, inverse]).to(x_hat.dtype)[..., None, None]
+        offset, slope = sum_over_ranks(torch.stack([plain, times_x_hat])) * (-inverse / count)
+        shift, slope, scale = torch.stack([offset, slope, inverse]).to(x_hat.dtype)[..., None, None]
         return torch.addcmul(shift, x_hat, slope).addcmul_(gradient, scale)
 
 
 def batch_norm_reference(x: Tensor) -> Tensor:
-    """A batch less its mean, over its deviation."""
+    """``normalise``, written as its definition; returns the normalised batch alone."""
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
     return (x - mean) / (variance + BATCH_NORM_EPS).sqrt()

@@ -1,4 +1,4 @@
-"""Scale and shift per block of pixels, with gradients that cost no more than pooling."""
+"""Scale and shift per block of pixels, with gradients as cheap as pooling."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from xmcgan.ops.memory import to_memory_format
 
 
 def blockwise_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x * scale + shift in x's precision: each value of the (B, C, 16, 16) scale and shift serves its block of x."""
-    # Made of words and regions, scale and shift come channels_last; they take the layout of x.
+    """x * scale + shift in x's precision; each value of the (B, C, 16, 16) scale and shift applies to a block of x."""
+    # Scale and shift come from matrix products, in channels_last; convert them to the layout of x.
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     scale, shift = (to_memory_format(each, channels_last=channels_last).to(x.dtype) for each in (scale, shift))
     return BlockwiseAffine.apply(x, scale, shift)
@@ -37,10 +37,10 @@ def bilinear_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class BlockwiseAffine(torch.autograd.Function):
-    """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift serves its whole square of x.
+    """x * scale + shift, where each value of the (B, C, 16, 16) scale and shift applies to a k x k block of x.
 
-    Written out for the gradients of scale and shift, sums over the squares: autograd's sum over (B, C, 16, k, 16, k)
-    takes up to sixty times as long as pooling (docs/performance.md).
+    An explicit backward pass sums the gradients of scale and shift over blocks by pooling: autograd's sum over
+    (B, C, 16, k, 16, k) takes up to sixty times as long (docs/performance.md).
     """
 
     @staticmethod
@@ -55,12 +55,12 @@ class BlockwiseAffine(torch.autograd.Function):
         (gradient,) = grad_outputs
         x, scale = ctx.saved_tensors
         side = scale.shape[2]
-        times = x.shape[2] // side
+        block = x.shape[2] // side
         to_x = (blocks_of(gradient, side) * scale[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)
-        to_scale, to_shift = (F.avg_pool2d(each, times, divisor_override=1) for each in (gradient * x, gradient))
+        to_scale, to_shift = (F.avg_pool2d(each, block, divisor_override=1) for each in (gradient * x, gradient))
         return to_x, to_scale, to_shift
 
 
 def blocks_of(x: Tensor, side: int) -> Tensor:
-    """A map cut into side x side squares: (B, C, H, W) -> (B, C, side, H / side, side, W / side)."""
+    """Splits a map into side x side blocks: (B, C, H, W) -> (B, C, side, H / side, side, W / side)."""
     return x.unflatten(3, (side, -1)).unflatten(2, (side, -1))

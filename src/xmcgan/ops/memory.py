@@ -1,4 +1,4 @@
-"""Memory layout of feature maps, and activations computed twice instead of kept."""
+"""Memory layout of feature maps, and activation checkpointing."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 def to_memory_format(x: Tensor, *, channels_last: bool) -> Tensor:
-    """A map (B, C, H, W) whose memory holds pixel after pixel, or channel after channel."""
+    """The map (B, C, H, W), contiguous in channels_last or in the default layout."""
     return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def checkpointed(block: nn.Module, *inputs: Any) -> Tensor:
-    """``block(*inputs)``, of which only the inputs are kept: the backward pass computes what lies between once more.
+    """``block(*inputs)`` with activation checkpointing: keeps only the inputs and recomputes the rest in backward.
 
-    It does so with the weights that the block has now (the discriminator's are divided ones, for the time of a forward
-    pass), and running statistics move in the forward pass alone.
+    The recomputation uses the weights that the block has now, such as a discriminator's spectrally normalised ones,
+    which exist only during the forward pass. Running statistics are updated once, in the forward pass.
     """
     if not torch.is_grad_enabled():
         return block(*inputs)

@@ -1,4 +1,4 @@
-"""Convolutions joined with nearest upsampling or average pooling, at a fraction of the products."""
+"""Convolutions fused with nearest upsampling or average pooling, at a fraction of the multiplications."""
 
 from typing import Any
 
@@ -7,29 +7,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BOX_CHANNELS = 64
-"""Channels (the fewer of in and out) from which resampling convolutions take nine products a pixel instead of sixteen.
+"""From this many channels (the smaller of in and out) on, a resampling convolution uses a box filter and a 3 x 3 kernel
+instead of a merged 4 x 4 kernel: 9 multiplications a pixel instead of 16.
 
-Upsampling is spreading the pixels apart and summing every 2 x 2 of them, and pooling is such a sum. It commutes with
-the convolution, which is then the plain 3 x 3 one with stride 2. With few channels the pass over memory costs more
-than the products it saves (docs/performance.md).
+Nearest upsampling is zero insertion followed by a 2 x 2 box filter; average pooling is a box filter followed by
+subsampling. The box filter commutes with the convolution, which leaves a 3 x 3 convolution with stride 2. With few
+channels, the extra pass over memory costs more than the multiplications it saves (docs/performance.md).
 """
 
 
 def merge_kernel(kernel: Tensor) -> Tensor:
     """Sum of a 3 x 3 kernel's four shifts in a 4 x 4 window: (..., 3, 3) -> (..., 4, 4).
 
-    Convolving with it at stride 2 does the work of a 3 x 3 convolution beside a 2 x 2 box, so it serves both
-    nearest upsampling before, and average pooling after, a convolution: 4 products where there were 9.
+    At stride 2, the merged kernel does the work of a 3 x 3 convolution and a 2 x 2 box filter. Transposed, it is
+    nearest upsampling and then the convolution; times 1/4, it is the convolution and then average pooling. An upsampled
+    pixel takes 4 multiplications instead of 9.
     """
     rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
 
 
 class BoxFilter(torch.autograd.Function):
-    """Mean of the four pixels at every place of a 2 x 2 window: (B, C, H, W) -> (B, C, H + 2p - 1, W + 2p - 1).
+    """2 x 2 average pooling with stride 1 and padding p, 0 or 1: (B, C, H, W) -> (B, C, H + 2p - 1, W + 2p - 1).
 
-    With a padding of 0 or 1; the gradient of either is the other. torch's own adds up in half precision, one number
-    after another, and takes three times as long on the CPU.
+    The gradient with padding p is the same filter with padding 1 - p. torch's own gradient accumulates in half
+    precision and takes three times as long on the CPU.
     """
 
     @staticmethod
@@ -43,9 +45,9 @@ class BoxFilter(torch.autograd.Function):
 
 
 class BiasGradient(torch.autograd.Function):
-    """A map (B, C, H, W) that holds a bias without a gradient, given one.
+    """The identity on a map (B, C, H, W) to which a detached bias was added; backward computes the bias' gradient.
 
-    oneDNN's transposed convolution takes as long for its bias in bfloat16 as for all other gradients together.
+    In bfloat16, oneDNN's transposed convolution takes as long for its bias gradient as for all others together.
     """
 
     @staticmethod
@@ -69,9 +71,9 @@ class UpsampleConv2d(nn.Conv2d):
             kernel = merge_kernel(self.weight).flip(2, 3).transpose(0, 1)
             y = F.conv_transpose2d(input, kernel, self.bias.detach(), stride=2, padding=1)
             return BiasGradient.apply(y, self.bias)
-        # Four times the kernel, which is exact, and the mean of four pixels are their sum.
+        # Times 4 (exact in floating point), because BoxFilter averages and upsampling needs the sum.
         kernel = 4 * self.weight.flip(2, 3).transpose(0, 1)
-        # The bias afterwards: with it oneDNN's transposed convolution takes up to ten times as long in bfloat16.
+        # Add the bias last: inside, it makes oneDNN's bfloat16 transposed convolution up to ten times slower.
         y = BoxFilter.apply(F.conv_transpose2d(input, kernel, stride=2), 0)
         return y.add_(self.bias.to(y.dtype)[:, None, None])
 
@@ -89,15 +91,15 @@ class ConvAveragePool2d(nn.Conv2d):
 
 
 def upsample_nearest(x: Tensor) -> Tensor:
-    """Each pixel twice in both directions: (B, C, H, W) -> (B, C, 2H, 2W)."""
+    """Nearest upsampling x2: (B, C, H, W) -> (B, C, 2H, 2W)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def upsample_conv_reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``UpsampleConv2d``, upsampling first."""
+    """``UpsampleConv2d`` in two steps: upsample, then convolve."""
     return F.conv2d(upsample_nearest(x), weight, bias, padding=1)
 
 
 def conv_average_pool_reference(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``ConvAveragePool2d``, at full size and then pooled."""
+    """``ConvAveragePool2d`` in two steps: convolve at full size, then pool."""
     return F.avg_pool2d(F.conv2d(x, weight, bias, padding=1), 2)

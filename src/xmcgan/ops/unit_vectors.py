@@ -1,4 +1,4 @@
-"""Vectors of unit length, with a gradient that needs little memory."""
+"""Vectors of unit length, with a backward pass that needs little memory."""
 
 from typing import Any
 
@@ -8,27 +8,28 @@ from torch.autograd.function import once_differentiable
 
 from xmcgan.runtime.precision import float32_or_wider
 
-SHORTEST = 1e-6
-"""A vector no longer than this has no direction: the unit vector made of it is zero, and so is its gradient.
+MIN_LENGTH = 1e-6
+"""A vector no longer than this counts as zero: it is normalised to zero and gets a zero gradient.
 
-An untrained discriminator makes zeros of black pixels. The official implementation divides by this length at
-least, which multiplies the gradient by 10^6: Adam would hold the weights behind it still for thousands of steps.
+An untrained discriminator maps black pixels to zero vectors. The official implementation divides by at least this
+length instead, which multiplies their gradients by 10^6; Adam's second moment then freezes the weights before them for
+thousands of steps.
 """
 
 
 def inverse_length(square: Tensor) -> Tensor:
-    """1 / sqrt of squared lengths; 0 for those without a direction."""
-    return square.masked_fill(square <= SHORTEST**2, torch.inf).rsqrt()
+    """1 / length from squared lengths; 0 for vectors no longer than ``MIN_LENGTH``."""
+    return square.masked_fill(square <= MIN_LENGTH**2, torch.inf).rsqrt()
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Vectors of unit length along the last dimension, float32 or wider; one of no length becomes zero."""
+    """Normalises vectors along the last dimension, in float32 or wider; zero vectors stay zero."""
     x = float32_or_wider(x)
     return x * inverse_length(x.square().sum(-1, keepdim=True))
 
 
 class UnitRows(torch.autograd.Function):
-    """``unit_rows`` in little memory: the backward pass keeps the result, and not the input beside its squares."""
+    """``unit_rows`` in less memory: the backward pass keeps the output, not the input and its squares."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class UnitRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        """With y = x / |x|, d x = (g - y <g, y>) / |x|."""
+        """dx = (g - y <g, y>) / |x|, with y = x / |x|."""
         (gradient,) = grad_outputs
         unit, inverse = ctx.saved_tensors
         along = (gradient * unit).sum(-1, keepdim=True)
@@ -48,5 +49,5 @@ class UnitRows(torch.autograd.Function):
 
 
 def unit_rows_reference(x: Tensor) -> Tensor:
-    """``unit_rows`` and ``UnitRows``, of vectors that have a direction."""
+    """``unit_rows`` and ``UnitRows`` for nonzero vectors."""
     return x / x.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Projections of [word-context vector ; global condition] at every region, without forming the context vectors."""
+"""Linear projection of [word-context vector ; global condition] at every region, without forming that vector."""
 
 import math
 
@@ -12,14 +12,15 @@ def project_word_context(
 ) -> Tensor:
     """W [attention @ words ; global condition] + b at every region: (B, O, side, side) with side^2 = R.
 
-    A linear projection commutes with mixing: T words are projected and then mixed for R regions, not the reverse.
+    The projection commutes with the attention's average, so it is applied to T words, not to R regions.
 
     Args:
-        weight: (O, D + C).
+        weight: W, (O, D + C).
+        bias: b, (O,), or None.
     """
-    of_words, of_global = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
-    everywhere = F.linear(global_BC, of_global, bias)[:, None]
-    regions = attention_BRT @ F.linear(words_BTD, of_words) + everywhere
+    word_weight, global_weight = weight.split([words_BTD.shape[2], global_BC.shape[1]], dim=1)
+    global_part = F.linear(global_BC, global_weight, bias)[:, None]
+    regions = attention_BRT @ F.linear(words_BTD, word_weight) + global_part
     side = math.isqrt(regions.shape[1])
     return regions.mT.unflatten(2, (side, side))
 
@@ -27,9 +28,9 @@ def project_word_context(
 def project_word_context_reference(
     weight: Tensor, bias: Tensor | None, attention_BRT: Tensor, words_BTD: Tensor, global_BC: Tensor
 ) -> Tensor:
-    """The same, with the context vectors formed and joined with the global condition."""
+    """The same, forming the context vectors and concatenating them with the global condition."""
     context_BRD = attention_BRT @ words_BTD
-    everywhere_BRC = global_BC[:, None].expand(-1, context_BRD.shape[1], -1)
-    regions = F.linear(torch.cat([context_BRD, everywhere_BRC], 2), weight, bias)
+    global_BRC = global_BC[:, None].expand(-1, context_BRD.shape[1], -1)
+    regions = F.linear(torch.cat([context_BRD, global_BRC], 2), weight, bias)
     side = math.isqrt(regions.shape[1])
     return regions.mT.unflatten(2, (side, side))

@@ -1,4 +1,4 @@
-"""Cosines of words and their region-context vectors, without forming the context vectors."""
+"""Cosine similarity of words and their region-context vectors, without forming the context vectors."""
 
 from typing import Any
 
@@ -11,47 +11,50 @@ from xmcgan.ops.unit_vectors import inverse_length
 
 
 def word_chunk(regions_BRD: Tensor) -> int:
-    """The chunk of ``region_word_scores`` that suits the device."""
-    elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # a chunk stays in a CPU's cache
+    """The default number of words ``region_context_cosine`` processes at a time."""
+    elements = 2**20 if regions_BRD.device.type == "cpu" else 2**23  # on the CPU, a chunk fits the cache
     return max(1, elements // (regions_BRD.shape[0] * regions_BRD.shape[1]))
 
 
 def region_context_cosine(words_ND: Tensor, regions_BRD: Tensor, rho_1: float, chunk: int | None = None) -> Tensor:
-    """cos(w_n, c_nb) of unit words and their region-context vectors in B images of unit regions: (N, B).
+    """cos(w_n, c_nb) of N words and their region-context vectors in B images: (N, B).
 
     Args:
-        chunk: words taken at a time; None suits the device. The result does not depend on it.
+        words_ND: unit word embeddings.
+        regions_BRD: unit region features.
+        rho_1: sharpness of the attention over regions.
+        chunk: words processed at a time; by default, as many as suit the device. The result does not depend on it.
     """
     chunk = word_chunk(regions_BRD) if chunk is None else chunk
     return RegionContextCosine.apply(words_ND, regions_BRD, rho_1, chunk)
 
 
 def region_context_cosine_reference(words_ND: Tensor, regions_BRD: Tensor, rho_1: float) -> Tensor:
-    """The same, with the context vectors formed."""
+    """The same, forming the context vectors."""
     similarity_NBR = torch.einsum("nd,brd->nbr", words_ND, regions_BRD)
     context_NBD = torch.einsum("nbr,brd->nbd", (rho_1 * similarity_NBR).softmax(-1), regions_BRD)
     return F.cosine_similarity(context_NBD, words_ND[:, None], dim=-1)
 
 
 KEPT_ELEMENTS = 2**22
-"""Of a tensor over all words and regions (16 MB in float32): up to here three are kept, not computed twice."""
+"""Up to this size of one (N, B, R) tensor (16 MB in float32), the backward pass keeps three instead of recomputing."""
 
 
 class RegionContextCosine(torch.autograd.Function):
     """cos(w_n, c_nb) of N unit words and their region-context vectors in B images of R unit regions: (N, B).
 
-    The context vectors are never formed (docs/design.md, identity 4). With s = cos(w, r_j) over the regions, alpha =
-    softmax(rho_1 s) and the regions' Gram matrix G, <w, c> = alpha . s =: d and |c|^2 = alpha G alpha =: q, so that
-    cos(w, c) = d / sqrt(q). As that is unchanged when alpha is scaled, the softmax's own Jacobian loses its mean
-    term, and the gradient is short:
+    The context vectors are never formed (docs/design.md, identity 4). Let s_j = cos(w, r_j), alpha = softmax(rho_1 s)
+    over the regions, and G the regions' Gram matrix. Then d := <w, c> = alpha . s and q := |c|^2 = alpha^T G alpha, so
+    cos(w, c) = d / sqrt(q). This does not change when alpha is scaled, so the mean term of the softmax's Jacobian
+    vanishes and the gradient is short:
 
         d cos / d s = alpha (1 + rho_1 (s - d/q G alpha)) / sqrt(q)
         d cos / d G = -d / (2 q sqrt(q)) alpha alpha^T
 
-    A context vector of no length has no direction (``SHORTEST``): its cosine is 0, and has no gradient.
+    A context vector no longer than ``MIN_LENGTH`` has cosine 0 and no gradient.
 
-    Words are taken a chunk at a time. Unless the tensors of all chunks are small they are computed again in the
-    backward pass, so that memory is that of one chunk.
+    Words are processed a chunk at a time. Unless the tensors of all chunks are small, the backward pass recomputes
+    them, so peak memory is that of one chunk.
     """
 
     @staticmethod
@@ -59,7 +62,7 @@ class RegionContextCosine(torch.autograd.Function):
         gram_BRR = regions_BRD @ regions_BRD.mT
         elements = len(words_ND) * len(regions_BRD) * regions_BRD.shape[1]
         kept = [] if elements <= KEPT_ELEMENTS else None
-        # Small results between large temporaries would leave holes in a CPU's heap, each too small for the next.
+        # Allocate the results first: small ones between large temporaries would fragment the heap on the CPU.
         d_NB, q_NB = regions_BRD.new_empty(2, len(words_ND), len(regions_BRD))
         for words, d, q in zip(words_ND.split(chunk), d_NB.split(chunk), q_NB.split(chunk), strict=True):
             similarity, alpha, attended = attend(words, regions_BRD, gram_BRR, rho_1)
@@ -98,7 +101,7 @@ class RegionContextCosine(torch.autograd.Function):
 
 
 def attend(words_ND: Tensor, regions_BRD: Tensor, gram_BRR: Tensor, rho_1: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of some words over the regions of every image: similarity s, attention alpha, and G alpha, each (N, B, R)."""
+    """Similarity s, attention alpha and G alpha of N words over the regions of every image, each (N, B, R)."""
     similarity_NBR = (words_ND @ regions_BRD.flatten(0, 1).T).view(len(words_ND), *regions_BRD.shape[:2])
     alpha_NBR = F.softmax(rho_1 * similarity_NBR, dim=-1)
     attended_NBR = torch.empty_like(alpha_NBR)
