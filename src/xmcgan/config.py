@@ -150,7 +150,7 @@ class LossConfig:
         trace: mouse traces of narratives, on the discriminator's word-region attention (ours, not the paper's).
         negatives: where several processes share a batch, a contrastive loss tells an example from the others of the
             whole batch (``global``), or from those of its own process (``local``, as the official implementation does).
-        encoder: the frozen encoder: ``vgg19`` (paper) or ``resnet50`` logits (official).
+        encoder: the frozen encoder: ``vgg19`` (paper), ``resnet50`` logits (official) or ``efficientnet-lite0``.
         encoder_weights: local file of torchvision's weights; without one torchvision downloads them.
         temperature: tau of the sentence and image scores.
         word_temperature: tau of the region-word scores.
@@ -167,7 +167,7 @@ class LossConfig:
     diversity: float = 0.0
     diversity_distance: float = 0.08
     negatives: Literal["global", "local"] = "global"
-    encoder: Literal["vgg19", "resnet50"] = "vgg19"
+    encoder: Literal["vgg19", "resnet50", "efficientnet-lite0"] = "vgg19"
     encoder_weights: str | None = None
     temperature: float = 0.1
     word_temperature: float = 0.02
@@ -340,6 +340,11 @@ class Config:
         check(
             losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
             f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
+        )
+        check(
+            self.discriminator.kind == "contrastive" or not self.training.checkpoint_activations,
+            "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot; use "
+            "training.micro_batch for less memory",
         )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 

@@ -49,6 +49,7 @@ class Batch(NamedTuple):
     text: TextEmbedding
     noise_BZ: Tensor
     traces_BTR: Tensor | None = None  # where each word was pointed at: distributions over regions, or rows of zeros
+    augmentation_BU: Tensor | None = None  # uniform random numbers in [0, 1) for the augmentations of each example
 
 
 class GeneratorOutput(NamedTuple):
@@ -59,9 +60,10 @@ class GeneratorOutput(NamedTuple):
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What the discriminator says of B images; it returns features and never a loss."""
+    """A discriminator's features of B images; it never computes a loss."""
 
-    logits_B: Tensor
+    logits_B: Tensor  # on frozen features (B, P), one for each of P places
     image_features_BF: Tensor
     sentence_features_BF: Tensor
     region_features_BRD: Tensor
+    mismatched_logits_B: Tensor | None = None  # of the same images with other captions, if they were given

@@ -212,7 +212,7 @@ def test_a_max_length_without_room_for_a_word_is_refused(encoder_folder, length)
 
 def test_a_max_length_above_the_models_is_refused(encoder_folder):
     assert TextEncoder(str(encoder_folder), max_length=64)(["car " * 100]).mask_BT.sum() == 64
-    with pytest.raises(ValueError, match=r"text\.max_length is 65; .* reads at most 64 words"):
+    with pytest.raises(ValueError, match=r"text\.max_length is 65; .* encodes at most 64 words"):
         TextEncoder(str(encoder_folder), max_length=65)
 
 

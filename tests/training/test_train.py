@@ -696,4 +696,5 @@ def test_fields_of_a_training_are_known():
         "image_encoder",
         "precision",
         "micro_batch",
+        "augmentation",
     ]

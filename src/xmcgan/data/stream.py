@@ -25,7 +25,7 @@ from xmcgan.data.traces import TraceMaps, trace_maps
 WORKERS_START = "fork" if sys.platform == "linux" else None
 
 # Separate streams of random numbers for the uses of one example, so that a new use leaves the others as they were.
-ORDER, CAPTION, FLIP, NOISE = range(4)
+ORDER, CAPTION, FLIP, NOISE, AUGMENTATION = range(5)
 
 
 class Example(NamedTuple):
@@ -94,6 +94,12 @@ def random(seed: int, use: int, number: int) -> np.random.Generator:
 def noise(seed: int, numbers: Sequence[int], dim: int) -> Tensor:
     """z ~ N(0, I) of the examples with these numbers: noise_BZ, float32."""
     rows = [random(seed, NOISE, number).standard_normal(dim, dtype=np.float32) for number in numbers]
+    return torch.from_numpy(np.stack(rows))
+
+
+def uniform(seed: int, numbers: Sequence[int], count: int) -> Tensor:
+    """Uniform random numbers in [0, 1) for the augmentation of the examples with these numbers: (B, count), float32."""
+    rows = [random(seed, AUGMENTATION, number).random(count, dtype=np.float32) for number in numbers]
     return torch.from_numpy(np.stack(rows))
 
 

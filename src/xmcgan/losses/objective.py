@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from xmcgan.config import LossConfig
-from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
+from xmcgan.losses.adversarial import (
+    diversity_hinge,
+    hinge_discriminator,
+    hinge_generator,
+    matching_aware_hinge_discriminator,
+)
 from xmcgan.losses.contrastive import (
     ContrastiveLoss,
     local_rows,
@@ -29,6 +34,8 @@ class LossWeights:
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
     trace: float = 0.0
+    mismatched: float = 0.0
+    diversity: float = 0.0
 
     @classmethod
     def from_config(cls, config: LossConfig) -> "LossWeights":
@@ -80,6 +87,7 @@ class Objective:
     word_temperature: float = 1 / 50
     rho_1: float = 5.0
     rho_2: float = 5.0
+    diversity_distance: float = 0.08
     gather: Callable[[Tensor], Tensor] = local_rows
 
     @classmethod
@@ -91,6 +99,7 @@ class Objective:
             word_temperature=config.word_temperature,
             rho_1=config.rho_1,
             rho_2=config.rho_2,
+            diversity_distance=config.diversity_distance,
             gather=gather if config.negatives == "global" else local_rows,
         )
 
@@ -105,7 +114,12 @@ class Objective:
 
         With a trace weight the words of real images are also taught to look where they were pointed at.
         """
-        hinge = hinge_discriminator(float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B))
+        logits = float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B)
+        if real.mismatched_logits_B is None:
+            hinge = hinge_discriminator(*logits)
+        else:
+            mismatched = float32_or_wider(real.mismatched_logits_B)
+            hinge = matching_aware_hinge_discriminator(*logits, mismatched, self.weights.mismatched)
         learnt = terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
         if self.weights.trace and traces_BTR is not None:
             divergence = trace_divergence(
@@ -120,10 +134,13 @@ class Objective:
         fake: DiscriminatorOutput,
         text: TextEmbedding,
         encoded: tuple[Tensor, Tensor] | None = None,
+        distances_B: Tensor | None = None,
     ) -> Terms:
         """L_G + lambda_1 L_sent(fake) + lambda_2 L_word(fake) + lambda_3 L_img(real, fake), by D and by an encoder.
 
-        ``encoded`` is the frozen image encoder's features of the real and of the generated images.
+        Args:
+            encoded: the frozen image encoder's features of the real and of the generated images.
+            distances_B: of pairs of images with one caption each (``pooled_distance``), for the diversity term.
         """
         contrasts = self.text_contrasts("fake", fake, text)
         if self.weights.image_discriminator:
@@ -131,7 +148,12 @@ class Objective:
             contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
         if self.weights.image_encoder and encoded is not None:
             contrasts["image_encoder"] = (self.weights.image_encoder, self.nt_xent(*encoded))
-        return terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
+        minimised = terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
+        if self.weights.diversity and distances_B is not None:
+            minimised.losses["diversity"] = diversity_hinge(distances_B, self.diversity_distance)
+            minimised.weights["diversity"] = self.weights.diversity
+            minimised.statistics["distance"] = distances_B.mean()
+        return minimised
 
     def text_contrasts(
         self, whose: str, output: DiscriminatorOutput, text: TextEmbedding

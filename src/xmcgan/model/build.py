@@ -2,7 +2,10 @@
 
 from xmcgan.config import Config
 from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.frozen_discriminator import FrozenFeatureDiscriminator, MapEncoder
 from xmcgan.model.generator import Generator
+
+AnyDiscriminator = Discriminator | FrozenFeatureDiscriminator
 
 
 def build_generator(config: Config, text_dim: int) -> Generator:
@@ -19,8 +22,21 @@ def build_generator(config: Config, text_dim: int) -> Generator:
     )
 
 
-def build_discriminator(config: Config, text_dim: int) -> Discriminator:
-    """The discriminator of a configuration, with fresh weights."""
+def build_discriminator(config: Config, text_dim: int, encoder: MapEncoder | None = None) -> AnyDiscriminator:
+    """The discriminator of a configuration, with fresh weights.
+
+    Args:
+        encoder: the frozen network that ``discriminator.kind: frozen-features`` needs (``EfficientNetLite0``).
+    """
+    if config.discriminator.kind == "frozen-features":
+        if encoder is None:
+            raise ValueError("discriminator.kind is frozen-features, which needs the frozen encoder; none was given")
+        return FrozenFeatureDiscriminator(
+            encoder,
+            text_dim=text_dim,
+            channels=config.discriminator.channels,
+            upsampling=config.discriminator.upsampling,
+        )
     return Discriminator(
         image_size=config.image_size,
         width=config.discriminator.width,

@@ -6,7 +6,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, glorot_normal
-from xmcgan.model.spectral_norm import SpectralNorm
+from xmcgan.model.spectral_norm import SpectralNorms
 from xmcgan.ops.memory import checkpointed, to_memory_format
 from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
@@ -16,10 +16,11 @@ CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8,
 
 
 class DiscriminatorNetwork(nn.Module):
-    """The layers, plain: spectral normalisation is the business of ``Discriminator``.
+    """The layers, without spectral normalisation (``Discriminator`` adds it).
 
-    With ``checkpoint_activations`` set, blocks keep their inputs alone for the backward pass (``layers.checkpointed``).
-    Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
+    With ``checkpoint_activations`` set, blocks keep only their inputs for the backward pass
+    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset;
+    weights lie as ``to(memory_format=...)`` lays them.
     """
 
     def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
@@ -43,7 +44,9 @@ class DiscriminatorNetwork(nn.Module):
         self.region_head = projection_head(text_dim, head_layers)
         self.apply(glorot_normal)
 
-    def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
+    def forward(
+        self, images_B3HW: Tensor, text: TextEmbedding, mismatched_BD: Tensor | None = None
+    ) -> DiscriminatorOutput:
         images_in_01 = (images_B3HW + 1) / 2  # what the official implementation's weights expect
         x = to_memory_format(images_in_01, channels_last=self.channels_last)
         x = checkpointed(self.stem, x) if self.checkpoint_activations else self.stem(x)
@@ -51,21 +54,21 @@ class DiscriminatorNetwork(nn.Module):
             if x.shape[-1] == REGION_GRID:
                 regions_BRD = self.region_projection(x).flatten(2).mT
             x = checkpointed(block, x) if self.checkpoint_activations else block(x)
-        # From here on float32: what follows is small, and the losses are made of it.
+        # From here on in float32: what follows is small, and the losses depend on it.
         with torch.autocast(x.device.type, enabled=False):
-            return self.discriminate(float32_or_wider(F.relu(x)).sum((2, 3)), regions_BRD, text.sentence_BD)
+            h_BF = float32_or_wider(F.relu(x)).sum((2, 3))
+            sentence_BF = self.sentence_projection(text.sentence_BD)
+            return DiscriminatorOutput(
+                self.logits(h_BF, sentence_BF),
+                self.image_head(h_BF),
+                self.sentence_head(sentence_BF),
+                self.region_head(float32_or_wider(regions_BRD)),
+                None if mismatched_BD is None else self.logits(h_BF, self.sentence_projection(mismatched_BD)),
+            )
 
-    def discriminate(self, h_BF: Tensor, regions_BRD: Tensor, sentence_BD: Tensor) -> DiscriminatorOutput:
-        """The logits, and the features of the contrastive losses."""
-        sentence_BF = self.sentence_projection(sentence_BD)
-        # The projection discriminator: how real, and how well the sentence's projection agrees with the image.
-        logits_B = self.unconditional(h_BF).squeeze(1) + (h_BF * sentence_BF).sum(1)
-        return DiscriminatorOutput(
-            logits_B,
-            self.image_head(h_BF),
-            self.sentence_head(sentence_BF),
-            self.region_head(float32_or_wider(regions_BRD)),
-        )
+    def logits(self, h_BF: Tensor, sentence_BF: Tensor) -> Tensor:
+        """The projection discriminator: how real an image is, and how well it agrees with the sentence."""
+        return self.unconditional(h_BF).squeeze(1) + (h_BF * sentence_BF).sum(1)
 
 
 def projection_head(features: int, layers: int) -> nn.Sequential:
@@ -95,43 +98,33 @@ class Discriminator(nn.Module):
         self.network = DiscriminatorNetwork(
             image_size=image_size, width=width, text_dim=text_dim, head_layers=head_layers
         )
-        self.spectral_norms = nn.ModuleDict(
-            {
-                key_of(name): SpectralNorm(weight.shape[0])
-                for name, weight in self.network.named_parameters()
-                if name.endswith(".weight")
-            }
-        )
+        self.spectral_norms = SpectralNorms(dict(self.network.named_parameters()))
 
     def normalised_weights(self) -> dict[str, Tensor]:
         """Every weight over its spectral norm; in training, advances the power iteration by one step."""
-        return {
-            name: self.spectral_norms[key_of(name)](weight)
-            for name, weight in self.network.named_parameters()
-            if name.endswith(".weight")
-        }
+        return self.spectral_norms(self.network)
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         return functional_call(self.network, self.normalised_weights(), (images_B3HW, text))
 
     def discriminate_pair(
-        self, real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding, weights: dict[str, Tensor] | None = None
+        self,
+        real_B3HW: Tensor,
+        fake_B3HW: Tensor,
+        text: TextEmbedding,
+        weights: dict[str, Tensor] | None = None,
+        mismatched_BD: Tensor | None = None,
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        """Real and generated images of the same captions, in one forward pass: one power iteration.
+        """Real and generated images of the same captions, with one power iteration.
 
-        There is no batch norm, so the halves stay apart and a gradient with respect to the generated images
-        touches their half alone.
+        There is no batch norm, so a gradient of the generated images goes through their half alone.
 
         Args:
-            weights: the normalised ones, where other parts of the batch are judged with them too.
+            weights: normalised ones, if several micro-batches share them.
+            mismatched_BD: sentences of other captions, for the real images' ``mismatched_logits_B``.
         """
         weights = self.normalised_weights() if weights is None else weights
         return (
-            functional_call(self.network, weights, (real_B3HW, text)),
+            functional_call(self.network, weights, (real_B3HW, text, mismatched_BD)),
             functional_call(self.network, weights, (fake_B3HW, text)),
         )
-
-
-def key_of(parameter_name: str) -> str:
-    """The layer a weight belongs to, as a name that a ModuleDict takes: no dots."""
-    return parameter_name.removesuffix(".weight").replace(".", "_")

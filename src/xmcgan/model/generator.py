@@ -24,7 +24,8 @@ class Generator(nn.Module):
     """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
 
     With ``checkpoint_activations`` set, blocks keep only their inputs for the backward pass
-    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset; weights lie as ``to(memory_format=...)`` lays them.
+    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset;
+    weights lie as ``to(memory_format=...)`` lays them.
 
     Args:
         image_size: 64, 128 or 256 pixels.

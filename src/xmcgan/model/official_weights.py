@@ -1,10 +1,9 @@
-"""The authors' weight names and layouts, to ours and back, at any image size and width.
+"""Converts weights between the official implementation and this one, at any image size and width.
 
-The official implementation (google-research/xmcgan_image_generation) is written in Flax: modules are numbered
-in order of creation, kernels are HWIO or (in, out), and the generator's stem is reshaped channel-last. A weight file
-of it is seen here as
-arrays under slash-joined names, ``params/GenBlock_0/Conv_0/kernel``; state lives under ``batch_stats`` and
-``spectral_norm_stats``.
+The official implementation (google-research/xmcgan_image_generation) is written in Flax: modules are numbered in order
+of creation, kernels are HWIO or (in, out), and the generator's stem is reshaped channel-last. Its weights appear here
+as arrays under slash-joined names, ``params/GenBlock_0/Conv_0/kernel``; running statistics are under ``batch_stats``
+and ``spectral_norm_stats``.
 """
 
 import re
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmcgan.model.discriminator import Discriminator, key_of
+from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
+from xmcgan.model.spectral_norm import key_of
 
-# Ours on the left, as a pattern over whole dotted names; the official implementation's on the right.
+# Left: a pattern that matches our dotted name. Right: the official implementation's name.
 GENERATOR_NAMES = (
     (r"sentence_projection\.", "Dense_0/"),
     (r"stem\.", "Dense_1/"),
@@ -56,10 +56,10 @@ DISCRIMINATOR_LAYERS = (
 
 
 def to_official(network: Generator | Discriminator) -> dict[str, np.ndarray]:
-    """A network's parameters and state as the official implementation names and lays them out.
+    """A network's parameters and buffers under the official implementation's names and in its layout.
 
     Raises:
-        ValueError: if the network has an option the official one has not (plain self-modulation, contrastive heads).
+        ValueError: if the network uses an option the official one lacks (plain self-modulation, contrastive heads).
     """
     return {
         official_name(network, name): to_official_layout(name, tensor.detach().cpu())
@@ -68,15 +68,15 @@ def to_official(network: Generator | Discriminator) -> dict[str, np.ndarray]:
 
 
 def load_official_weights(network: Generator | Discriminator, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copies the official implementation's weights and state into a network of the same size and width, in place.
+    """Copies the official implementation's weights and buffers into a network of the same size and width.
 
     Raises:
-        ValueError: naming every array that is missing, left over or of another shape; the network is then untouched.
+        ValueError: listing every array that is missing, unexpected or of the wrong shape; the network is unchanged.
     """
-    problems, converted, wanted = [], {}, set()
+    problems, converted, expected = [], {}, set()
     for name, tensor in network.state_dict().items():
         theirs = official_name(network, name)
-        wanted.add(theirs)
+        expected.add(theirs)
         if theirs not in arrays:
             problems.append(f"{theirs} is missing")
             continue
@@ -85,14 +85,14 @@ def load_official_weights(network: Generator | Discriminator, arrays: Mapping[st
             problems.append(f"{theirs} has shape {arrays[theirs].shape}; this network needs {shape}")
             continue
         converted[name] = from_official_layout(name, arrays[theirs])
-    problems += [f"{name} is not a part of this network" for name in arrays if name not in wanted]
+    problems += [f"{name} is not part of this network" for name in arrays if name not in expected]
     if problems:
         raise ValueError("the official implementation's weights do not fit this network: " + "; ".join(problems))
     network.load_state_dict(converted)
 
 
 def official_name(network: nn.Module, name: str) -> str:
-    """The official implementation's name of one entry of our state dict, with its collection in front."""
+    """The official implementation's name for an entry of our state dict, prefixed with its collection."""
     if isinstance(network, Discriminator):
         collection, kind = "params", {"weight": "kernel", "bias": "bias"}
         if name.startswith("spectral_norms."):
@@ -123,7 +123,7 @@ def official_name(network: nn.Module, name: str) -> str:
 
 
 def to_official_layout(name: str, tensor: Tensor) -> np.ndarray:
-    """OIHW to HWIO, (out, in) to (in, out), the power iteration's u to a row; the stem channel-last."""
+    """Converts OIHW to HWIO, (out, in) to (in, out), the power iteration's u to a row, and the stem to channel-last."""
     if name.endswith(".u"):
         tensor = tensor[None]
     elif name.startswith("stem."):

@@ -1,12 +1,11 @@
 """Spectral normalisation with one power iteration a forward pass."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 SPECTRAL_NORM_EPS = 1e-10
-
-
-# Discriminator: spectrally normalised layers
 
 
 def unit(x: Tensor) -> Tensor:
@@ -15,11 +14,11 @@ def unit(x: Tensor) -> Tensor:
 
 
 class SpectralNorm(nn.Module):
-    """One layer's power iteration: its weight divided by an estimate of its largest singular value.
+    """Divides one layer's weight by an estimate of its largest singular value, from a power iteration.
 
-    The layer itself stays plain; ``Discriminator`` asks for the divided weights once a forward pass and applies
-    the network with them, so that two batches judged together share one iteration. Weights of any shape
-    (O, I, ...) are seen as O x I... matrices.
+    The layer itself is unchanged: a discriminator computes the normalised weights once a step and applies its network
+    with them, so real and generated images share one iteration. A weight of shape (O, I, ...) counts as an O x I...
+    matrix.
     """
 
     u: Tensor
@@ -29,7 +28,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", unit(torch.randn(out_features)))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight over its spectral norm. Training keeps the iterated vector; evaluation iterates, keeps none."""
+        """The weight over its spectral norm. Only in training mode is the iterated vector u stored."""
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)
             with torch.no_grad():
@@ -39,3 +38,25 @@ class SpectralNorm(nn.Module):
                     self.u.copy_(u)
             sigma = torch.dot(u, matrix @ v)
             return weight / (sigma + SPECTRAL_NORM_EPS)
+
+
+class SpectralNorms(nn.ModuleDict):
+    """The power iterations of a network's weights.
+
+    Args:
+        parameters: by name; those that end in ``.weight`` are normalised.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]):
+        weights = {name: weight for name, weight in parameters.items() if name.endswith(".weight")}
+        super().__init__({key_of(name): SpectralNorm(weight.shape[0]) for name, weight in weights.items()})
+        self.names = list(weights)
+
+    def forward(self, network: nn.Module) -> dict[str, Tensor]:
+        """Each weight over its spectral norm, by name; in training, advances each iteration by one step."""
+        return {name: self[key_of(name)](network.get_parameter(name)) for name in self.names}
+
+
+def key_of(parameter_name: str) -> str:
+    """The name of a weight's layer as a ModuleDict key, which may not contain dots."""
+    return parameter_name.removesuffix(".weight").replace(".", "_")

@@ -11,10 +11,11 @@ from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.config import Config
-from xmcgan.encoders.image import ResNetLogits, VGG19Features
+from xmcgan.encoders.image import untrained_image_encoder, untrained_map_encoder
 from xmcgan.losses.contrastive import ContrastiveLoss
 from xmcgan.losses.objective import Objective
 from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.model.discriminator import Discriminator
 from xmcgan.ops.memory import to_memory_format
 from xmcgan.ops.word_scores import RegionContextCosine
 from xmcgan.runtime.precision import float32_or_wider
@@ -62,14 +63,16 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
     settings, losses = config.training, config.losses
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
         # Not by train.start: networks of fake tensors cannot be moved, and a copy is of another, copied mode.
-        generator, discriminator = build_generator(config, text_dim), build_discriminator(config, text_dim)
+        generator = build_generator(config, text_dim)
+        discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         generator.checkpoint_activations = settings.checkpoint_activations
-        discriminator.network.checkpoint_activations = settings.checkpoint_activations
+        if isinstance(discriminator, Discriminator):
+            discriminator.network.checkpoint_activations = settings.checkpoint_activations
         average: EMA[Any] = EMA(nn.Module())
         average.network = build_generator(config, text_dim).requires_grad_(False)
         encoder = None
         if losses.image_encoder > 0:
-            encoder = VGG19Features() if losses.encoder == "vgg19" else ResNetLogits()
+            encoder = untrained_image_encoder(losses.encoder)
         training = TrainingState(
             generator=generator,
             discriminator=discriminator,
@@ -79,6 +82,7 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
             objective=CountedObjective(**vars(Objective.from_config(losses)), words=words),
             image_encoder=encoder and encoder.eval().requires_grad_(False),
             micro_batch=settings.micro_batch,
+            augmentation=config.augmentation,
         )
         cpu = torch.device("cpu")
         train_step(training, [random_batch(config, text_dim, cpu) for _ in range(settings.discriminator_steps)])

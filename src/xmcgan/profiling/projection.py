@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.config import Config
-from xmcgan.encoders.image import ResNetLogits, VGG19Features
+from xmcgan.encoders.image import untrained_image_encoder, untrained_map_encoder
 from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.types import REGION_GRID, TextEmbedding
 
@@ -150,7 +150,8 @@ class Counted:
 def count(config: Config, text_dim: int) -> Counted:
     """Counts the networks of a configuration, without making their weights."""
     with FakeTensorMode():  # shapes without memory, of which a counter knows the operations
-        generator, discriminator = build_generator(config, text_dim), build_discriminator(config, text_dim)
+        generator = build_generator(config, text_dim)
+        discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         length, size = config.text.max_length, config.image_size
         text = TextEmbedding(
             torch.randn(2, length, text_dim), torch.ones(2, length, dtype=torch.bool), torch.randn(2, text_dim)
@@ -159,7 +160,7 @@ def count(config: Config, text_dim: int) -> Counted:
         made = [counted(generator.eval(), noise, text), counted(discriminator.eval(), images, text)]
         encoder_gflop, encoder_dim = 0.0, 0
         if config.losses.image_encoder > 0:
-            encoder = VGG19Features() if config.losses.encoder == "vgg19" else ResNetLogits()
+            encoder = untrained_image_encoder(config.losses.encoder)
             encoder_gflop = counted(encoder.eval(), images)[0] / 2
             encoder_dim = encoder(images).shape[1]
         feature_dim = discriminator.network.sentence_projection.out_features

@@ -8,14 +8,15 @@ from contextlib import closing
 
 import torch
 
-from xmcgan.config import Config
+from xmcgan.config import AugmentationConfig, Config
 from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.records import Record
-from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, noise
+from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, noise, uniform
 from xmcgan.data.traces import word_targets
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.ops.memory import to_memory_format
 from xmcgan.runtime.distributed import rank, world_size
+from xmcgan.training.augmentation import NUMBERS
 from xmcgan.types import Batch
 
 
@@ -24,7 +25,7 @@ def embedded_batches(
 ) -> AbstractGenerator[Batch]:
     """The run's batches from number ``start`` on, as a step takes them: this rank's part of each."""
     settings, dataset = config.training, config.dataset
-    traces = config.losses.trace > 0
+    traces, augmented = config.losses.trace > 0, config.augmentation != AugmentationConfig()
     stream = ExampleStream(
         records,
         ImageTransform(config.image_size, dataset.fit),
@@ -48,6 +49,7 @@ def embedded_batches(
             encoder(batch.captions),
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
             torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
+            uniform(settings.seed, batch.numbers, 2 * NUMBERS).to(device) if augmented else None,
         )
 
 
@@ -71,7 +73,7 @@ def prefetched(batches: AbstractGenerator[Batch], count: int, device: torch.devi
             while True:
                 if device.type == "cuda":
                     # Made in another stream: its memory is not to be given away before this one has done with it.
-                    for tensor in (batch.images_B3HW, *batch.text, batch.noise_BZ, batch.traces_BTR):
+                    for tensor in (batch.images_B3HW, *batch.text, *batch[2:]):
                         if tensor is not None:
                             tensor.record_stream(torch.cuda.current_stream(device))
                 yield batch

@@ -25,7 +25,7 @@ from xmcgan.inference.model_files import (
     save_generator,
     tensors,
 )
-from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.build import AnyDiscriminator
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.files import flush_to_disk, read_json
 from xmcgan.training.ema import EMA
@@ -40,7 +40,7 @@ def save_checkpoint(
     text_dim: int,
     *,
     generator: Generator,
-    discriminator: Discriminator,
+    discriminator: AnyDiscriminator,
     ema: EMA[Generator],
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
@@ -102,7 +102,7 @@ def load_checkpoint(
     folder: Path,
     *,
     generator: Generator,
-    discriminator: Discriminator,
+    discriminator: AnyDiscriminator,
     ema: EMA[Generator],
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,

@@ -23,11 +23,13 @@ class Features(NamedTuple):
     real: DiscriminatorOutput
     fake: DiscriminatorOutput
     encoded: tuple[Tensor, Tensor] | None = None  # by the frozen encoder, of real and generated images
+    distances_B: Tensor | None = None  # of pairs of generated images with one caption each; fewer rows
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of them, one row an example."""
-        return [*self.real, *self.fake, *(self.encoded or ())]
+        """All that are there, in one order."""
+        every = (*self.real, *self.fake, *(self.encoded or ()), self.distances_B)
+        return [tensor for tensor in every if tensor is not None]
 
 
 def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
@@ -35,9 +37,13 @@ def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
     if rows is None:
         return [batch]
     slices = [slice(start, start + rows) for start in range(0, len(batch.noise_BZ), rows)]
-    traces = batch.traces_BTR
     return [
-        Batch(batch.images_B3HW[part], batch.text[part], batch.noise_BZ[part], None if traces is None else traces[part])
+        Batch(
+            batch.images_B3HW[part],
+            batch.text[part],
+            batch.noise_BZ[part],
+            *(None if optional is None else optional[part] for optional in (batch.traces_BTR, batch.augmentation_BU)),
+        )
         for part in slices
     ]
 
@@ -71,10 +77,16 @@ def join(parts: list[Features]) -> Features:
     """The features of all micro-batches as one, and as leaves."""
     rows = zip(*(part.tensors for part in parts), strict=True)
     tensors = [(torch.cat(each) if len(each) > 1 else each[0]).detach().requires_grad_() for each in rows]
-    count = len(DiscriminatorOutput._fields)
-    real, fake, rest = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
-    encoded = (rest[0], rest[1]) if rest else None
-    return Features(DiscriminatorOutput(*real), DiscriminatorOutput(*fake), encoded)
+    joined = iter(tensors)
+
+    def next_output(template: DiscriminatorOutput) -> DiscriminatorOutput:
+        features = [next(joined) for _ in range(4)]
+        return DiscriminatorOutput(*features, None if template.mismatched_logits_B is None else next(joined))
+
+    first = parts[0]
+    real, fake = next_output(first.real), next_output(first.fake)
+    encoded = None if first.encoded is None else (next(joined), next(joined))
+    return Features(real, fake, encoded, None if first.distances_B is None else next(joined))
 
 
 def backward_micro_batch(

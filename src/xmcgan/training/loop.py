@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,10 +18,19 @@ from xmcgan.inference.sample import sample
 from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
 from xmcgan.runtime.distributed import any_rank, barrier, is_main, on_main, process_group, world_size
 from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.ema import estimate_batch_norm
 from xmcgan.training.log import Log
 from xmcgan.training.run_folder import open_run_folder
 from xmcgan.training.signals import stop_signals
-from xmcgan.training.state import TrainingState, check_batch_size, finite, initial_state, load_state, save
+from xmcgan.training.state import (
+    TrainingState,
+    check_batch_size,
+    finite,
+    initial_state,
+    load_state,
+    save,
+    set_learning_rates,
+)
 from xmcgan.training.step import train_step
 from xmcgan.training.validation import Evaluate, validate
 from xmcgan.types import TextEmbedding
@@ -97,6 +107,7 @@ def training_loop(
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
                 barrier()  # all ranks begin a step together: it waits for the slowest one's data
+            set_learning_rates(state, settings, step)
             report = train_step(state, fresh)
             step += 1
             losses = finite(report, step)
@@ -109,6 +120,10 @@ def training_loop(
             if step % settings.log_every == 0 or last:
                 bar.set_postfix_str(log.write(step))
             bar.update()
+            if step == settings.steps and settings.batch_norm_batches:
+                inputs = islice(batches, settings.batch_norm_batches)
+                with state.layers_in_precision():
+                    estimate_batch_norm(state.ema.network, ((batch.noise_BZ, batch.text) for batch in inputs))
             if step % settings.sample_every == 0 or last:
                 on_main(save_sample_grid, state, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:

@@ -1,7 +1,7 @@
 """The state of a training: networks, average, optimizers, objective."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -9,10 +9,11 @@ import torch._functorch.config
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from xmcgan.config import CONTRASTIVE_LOSSES, Config
+from xmcgan.config import CONTRASTIVE_LOSSES, AugmentationConfig, Config, TrainingConfig
+from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.encoders.image import frozen_image_encoder
 from xmcgan.losses.objective import Objective
-from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.model.build import AnyDiscriminator, build_discriminator, build_generator
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
 from xmcgan.ops.batch_norm import BATCH_NORM_MOMENTUM, BatchNorm2d
@@ -24,10 +25,10 @@ from xmcgan.training.ema import EMA
 
 @dataclass
 class TrainingState:
-    """The parts of a run that change with every step, and those that judge it."""
+    """The parts of a run that change with every step, and what it is trained by."""
 
     generator: Generator
-    discriminator: Discriminator
+    discriminator: AnyDiscriminator
     ema: EMA[Generator]
     generator_optimizer: Adam
     discriminator_optimizer: Adam
@@ -35,6 +36,7 @@ class TrainingState:
     image_encoder: nn.Module | None = None
     precision: torch.dtype = torch.float32
     micro_batch: int | None = None  # rows that go through the networks at a time; None takes all
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def layers_in_precision(self) -> torch.autocast:
         """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
@@ -64,6 +66,17 @@ def check_batch_size(config: Config, ranks: int) -> None:
         raise ValueError(
             f"training.micro_batch is {micro_batch}, which does not divide the {share} examples {whose}; it should"
         )
+    rows = micro_batch or share
+    if config.losses.mismatched and rows % 2:
+        raise ValueError(
+            f"losses.mismatched exchanges the captions of neighbours, but {rows} examples go through the networks at a "
+            "time; training.batch_size, over the ranks, and training.micro_batch should be even"
+        )
+    if config.losses.diversity and rows % 4:
+        raise ValueError(
+            f"losses.diversity generates every fourth example twice, but {rows} examples go through the networks at a "
+            "time; training.batch_size, over the ranks, and training.micro_batch should be multiples of 4"
+        )
     alone = config.losses.negatives == "local" and batch_size == ranks > 1
     if alone and any(getattr(config.losses, name) for name in CONTRASTIVE_LOSSES):
         raise ValueError(
@@ -78,7 +91,10 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
     torch.manual_seed(settings.seed)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     generator = build_generator(config, text_dim).to(device).to(memory_format=layout)
-    discriminator = build_discriminator(config, text_dim).to(device).to(memory_format=layout)
+    frozen = None
+    if config.discriminator.kind == "frozen-features":
+        frozen = EfficientNetLite0.pretrained(config.discriminator.encoder_weights)
+    discriminator = build_discriminator(config, text_dim, frozen).to(device).to(memory_format=layout)
     generator.channels_last = discriminator.network.channels_last = settings.channels_last
     if settings.micro_batch is not None:
         # A whole batch moves the running statistics as far as it does in one piece.
@@ -86,8 +102,15 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
         for module in generator.modules():
             if isinstance(module, BatchNorm2d):
                 module.momentum = 1 - (1 - BATCH_NORM_MOMENTUM) ** (1 / parts)
-    ema = EMA(generator, decay=settings.ema_decay, warmup=settings.ema_warmup)
-    generator.checkpoint_activations = discriminator.network.checkpoint_activations = settings.checkpoint_activations
+    ema = EMA(
+        generator,
+        decay=settings.ema_decay,
+        warmup=settings.ema_warmup,
+        half_life=None if settings.ema_half_life is None else settings.ema_half_life / settings.batch_size,
+    )
+    generator.checkpoint_activations = settings.checkpoint_activations
+    if isinstance(discriminator, Discriminator):
+        discriminator.network.checkpoint_activations = settings.checkpoint_activations
     if settings.compile:
         # The last discriminator step and the generator's go back through one graph: its buffers may not be given up.
         torch._functorch.config.donated_buffer = False  # ty: ignore[invalid-assignment]
@@ -108,7 +131,22 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
         image_encoder=encoder,
         precision=resolve_precision(settings.precision, device),
         micro_batch=settings.micro_batch,
+        augmentation=config.augmentation,
     )
+
+
+def set_learning_rates(state: TrainingState, settings: TrainingConfig, step: int) -> None:
+    """The learning rates of the step after ``step``: constant, then along a cosine to 0 (``lr_decay_from``)."""
+    if settings.lr_decay_from == 1:
+        return
+    decayed = max(0.0, step / settings.steps - settings.lr_decay_from) / (1 - settings.lr_decay_from)
+    factor = (1 + math.cos(math.pi * decayed)) / 2
+    for optimizer, lr in (
+        (state.generator_optimizer, settings.generator_lr),
+        (state.discriminator_optimizer, settings.discriminator_lr),
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor
 
 
 def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:

@@ -7,11 +7,16 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim import Adam
 
+from xmcgan.losses.adversarial import pooled_distance
 from xmcgan.runtime.distributed import average_gradients, average_over_ranks
 from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.training.augmentation import NUMBERS, augment, translate_traces
 from xmcgan.training.gradient_cache import Features, forward_micro_batches, split_batch
 from xmcgan.training.state import TrainingState
-from xmcgan.types import Batch
+from xmcgan.types import Batch, TextEmbedding
+
+PAIR_EVERY = 4
+"""Of a batch, every fourth example is generated twice for the diversity term."""
 
 
 def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
@@ -32,15 +37,15 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     # Discriminator phase
     for batch in batches[:-1]:
         features, backward = forward_discriminator(state, batch)
-        loss_d = objective.discriminator(features.real, features.fake, batch.text, batch.traces_BTR)
+        loss_d = objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
         backward((loss_d.total, discriminator_weights))
         optimizer_step(state.discriminator_optimizer)
 
     # Last discriminator step and generator phase
     batch = batches[-1]
     features, backward = forward_both(state, batch)
-    loss_d = objective.discriminator(features.real, features.fake, batch.text, batch.traces_BTR)
-    loss_g = objective.generator(features.real, features.fake, batch.text, features.encoded)
+    loss_d = objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
+    loss_g = objective.generator(features.real, features.fake, batch.text, features.encoded, features.distances_B)
     backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
     optimizer_step(state.discriminator_optimizer)
     optimizer_step(state.generator_optimizer)
@@ -78,19 +83,26 @@ def forward_both(state: TrainingState, batch: Batch):
 
 
 def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch, fake_B3HW: Tensor) -> Features:
-    """The discriminator's features of real and generated images, by its normalised weights."""
+    """The discriminator's features of real and generated images, augmented, by its normalised weights."""
+    real_B3HW = batch.images_B3HW
+    if batch.augmentation_BU is not None:
+        for_real, for_fake = batch.augmentation_BU.chunk(2, dim=1)
+        real_B3HW = augment(real_B3HW, for_real, state.augmentation)
+        fake_B3HW = augment(fake_B3HW, for_fake, state.augmentation)
+    mismatched_BD = swap_neighbours(batch.text.sentence_BD) if state.objective.weights.mismatched else None
     with state.layers_in_precision():
-        return Features(*state.discriminator.discriminate_pair(batch.images_B3HW, fake_B3HW, batch.text, weights))
+        pair = state.discriminator.discriminate_pair(real_B3HW, fake_B3HW, batch.text, weights, mismatched_BD)
+    return Features(*pair)
 
 
 def generate_and_discriminate(
     state: TrainingState, weights: dict[str, Tensor], batch: Batch, real_BF: Tensor | None
 ) -> Features:
     """``discriminate`` of new images, with the frozen encoder's features; those of the real images are given."""
-    fake_B3HW = generate(state, batch)
+    fake_B3HW, distances_B = generate_pairs(state, batch)
     fake_BF = encode_images(state, fake_B3HW)
     encoded = None if real_BF is None or fake_BF is None else (real_BF, fake_BF)
-    return discriminate(state, weights, batch, fake_B3HW)._replace(encoded=encoded)
+    return discriminate(state, weights, batch, fake_B3HW)._replace(encoded=encoded, distances_B=distances_B)
 
 
 def generate(state: TrainingState, batch: Batch) -> Tensor:
@@ -101,6 +113,34 @@ def generate(state: TrainingState, batch: Batch) -> Tensor:
             return generator(batch.noise_BZ, batch.text).images_B3HW
         statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
         return functional_call(generator, statistics, (batch.noise_BZ, batch.text)).images_B3HW
+
+
+def generate_pairs(state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Images, and for the diversity term the distance of each fourth one to an image with its caption and other noise.
+
+    All go through the generator together, in one batch to its batch norm.
+    """
+    if not state.objective.weights.diversity:
+        return generate(state, batch), None
+    rows, again = len(batch.noise_BZ), slice(None, None, PAIR_EVERY)
+    more = TextEmbedding(*(torch.cat([each, each[again]]) for each in batch.text))
+    noise_BZ = torch.cat([batch.noise_BZ, swap_neighbours(batch.noise_BZ)[again]])
+    images_B3HW = generate(state, batch._replace(text=more, noise_BZ=noise_BZ))
+    fake_B3HW, other_B3HW = images_B3HW.split([rows, len(images_B3HW) - rows])
+    return fake_B3HW, pooled_distance(float32_or_wider(fake_B3HW[again]), float32_or_wider(other_B3HW))
+
+
+def swap_neighbours(rows: Tensor) -> Tensor:
+    """Rows 1, 0, 3, 2, ...: each example with its neighbour, which is the same on any number of ranks."""
+    return rows.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
+
+
+def augmented_traces(state: TrainingState, batch: Batch) -> Tensor | None:
+    """The batch's traces, moved as the real images are."""
+    if batch.traces_BTR is None or batch.augmentation_BU is None:
+        return batch.traces_BTR
+    side = batch.images_B3HW.shape[-1]
+    return translate_traces(batch.traces_BTR, batch.augmentation_BU[:, :NUMBERS], state.augmentation, side)
 
 
 def encode_images(state: TrainingState, images_B3HW: Tensor) -> Tensor | None:

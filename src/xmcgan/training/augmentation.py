@@ -1,0 +1,81 @@
+"""Differentiable augmentation of what the discriminator sees (Zhao et al. 2020, arXiv:2006.10738).
+
+Real and generated images are augmented alike, with gradients, so that the discriminator cannot memorise the real ones
+and the generator learns images without the augmentation. All randomness comes from uniform numbers of each example, so
+that a run resumes with the same bits on any number of ranks.
+"""
+
+import torch
+from torch import Tensor
+
+from xmcgan.config import AugmentationConfig
+
+NUMBERS = 9
+"""Uniform numbers that one view of an example takes."""
+
+
+def augment(images_B3HW: Tensor, uniform_BU: Tensor, config: AugmentationConfig) -> Tensor:
+    """Images in [-1, 1], augmented by name and probability.
+
+    Args:
+        uniform_BU: ``NUMBERS`` uniform random numbers in [0, 1) for each image.
+    """
+    side = images_B3HW.shape[-1]
+    dy, dx, cut_y, cut_x, cut, brightness, saturation, contrast, colour = uniform_BU.unbind(1)
+    x = images_B3HW
+    if config.colour:
+        changed = change_colours(x, brightness, saturation, contrast)
+        x = torch.where((colour < config.colour)[:, None, None, None], changed, x)
+    if config.translation:
+        x = translate(x, shifts(dy, side, config.translation), shifts(dx, side, config.translation))
+    if config.cutout:
+        x = torch.where((cut < config.cutout)[:, None, None, None], cut_out(x, cut_y, cut_x), x)
+    return x
+
+
+def translate_traces(traces_BTR: Tensor, uniform_BU: Tensor, config: AugmentationConfig, side: int) -> Tensor:
+    """Traces of words moved with their images, to whole regions; each keeps its sum, unless it leaves the picture."""
+    if not config.translation:
+        return traces_BTR
+    grid = int(traces_BTR.shape[-1] ** 0.5)
+    dy, dx = (
+        (shifts(uniform, side, config.translation) * grid / side).round().long() for uniform in uniform_BU[:, :2].T
+    )
+    moved = translate(traces_BTR.unflatten(-1, (grid, grid)), dy, dx).flatten(2)
+    left = moved.sum(-1, keepdim=True)
+    return torch.where(left > 0, moved * (traces_BTR.sum(-1, keepdim=True) / left.clamp_min(1e-12)), moved)
+
+
+def shifts(uniform_B: Tensor, side: int, largest: float) -> Tensor:
+    """Whole pixels from -largest to largest, as a share of the side, all equally likely."""
+    reach = int(side * largest)
+    return (uniform_B * (2 * reach + 1)).long() - reach
+
+
+def translate(x_BCHW: Tensor, dy_B: Tensor, dx_B: Tensor) -> Tensor:
+    """Each map moved down by dy and right by dx pixels; zeros come in (mid grey, in an image)."""
+    height, width = x_BCHW.shape[-2:]
+    rows = torch.arange(height, device=x_BCHW.device) - dy_B[:, None]
+    columns = torch.arange(width, device=x_BCHW.device) - dx_B[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+    rows = rows.clamp(0, height - 1)[:, None, :, None].expand(-1, x_BCHW.shape[1], -1, width)
+    columns = columns.clamp(0, width - 1)[:, None, None, :].expand(-1, x_BCHW.shape[1], height, -1)
+    return x_BCHW.gather(2, rows).gather(3, columns) * inside
+
+
+def cut_out(x_BCHW: Tensor, centre_y_B: Tensor, centre_x_B: Tensor) -> Tensor:
+    """A square of half the side set to mid grey, its centre given as shares of the side."""
+    places = (torch.arange(x_BCHW.shape[-1], device=x_BCHW.device) + 0.5) / x_BCHW.shape[-1]
+    rows, columns = ((places - centre[:, None]).abs() < 0.25 for centre in (centre_y_B, centre_x_B))
+    return x_BCHW * ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def change_colours(x_B3HW: Tensor, brightness_B: Tensor, saturation_B: Tensor, contrast_B: Tensor) -> Tensor:
+    """Brightness shifted by up to 0.5; saturation times 0 to 2; contrast times 0.5 to 1.5."""
+    numbers = (brightness_B, saturation_B, contrast_B)
+    brightness, saturation, contrast = (each[:, None, None, None] for each in numbers)
+    x = x_B3HW + brightness - 0.5
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * 2 * saturation
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (0.5 + contrast)
