@@ -66,6 +66,7 @@ def region_word_scores(
     rho_2: float = 5.0,
     temperature: float = 1 / 50,
     chunk: int | None = None,
+    fixed_shape: bool | None = None,
 ) -> Tensor:
     """S_word of every image (row) with every sentence (column), through word-region attention.
 
@@ -74,6 +75,8 @@ def region_word_scores(
 
     Args:
         chunk: words taken at a time; None suits the device. The result does not depend on it.
+        fixed_shape: computes padded words too and masks them, instead of leaving them out. A shape that depends on the
+            mask makes the host wait for a GPU and rules out CUDA graphs. None does so on a GPU alone.
 
     Returns:
         scores_BB, or a row for each image and a column for each sentence where those are not equally many; padded
@@ -82,10 +85,15 @@ def region_word_scores(
     with torch.autocast(regions_BRD.device.type, enabled=False):
         # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
         regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
-        words_ND = unit_rows(words_BTD[mask_BT])
+        fixed_shape = regions_BRD.device.type != "cpu" if fixed_shape is None else fixed_shape
+        words_ND = unit_rows(words_BTD.flatten(0, 1) if fixed_shape else words_BTD[mask_BT])
         cosine_NB = region_context_cosine(words_ND, regions_BRD, rho_1, chunk)
-        word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
-        word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
+        if fixed_shape:
+            word_scores_BTB = (rho_2 * cosine_NB).unflatten(0, mask_BT.shape)
+            word_scores_BTB = word_scores_BTB.masked_fill(~mask_BT[..., None], -torch.inf)
+        else:
+            word_scores_BTB = cosine_NB.new_full((*mask_BT.shape, len(regions_BRD)), -torch.inf)
+            word_scores_BTB = word_scores_BTB.masked_scatter(mask_BT[..., None], rho_2 * cosine_NB)
         return word_scores_BTB.logsumexp(1).T / (rho_2 * temperature)
 
 
