@@ -51,7 +51,7 @@ def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
         (["--micro_batch", "0"], "--micro_batch is 0; it should be at least 1"),
         (["--micro_batch", "3", "--batch_size", "4"], "training.micro_batch is 3, which does not divide the 4"),
         (["--encoder", "nowhere", "--parts", "training"], "--encoder is 'nowhere', whose width .* give --text_dim"),
-        (["--tf32", "true", "--device", "cpu"], "TF32 is CUDA's"),
+        (["--tf32", "true", "--device", "cpu"], "only CUDA has TF32"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_measured(arguments, message):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from xmcgan.data.crop import LEAST_LEFT, crop_box, crop_record, middle_square
+from xmcgan.data.crop import MIN_VISIBLE, crop_box, crop_record, middle_square
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
@@ -70,7 +70,7 @@ def test_a_box_that_is_left_lies_in_the_square(width, height, across, down):
         assert min(x, y, w, h) >= 0
         assert max(x + w, y + h) <= 1 + 1e-9
         side = min(width, height)
-        assert w * h * side * side >= (LEAST_LEFT - 1e-6) * box.width * width * box.height * height
+        assert w * h * side * side >= (MIN_VISIBLE - 1e-6) * box.width * width * box.height * height
 
 
 def test_traces_are_of_the_square_and_what_was_cut_away_points_nowhere():

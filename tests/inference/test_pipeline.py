@@ -115,7 +115,7 @@ def test_mistakes_are_named(pipe):
         pipe("a car", seed=-1)
     with pytest.raises(ValueError, match="2 seeds for 3 pictures"):
         pipe(CAPTIONS, seed=[1, 2])
-    with pytest.raises(TypeError, match="caption 1 is a int; a caption is a string"):
+    with pytest.raises(TypeError, match="caption 1 is a int; it should be a string"):
         pipe(["a car", 5])
 
 

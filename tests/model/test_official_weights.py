@@ -87,7 +87,7 @@ def test_arrays_that_do_not_fit_are_all_named_at_once_and_nothing_is_loaded(make
     for complaint in (
         f"{missing} is missing",
         f"{misshapen} has shape {arrays[misshapen].shape}",
-        "params/Another_0/kernel is not a part of this network",
+        "params/Another_0/kernel is not part of this network",
     ):
         assert complaint in str(error.value)
     assert_same_state(network, before)

@@ -286,7 +286,7 @@ def test_a_killed_rank_ends_the_others_at_once(folder, name):
     other = ended(folder, name, 6, 0)
     assert other["error"] == "RankLost"
     assert other["said"].startswith("rank 0: another rank has ended or does not answer (")
-    assert other["said"].endswith("the same command goes on from the newest checkpoint, with any number of ranks")
+    assert other["said"].endswith("the same command resumes from the newest checkpoint, with any number of ranks")
     assert "/gloo/" not in other["said"]
     assert other["seconds"] < 60
     assert not (folder / f"{name}-6-1.json").exists()
@@ -373,9 +373,9 @@ def test_what_torchrun_and_srun_say():
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        (without(TORCHRUN, "LOCAL_RANK"), r"LOCAL_RANK is '' in the environment"),
+        (without(TORCHRUN, "LOCAL_RANK"), r"the environment variable LOCAL_RANK is ''"),
         ({**TORCHRUN, "WORLD_SIZE": "many"}, r"WORLD_SIZE is 'many'"),
-        (without(SRUN, "MASTER_ADDR"), r"MASTER_ADDR is not set: .*scontrol show hostnames"),
+        (without(SRUN, "MASTER_ADDR"), r"MASTER_ADDR is not set; .*scontrol show hostnames"),
         (without(SRUN, "SLURM_LOCALID"), r"SLURM_LOCALID is ''"),
         ({**SRUN, "MASTER_PORT": "http"}, r"MASTER_PORT is 'http'"),
     ],
@@ -395,12 +395,12 @@ def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
     assert taken == [1]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert own_device(torch.device("cuda"), launch(SRUN)) == torch.device("cuda:0")  # --gpus-per-task=1
-    with pytest.raises(ValueError, match=r"rank 3 is number 1 on its machine, which has 1 GPUs"):
+    with pytest.raises(ValueError, match=r"rank 3 needs GPU 1 of its machine, which has 1 GPUs"):
         own_device(torch.device("cuda"), third)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match=r"training\.device is cuda:0, but 8 ranks share the work"):
+    with pytest.raises(ValueError, match=r"training\.device is cuda:0, but there are 8 ranks"):
         own_device(torch.device("cuda:0"), third)
-    with pytest.raises(ValueError, match=r"rank 3 is number 2 on its machine, which has 2 GPUs"):
+    with pytest.raises(ValueError, match=r"rank 3 needs GPU 2 of its machine, which has 2 GPUs"):
         own_device(torch.device("cuda"), third._replace(local_rank=2))
 
 

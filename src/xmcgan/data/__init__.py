@@ -1,1 +1,1 @@
-"""Captioned images: reading the official layouts, and the embedded Scenes (which need no torch)."""
+"""Captioned images: reading data sets, preparing them, and streaming training examples."""

@@ -1,4 +1,4 @@
-"""Images: opened, turned upright, and made squares."""
+"""Opens images, turns them upright and makes them square."""
 
 import io
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from xmcgan.data.records import Record, Slice
 
 Fit = Literal["squash", "crop"]
 
-# What makes an image upright, by its EXIF orientation; 1 is upright. ImageOps.exif_transpose does the same, but writes
-# the EXIF data anew, which fails on some that can be read.
+# The transposition that makes an image upright, by EXIF orientation; 1 is upright. ImageOps.exif_transpose also
+# rewrites the EXIF data, which fails for some readable images.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,11 +30,11 @@ TURNS = {
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """An image to a square of pixels.
+    """Resizes an image to a square.
 
     Args:
         size: side in pixels.
-        fit: ``squash`` to a square (the paper), or ``crop`` the middle square.
+        fit: ``squash`` the whole image to a square (paper), or ``crop`` the middle square.
     """
 
     size: int
@@ -45,19 +45,19 @@ class ImageTransform:
             raise ValueError(f"fit is {self.fit!r}; it can be {', '.join(get_args(Fit))}")
 
     def __call__(self, record: Record) -> Tensor:
-        """Pixels of a record's image as uint8 (3, size, size), resized with antialiasing.
+        """A record's image as uint8 pixels (3, size, size), resized with antialiasing.
 
         Raises:
-            ValueError: naming the file, if it is not an image that can be read whole.
+            ValueError: naming the file, if it is not a complete, readable image.
         """
         return self.pixels(open_image(record))
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """The image as uint8 (3, size, size)."""
+        """The image as uint8 pixels (3, size, size)."""
         return torch.from_numpy(np.array(self.square(image))).permute(2, 0, 1)
 
     def square(self, image: Image.Image) -> Image.Image:
-        """The image at size x size pixels; one that has that size is returned as it is."""
+        """The image at size x size pixels, unchanged if it has that size already."""
         width, height = image.size
         left, top, side = middle_square(width, height)
         box = (left, top, left + side, top + side) if self.fit == "crop" else (0, 0, width, height)
@@ -67,10 +67,10 @@ class ImageTransform:
 
 
 def open_image(record: Record) -> Image.Image:
-    """A record's image as a person sees it: decoded whole, upright, on white where it is transparent, in RGB.
+    """A record's image as a viewer shows it: RGB, upright, transparency on white.
 
     Raises:
-        ValueError: naming the file, if it is not an image that can be read whole.
+        ValueError: naming the file, if it is not a complete, readable image.
     """
     source = record.image
     name = f"the image of record {record.id}" if isinstance(source, bytes) else str(source)
@@ -83,25 +83,25 @@ def open_image(record: Record) -> Image.Image:
             turn = TURNS.get(orientation(file))
             return image if turn is None else image.transpose(turn)
     except UnidentifiedImageError as error:
-        # Pillow's own words have the address of a buffer in them: another one at every run.
-        raise ValueError(f"{name} cannot be read as an image: it is none that Pillow knows") from error
+        # Not Pillow's own message: it contains a buffer address, which differs in every run.
+        raise ValueError(f"{name} cannot be read as an image: Pillow does not know its format") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode in RGB.
+    """Converts a decoded image of any mode to RGB.
 
     Raises:
-        ValueError: if its numbers are of a kind that says nothing of where white is.
+        ValueError: if its pixel values have no known white level.
     """
-    if image.mode.startswith("I"):  # 16 bits a pixel, of which Pillow would cut all above 255 to white
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip everything above 255 to white
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
-            raise ValueError(f"its pixels go from {levels.min()} to {levels.max()}; they should be of 16 bits at most")
+            raise ValueError(f"its pixels range from {levels.min()} to {levels.max()}; they should be in 0 to 65535")
         image = Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("its pixels are real numbers; they should be of 8 or 16 bits")
+        raise ValueError("its pixels are floating-point numbers; they should be of 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -109,24 +109,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """How a camera was held, 1 to 8, by the EXIF data of a decoded image; 1, upright, where they do not say."""
+    """The EXIF orientation of a decoded image, 1 to 8; 1 (upright) if unknown."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # of EXIF data that are damaged; every viewer shows such a picture as its pixels lie
+    except Exception:  # damaged EXIF data; viewers then show the pixels as they are stored
         return 1
 
 
 def is_upright_jpeg(content: bytes) -> bool:
-    """Whether an image's bytes can be kept: an RGB JPEG whose pixels lie as they are shown.
+    """Whether the encoded image can be kept as it is: an upright RGB JPEG.
 
-    Of what `open_image` has read: other content may raise what Pillow raises.
+    The content must have passed `open_image`; otherwise Pillow's errors may be raised.
     """
     with Image.open(io.BytesIO(content)) as file:
         return (file.format, file.mode) == ("JPEG", "RGB") and orientation(file) not in TURNS
 
 
 def image_bytes(record: Record) -> bytes:
-    """The encoded content of a record's image."""
+    """The encoded bytes of a record's image."""
     match record.image:
         case bytes(content):
             return content
@@ -139,5 +139,5 @@ def image_bytes(record: Record) -> bytes:
 
 
 def to_images(pixels: Tensor) -> Tensor:
-    """uint8 pixels to float32 images in [-1, 1]."""
+    """Converts uint8 pixels to float32 images in [-1, 1]."""
     return pixels.float().div_(127.5).sub_(1)

@@ -1,4 +1,4 @@
-"""Data folders by the name of their layout."""
+"""Reads a data set by the name of its layout."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ READERS: dict[str, Reader] = {
     "table": read_table,
     "webdataset": read_webdataset,
 }
-"""How each layout is read: (root, split, annotations=) -> records and problems."""
+"""The reader of each layout: (root, split, annotations=) -> records and problems."""
 
 
 def read_entries(root: Path, layout: str, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """The entries of one split of a data folder in its layout; an id that stands twice is a problem.
+    """The entries of one split of a data folder; a repeated id is a problem.
 
     Args:
-        annotations: also boxes and mouse traces, where the layout has them.
+        annotations: also read boxes and mouse traces, if the layout has them.
     """
     return without_duplicates(READERS[layout](root, split, annotations=annotations))
 
@@ -36,18 +36,18 @@ def read_entries(root: Path, layout: str, split: str, *, annotations: bool = Fal
 def read_records(
     root: str | Path, layout: str, split: str, *, annotations: bool = False, cache: Path | None = None
 ) -> Sequence[Record]:
-    """The captioned images of one split of a data folder, to be trained on: all of them are good.
+    """The captioned images of one split, for training: a bad entry is an error.
 
     Args:
-        root: a folder in its layout; or one that ``xmcgan data prepare`` made of it, which can also be a URL.
-        annotations: also boxes and mouse traces, where the layout has them (a prepared folder always gives them).
-        cache: folder for the shards of a URL.
+        root: a folder in the layout, or a folder or URL of data prepared by ``xmcgan data prepare``.
+        annotations: also read boxes and mouse traces, if the layout has them (prepared data always includes them).
+        cache: folder for shards fetched from a URL.
 
     Raises:
-        ValueError: naming what is wrong with the first bad record.
+        ValueError: naming the first bad entry and its problem.
     """
     if is_prepared(root):
         return open_shards(root, split, layout=layout, cache=cache)
     if isinstance(root, str) and "://" in root:
-        raise ValueError(f"{root} holds no prepared data: what is read from a URL is made by `xmcgan data prepare`")
+        raise ValueError(f"{root} holds no prepared data: a URL should be one that `xmcgan data prepare` wrote")
     return list(strict(read_entries(Path(root), layout, split, annotations=annotations)))

@@ -1,8 +1,8 @@
-"""What a data set says of one image, whichever layout it was read from; no torch, no pixels.
+"""Records: one image with its captions and annotations, independent of the data set's layout. No torch, no pixels.
 
-A reader is a generator ``(root, split, *, annotations) -> Record | Problem``: one entry of the set after the other, a
-bad one as a ``Problem`` that says where it stands and what is wrong, so that whoever reads decides whether to stop
-(training) or to count it and go on (preparing). What makes the whole set unreadable is raised.
+A reader is a generator ``(root, split, *, annotations) -> Record | Problem`` over the entries of a data set. It yields
+a bad entry as a ``Problem`` with its place and the reason, so the caller can stop (training) or count it and continue
+(preparing). It raises an error only if the whole set is unreadable.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class Slice(NamedTuple):
-    """An image inside a larger file, such as an uncompressed tar."""
+    """The bytes of an image inside a larger file, such as an uncompressed tar."""
 
     file: Path
     offset: int  # bytes
@@ -21,7 +21,7 @@ class Slice(NamedTuple):
 
 
 class Box(NamedTuple):
-    """An object of an image, relative to its width and height: left, top, width and height in [0, 1]."""
+    """The bounding box of an object, in [0, 1] relative to the image's width and height."""
 
     category: str
     left: float
@@ -31,7 +31,7 @@ class Box(NamedTuple):
 
 
 class Utterance(NamedTuple):
-    """Words that were said without a stop, in seconds."""
+    """A spoken phrase with its start and end in seconds."""
 
     words: str
     start: float
@@ -39,7 +39,7 @@ class Utterance(NamedTuple):
 
 
 class TracePoint(NamedTuple):
-    """Where the mouse was, relative to the picture (it may lie slightly outside [0, 1]), and when, in seconds."""
+    """Position of the mouse relative to the image (may be slightly outside [0, 1]), and time in seconds."""
 
     x: float
     y: float
@@ -47,9 +47,9 @@ class TracePoint(NamedTuple):
 
 
 class Narrative(NamedTuple):
-    """A spoken description: its text, its timed utterances, and the mouse's strokes on the same clock.
+    """A spoken description: caption, timed utterances, and mouse strokes on the same clock.
 
-    The utterances' words joined with single blanks are the caption.
+    The caption is the utterances' words, joined with single spaces.
     """
 
     caption: str
@@ -58,28 +58,28 @@ class Narrative(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An image and what was said of it; ``boxes`` and ``narrative`` only where annotations were asked for."""
+    """An image with its captions; ``boxes`` and ``narrative`` are filled only if annotations are requested."""
 
-    image: Path | Slice | bytes  # a file, a part of one, or its content
-    captions: tuple[str, ...]  # each of single-blank-separated words, none empty
+    image: Path | Slice | bytes  # a file, a part of one, or the encoded image
+    captions: tuple[str, ...]  # none empty; words separated by single spaces
     id: str  # unique within its split
     boxes: tuple[Box, ...] = ()
     narrative: Narrative | None = None
 
 
 class Problem(NamedTuple):
-    """What could not be used: an entry; or a detail of one, such as one of its captions or boxes."""
+    """An entry that cannot be used, or a detail of one, such as a caption or a box."""
 
-    where: str  # file, and the line, entry or member of it
+    where: str  # the file, and the line, entry or member
     reason: str
-    detail: bool = False  # the entry comes without it: no record is lost
+    detail: bool = False  # the entry is still yielded, without the detail
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
 
 
 def details(reading: Generator[Problem, None, Value]) -> Generator[Problem, None, Value]:
-    """The same reading, whose problems lose no record."""
+    """Wraps a reading generator and marks its problems as details."""
     while True:
         try:
             problem = next(reading)
@@ -89,10 +89,10 @@ def details(reading: Generator[Problem, None, Value]) -> Generator[Problem, None
 
 
 def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
-    """The records alone.
+    """The records, refusing problems.
 
     Raises:
-        ValueError: naming the first problem, and how many more there are.
+        ValueError: with the first problem and the number of further ones.
     """
     entries = iter(entries)
     for entry in entries:
@@ -103,17 +103,17 @@ def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
 
 
 def without_duplicates(entries: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
-    """The same entries, but a record whose id was seen before is a problem."""
+    """The same entries, except that a record with an id seen before becomes a problem."""
     seen: set[str] = set()
     for entry in entries:
         if isinstance(entry, Record):
             if entry.id in seen:
-                yield Problem(f"record {entry.id}", "its id stands twice in the set; the first one is kept")
+                yield Problem(f"record {entry.id}", "its id occurs twice in the set; the first one is kept")
                 continue
             seen.add(entry.id)
         yield entry
 
 
 def one_line(text: str) -> str:
-    """A caption with single blanks between its words, and none around them."""
+    """A caption with single spaces between its words and none around it."""
     return " ".join(text.split())

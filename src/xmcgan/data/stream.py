@@ -1,8 +1,7 @@
-"""Captioned images: one record, one example of the endless training stream, one batch.
+"""The endless stream of training examples, and batches of it.
 
-Everything random about the n-th example of a training run (which image, which caption, whether it is flipped, its
-noise) is a function of the run's seed and of n alone. So a run goes on after an interruption exactly where it stood,
-and neither the number of workers nor the size of a batch changes what is seen.
+All randomness of the n-th example of a run (image, caption, flip, noise) is a function of the run's seed and n alone.
+So a run resumes exactly where it was interrupted, and the number of workers does not change the examples.
 """
 
 import signal
@@ -20,16 +19,16 @@ from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.records import Record
 from xmcgan.data.traces import TraceMaps, trace_maps
 
-# Forked, workers share the memory of the records and start at once. Linux's default from Python 3.14 on, "forkserver",
-# sends each worker all of them: of COCO's 82,783 images 30 MB, and some 20 s went by before the first batch.
+# Forked workers share the memory of the records and start at once. "forkserver", Linux's default from Python 3.14 on,
+# sends all records to each worker: 30 MB for COCO's 82,783 images, and about 20 s before the first batch.
 WORKERS_START = "fork" if sys.platform == "linux" else None
 
-# Separate streams of random numbers for the uses of one example, so that a new use leaves the others as they were.
+# A separate random stream for each use of an example, so that a new use does not change the others.
 ORDER, CAPTION, FLIP, NOISE, AUGMENTATION = range(5)
 
 
 class Example(NamedTuple):
-    """One example: uint8 pixels (3, H, W), a caption, its number n, and where its words were pointed at."""
+    """One training example: uint8 pixels (3, H, W), a caption, its number n, and its trace maps."""
 
     pixels: Tensor
     caption: str
@@ -38,7 +37,7 @@ class Example(NamedTuple):
 
 
 class ExampleBatch(NamedTuple):
-    """B examples: uint8 pixels (B, 3, H, W), captions, their numbers and traces."""
+    """B examples: uint8 pixels (B, 3, H, W), captions, numbers and trace maps."""
 
     pixels: Tensor
     captions: list[str]
@@ -47,14 +46,14 @@ class ExampleBatch(NamedTuple):
 
 
 class ExampleStream(Dataset):
-    """The training examples of a run, without end: epoch after epoch, each a new order of the records.
+    """The endless training examples of a run: in each epoch, all records in a new random order.
 
     Args:
         records: at least one.
-        transform: how an image becomes pixels.
-        seed: of the run.
-        flip: mirrors every second image. Off where captions tell left from right.
-        traces: also says where each utterance points, in records that have a mouse trace.
+        transform: turns an image into pixels.
+        seed: the run's seed.
+        flip: mirror images with probability 1/2. Turn it off if captions distinguish left from right.
+        traces: also compute trace maps for records that have a mouse trace.
     """
 
     def __init__(
@@ -87,12 +86,12 @@ class ExampleStream(Dataset):
 
 
 def random(seed: int, use: int, number: int) -> np.random.Generator:
-    """The random numbers of one use of one example."""
+    """The random generator for one use of one example."""
     return np.random.default_rng([seed, use, number])
 
 
 def noise(seed: int, numbers: Sequence[int], dim: int) -> Tensor:
-    """z ~ N(0, I) of the examples with these numbers: noise_BZ, float32."""
+    """z ~ N(0, I) for the examples with these numbers: noise_BZ, float32."""
     rows = [random(seed, NOISE, number).standard_normal(dim, dtype=np.float32) for number in numbers]
     return torch.from_numpy(np.stack(rows))
 
@@ -104,12 +103,12 @@ def uniform(seed: int, numbers: Sequence[int], count: int) -> Tensor:
 
 
 class ConsecutiveBatches(Sampler[list[int]]):
-    """The numbers start, start + 1, ... in lists of batch_size, without end; or one of the equal parts of each list."""
+    """Endless lists of ``batch_size`` consecutive numbers from ``start`` on, or part k of n of each list."""
 
     def __init__(self, start: int, batch_size: int, part: tuple[int, int] = (0, 1)):
         position, parts = part
         if batch_size % parts:
-            raise ValueError(f"a batch of {batch_size} has no {parts} equal parts")
+            raise ValueError(f"a batch of {batch_size} cannot be divided into {parts} equal parts")
         self.length, self.batch_size = batch_size // parts, batch_size
         self.start = start + position * self.length
 
@@ -129,15 +128,15 @@ def load_batches(
     pin_memory: bool = False,
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[ExampleBatch]:
-    """The stream from its example ``start`` on, in batches, decoded by ``workers`` processes (0: by this one).
+    """Batches of the stream from example ``start`` on, decoded by ``workers`` processes (0: by this process).
 
     Args:
-        part: (k, n) gives the k-th of n equal parts of every batch: what rank k of n reads.
+        part: (k, n) selects part k of n equal parts of every batch, which rank k of n reads.
 
     Raises:
-        ValueError: naming the file, if an image cannot be read; if a batch has no n equal parts.
-        FileNotFoundError: naming the shard, if one has gone.
-        ConnectionError: naming its URL, if it cannot be fetched.
+        ValueError: naming the file, if an image cannot be read; or if n does not divide the batch size.
+        FileNotFoundError: naming the shard, if one is missing.
+        ConnectionError: naming the URL, if a shard cannot be fetched.
     """
     loader = DataLoader(
         stream,
@@ -146,25 +145,25 @@ def load_batches(
         collate_fn=collate,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_signals,
+        worker_init_fn=ignore_signals,
         multiprocessing_context=WORKERS_START if workers else None,
     )
     try:
         yield from loader
     except (ValueError, OSError) as error:
-        # A worker's error arrives as its whole traceback; the last line is what it said.
+        # A worker's error arrives as its whole traceback; its message is the last line.
         kind = type(error)
         raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
 
 
-def leave_signals(_worker: int) -> None:
-    """Ctrl-C, and a scheduler's SIGTERM, reach every process; it is the training process that stops its workers."""
+def ignore_signals(_worker: int) -> None:
+    """Makes a worker ignore SIGINT and SIGTERM, which reach every process: the main process stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def collate(examples: list[Example]) -> ExampleBatch:
-    """Examples to a batch; the pixels stay bytes until they are on the device."""
+    """Collates examples to a batch; pixels stay uint8 until they are on the device."""
     return ExampleBatch(
         torch.stack([example.pixels for example in examples]),
         [example.caption for example in examples],

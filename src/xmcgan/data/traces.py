@@ -1,7 +1,7 @@
-"""Mouse traces as a signal: where in the picture a narrator pointed while saying a word.
+"""Mouse traces as supervision: where in the image a narrator pointed while saying a word.
 
-Localized Narratives (Pont-Tuset et al., ECCV 2020) carry a mouse trace on the clock of the spoken words. The paper
-names it as future work for XMC-GAN; ``losses.trace_divergence`` is what is made of it here.
+Localized Narratives (Pont-Tuset et al., ECCV 2020) have a mouse trace synchronised with the spoken words. The XMC-GAN
+paper leaves its use to future work; ``losses.trace_divergence`` uses it here.
 """
 
 from collections.abc import Sequence
@@ -13,38 +13,38 @@ from xmcgan.data.records import Narrative, one_line
 from xmcgan.types import REGION_GRID
 
 SLACK = 0.2
-"""Seconds before and after an utterance whose points still count: the hand and the tongue are not in step."""
+"""Seconds before and after an utterance in which points still count: hand and speech are not in step."""
 
 BLUR = 1.0
-"""Standard deviation, in regions, of the spot that a point makes: people circle things, they do not fill them."""
+"""Standard deviation, in regions, of the Gaussian around each point: people circle objects, they do not fill them."""
 
 
-BEYOND = 1 / REGION_GRID
-"""How far outside the picture, in parts of its side, a point still counts, at the edge: one region. Farther out the
-mouse rests, or points at what ``crop`` cut away."""
+MARGIN = 1 / REGION_GRID
+"""How far outside the image, relative to its side, a point still counts (as one at the edge): one region. Farther out
+the mouse rests, or points at what ``crop`` removed."""
 
 
 class TraceMaps(NamedTuple):
-    """The utterances of a caption that were pointed at: U of them, possibly 0."""
+    """The U utterances of a caption (possibly 0) with a trace."""
 
-    spans_U2: np.ndarray  # int: first and one past last character in the caption
-    maps_UR: np.ndarray  # float32: distribution over the 16 x 16 regions, row after row of the picture
+    spans_U2: np.ndarray  # int: character range in the caption, [start, end)
+    maps_UR: np.ndarray  # float32: distribution over the 16 x 16 regions, in row-major order
 
 
 def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> TraceMaps:
-    """Where each utterance of a narrative points, over the square that the narrative's picture becomes.
+    """Where each utterance of a narrative points, as distributions over the regions of the square image.
 
-    An utterance that the caption does not have in this order, or during which the mouse rested outside, has no map.
-    Numbers count as float32, as shards hold them, so that a point at the very end of an utterance is in it or not
-    wherever it is read.
+    An utterance gets no map if it is missing from the caption (in this order), or if the mouse was outside the image.
+    Times are rounded to float32, as in shards, so that a point at the very end of an utterance is treated the same in
+    source and prepared data.
 
     Args:
-        caption: the narrative's, with single blanks.
-        flip: for a picture that was mirrored.
+        caption: the narrative's caption, with single spaces.
+        flip: whether the image is mirrored.
     """
     points = np.array([point for stroke in narrative.strokes for point in stroke], dtype=np.float32)
     points_N3 = points.reshape(-1, 3).astype(np.float64)
-    points_N3 = points_N3[np.all(np.abs(points_N3[:, :2] - 0.5) <= 0.5 + BEYOND, axis=1)]
+    points_N3 = points_N3[np.all(np.abs(points_N3[:, :2] - 0.5) <= 0.5 + MARGIN, axis=1)]
     times = points_N3[:, 2]
     spans, maps, position = [], [], 0
     for utterance in narrative.utterances:
@@ -65,7 +65,7 @@ def trace_maps(caption: str, narrative: Narrative, *, flip: bool = False) -> Tra
 
 
 def region_map(points_N3: np.ndarray, flip: bool) -> np.ndarray:
-    """A Gaussian spot a point, summed to a distribution over the regions (R,); points outside count at the edge."""
+    """The mean of Gaussians around the points: a distribution over regions (R,). Outside points count at the edge."""
     centres = (np.arange(REGION_GRID) + 0.5) / REGION_GRID
     x, y = np.clip(points_N3[:, :2], 0, 1).T
     x = 1 - x if flip else x
@@ -77,11 +77,11 @@ def region_map(points_N3: np.ndarray, flip: bool) -> np.ndarray:
 
 
 def word_targets(maps: Sequence[TraceMaps | None], spans_BT2: np.ndarray) -> np.ndarray:
-    """The distribution over regions that each word should attend to: (B, T, R) float32; zero where nobody pointed.
+    """The distribution over regions that each word should attend to: (B, T, R) float32; zero for words without a trace.
 
     Args:
-        maps: of B captions; None has no trace.
-        spans_BT2: characters of each word piece, [0, 0) for special tokens and padding.
+        maps: trace maps of B captions; None for captions without a trace.
+        spans_BT2: character range of each word piece, [0, 0) for special tokens and padding.
     """
     targets_BTR = np.zeros((*spans_BT2.shape[:2], REGION_GRID * REGION_GRID), dtype=np.float32)
     for targets_TR, spans_T2, traced in zip(targets_BTR, spans_BT2, maps, strict=True):

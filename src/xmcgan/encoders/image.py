@@ -70,7 +70,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNetLogits(nn.Module):
-    """images_B3HW in [-1, 1] -> the class logits of a bottleneck ResNet (B, classes), as in the official implementation.
+    """images_B3HW in [-1, 1] -> class logits of a bottleneck ResNet (B, classes), as in the official implementation.
 
     Images are resized to 224 pixels and normalised as the weights expect.
 
@@ -201,7 +201,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a state dict of tensors without code") from error
+        raise ValueError(f"{path} cannot be read as a state dict: it should hold tensors and no code") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} is not a state dict: it should map names to tensors")
     return state

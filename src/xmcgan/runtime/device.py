@@ -1,4 +1,4 @@
-"""Where a process computes: its device and its memory."""
+"""The device of a process, its precision, and memory settings."""
 
 import ctypes
 import sys
@@ -8,17 +8,17 @@ import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """A device by name; ``auto`` is CUDA where there is one, and the CPU elsewhere.
+    """The device with a name; ``auto`` is CUDA if available, otherwise the CPU.
 
     Raises:
-        ValueError: if there is no such device on this machine.
+        ValueError: if this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         if name == "cuda" and torch.cuda.is_available():
-            return device  # nothing is put on the first one: ranks take each its own
+            return device  # do not allocate on the first GPU: each rank uses its own
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
@@ -27,9 +27,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the networks' layers; ``auto`` is bfloat16 on a GPU that has it, and float32 elsewhere.
+    """The dtype of the networks' layers; ``auto`` is bfloat16 on a GPU that supports it, otherwise float32.
 
-    Warns if bfloat16 was asked for by name and the device only emulates it, which can take ten times as long.
+    Warns if bfloat16 was requested by name and the device only emulates it, which can be ten times slower.
     """
     native = has_bfloat16(device)
     if name == "auto":
@@ -43,29 +43,29 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 natively."""
+    """Whether the device supports bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def use_tf32(device: torch.device, wanted: bool) -> None:
-    """Whether float32 products and convolutions of this process go by TF32; torch's own choice is convolutions alone.
+    """Turns TF32 on or off for float32 matrix products and convolutions; torch's default is on for convolutions only.
 
     Raises:
-        ValueError: if it is wanted on a device that has none.
+        ValueError: if TF32 is wanted on a device other than CUDA.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
     elif wanted:
-        raise ValueError(f"training.tf32 is true, and the device is {device}; TF32 is CUDA's, so it should be false")
+        raise ValueError(f"training.tf32 is true, but the device is {device}; it should be false: only CUDA has TF32")
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc keep large freed buffers rather than hand each back to the system and fault it in anew.
+    """Makes glibc keep large freed buffers instead of returning them to the system and paging them in again.
 
-    A training step on the CPU frees and takes the same buffers again and again; it is 1.1 to 1.2 times faster so
-    (docs/log.md). Does nothing where the C library is not glibc.
+    A training step on the CPU allocates the same buffers again and again; this makes it 1.1 to 1.2 times faster
+    (docs/log.md). Does nothing if the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,10 +1,10 @@
-"""Ranks: the processes that share one training, and how tensors and objects travel between them.
+"""Distributed training: starting ranks, and communication between them.
 
-Every function is the identity, or does nothing, where no process group runs: a single process pays for none of it.
+Without a process group every function is the identity or does nothing, so a single process pays no cost.
 
-Two groups of the same ranks. The *control* one (Gloo, on the CPU) is for what may rightly take minutes: one rank's
-slow disk, a checkpoint that rank 0 writes. The *tensor* one (NCCL on CUDA, Gloo elsewhere) carries tensors in a step,
-which all ranks begin together: who does not answer there for a minute is gone.
+There are two groups with the same ranks. The *control* group (Gloo, on the CPU) serves operations that may take
+minutes, such as rank 0 writing a checkpoint. The *tensor* group (NCCL on CUDA, Gloo elsewhere) carries tensors within a
+step, which all ranks begin together: a rank that does not answer within a minute is lost.
 """
 
 import os
@@ -24,29 +24,29 @@ Value = TypeVar("Value")
 Arguments = ParamSpec("Arguments")
 
 CONTROL_TIMEOUT = timedelta(minutes=30)
-"""Of a rank that waits for others to start, read or write."""
+"""How long a rank waits for others to start, read or write."""
 
 TENSOR_TIMEOUT = timedelta(seconds=50)
-"""Of a rank that waits for others within a training step, unless its networks are being compiled."""
+"""How long a rank waits for others within a training step, unless networks are being compiled."""
 
-_tensor_group: Any = None  # the group of tensors; None where one process is all there is
+_tensor_group: Any = None  # None if there is only one process
 
 
 class RankLost(RuntimeError):
-    """Another rank has ended, or does not answer."""
+    """Another rank has ended or does not answer."""
 
 
 class EndedByMain(RuntimeError):
-    """Rank 0 has failed at something it does for all, and has said at what."""
+    """Rank 0 has failed at work that it does for all ranks; its own error says why."""
 
 
 def rank() -> int:
-    """The number of this process, 0 to world_size() - 1."""
+    """The rank of this process, 0 to world_size() - 1."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes share the work."""
+    """The number of processes that share the work."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -59,12 +59,12 @@ def is_main() -> bool:
 
 
 class Launch(NamedTuple):
-    """What a launcher says of this process."""
+    """How torchrun or srun started this process."""
 
     rank: int
     world_size: int
-    local_rank: int  # among the processes of its machine
-    address: str | None  # of rank 0, "tcp://HOST:PORT"; None leaves it to torchrun's own variables
+    local_rank: int  # among the processes on this machine
+    address: str | None  # of rank 0, "tcp://HOST:PORT"; None if torchrun's own variables hold it
 
     @property
     def by_srun(self) -> bool:
@@ -72,13 +72,13 @@ class Launch(NamedTuple):
 
 
 def launch(environment: Mapping[str, str]) -> Launch | None:
-    """What torchrun's variables say, or else those of a step of SLURM's srun; None where neither started us.
+    """Reads torchrun's variables, or those of a SLURM srun step; None if neither started this process.
 
-    The variables that sbatch and salloc set are not enough: a script that starts one process itself has them too. The
-    tasks are those of the step: an interactive step of one task has SLURM_NTASKS of the whole job.
+    The variables of sbatch and salloc are not enough, because a script that starts a single process has them too. The
+    number of ranks is that of the step: SLURM_NTASKS counts the whole job's tasks, even in a step of one task.
 
     Raises:
-        ValueError: naming the variable that is missing, or is not a number.
+        ValueError: naming the variable that is missing or not a number.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return Launch(*(number_in(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")), None)
@@ -86,7 +86,7 @@ def launch(environment: Mapping[str, str]) -> Launch | None:
         numbers = [number_in(environment, name) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")]
         if numbers[1] > 1 and "MASTER_ADDR" not in environment:
             raise ValueError(
-                "MASTER_ADDR is not set: srun does not say where rank 0 is. In the batch script, before srun: "
+                "MASTER_ADDR is not set; srun does not set it. In the batch script, before srun: "
                 'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
             )
         port = number_in({"MASTER_PORT": "29500", **environment}, "MASTER_PORT")
@@ -95,26 +95,28 @@ def launch(environment: Mapping[str, str]) -> Launch | None:
 
 
 def number_in(environment: Mapping[str, str], name: str) -> int:
-    """A variable that has to be a whole number."""
+    """The value of an environment variable that must be a whole number."""
     value = environment.get(name, "")
     if not value.isdecimal():
-        raise ValueError(f"{name} is {value!r} in the environment; a launcher sets it to a whole number")
+        raise ValueError(f"the environment variable {name} is {value!r}; it should be a whole number")
     return int(value)
 
 
 @contextmanager
 def process_group(device: torch.device, *, compiling: bool = False) -> AbstractGenerator[torch.device]:
-    """Joins the other ranks that torchrun or srun started, if one did, until the end of the block.
+    """Joins the ranks that torchrun or srun started, until the end of the block.
+
+    Does nothing in a single process, or inside a process group that already runs.
 
     Args:
-        device: the kind of device the ranks compute on; ``cuda`` becomes the GPU of this process' local rank.
-        compiling: in a first step one rank may compile for minutes while another has it from a cache.
+        device: where the ranks compute; ``cuda`` becomes the GPU of this process' local rank.
+        compiling: use the longer timeout, because one rank may compile for minutes while another has a cache.
 
     Yields:
-        the device of this rank. Within a group that runs already nothing is started or ended.
+        this rank's device.
 
     Raises:
-        ValueError: if the launcher's variables are not whole, or this machine has fewer GPUs than ranks.
+        ValueError: if the launcher's variables are incomplete, or this machine has fewer GPUs than ranks.
         RankLost: if not all ranks arrive.
     """
     global _tensor_group
@@ -132,11 +134,11 @@ def process_group(device: torch.device, *, compiling: bool = False) -> AbstractG
             "gloo", launched.address, timeout=CONTROL_TIMEOUT, rank=launched.rank, world_size=launched.world_size
         )
         backend = "nccl" if on_cuda else "gloo"
-        within = CONTROL_TIMEOUT if compiling else TENSOR_TIMEOUT
-        _tensor_group = dist.new_group(backend=backend, timeout=within, device_id=device if on_cuda else None)
+        timeout = CONTROL_TIMEOUT if compiling else TENSOR_TIMEOUT
+        _tensor_group = dist.new_group(backend=backend, timeout=timeout, device_id=device if on_cuda else None)
     try:
         yield device
-        # A rank that is done with everything may not leave while another still wants an answer of it.
+        # A rank that has finished must not leave while another still waits for it.
         barrier()
     finally:
         _tensor_group = None
@@ -144,19 +146,24 @@ def process_group(device: torch.device, *, compiling: bool = False) -> AbstractG
 
 
 def own_device(device: torch.device, launched: Launch) -> torch.device:
-    """The device of one of several ranks."""
+    """The device of this rank, one of several.
+
+    Raises:
+        ValueError: if ``device`` names one GPU for all ranks, or this machine has too few GPUs.
+    """
     if device.type != "cuda":
         return device
     if device.index is not None:
         raise ValueError(
-            f"training.device is {device}, but {launched.world_size} ranks share the work; say cuda: each takes its own"
+            f"training.device is {device}, but there are {launched.world_size} ranks; it should be cuda: each rank "
+            "then uses its own GPU"
         )
     count = torch.cuda.device_count()
-    # srun --gpus-per-task=1 shows each rank its own GPU alone. (Were it the same one, NCCL would refuse.)
+    # With srun --gpus-per-task=1 each rank sees only its own GPU. (If it were the same GPU, NCCL would fail.)
     index = 0 if launched.by_srun and count == 1 else launched.local_rank
     if index >= count:
         raise ValueError(
-            f"rank {launched.rank} is number {index} on its machine, which has {count} GPUs; "
+            f"rank {launched.rank} needs GPU {index} of its machine, which has {count} GPUs; "
             "start at most one rank a GPU"
         )
     torch.cuda.set_device(index)
@@ -165,32 +172,32 @@ def own_device(device: torch.device, launched: Launch) -> torch.device:
 
 @contextmanager
 def detect_lost_ranks() -> AbstractGenerator[None]:
-    """A conversation of all ranks: that one of them has gone shows as an error of the network, or as silence."""
+    """Raises ``RankLost`` where communication within the block fails or times out: another rank has ended."""
     try:
         yield
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise  # this rank's own
     except RuntimeError as error:
-        # Gloo begins with a place in its source and ends with advice.
+        # Keep Gloo's reason only: its message begins with a source location and ends with advice.
         reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]
         raise RankLost(
-            f"rank {rank()}: another rank has ended or does not answer ({reason}). What it said last, if anything, is "
-            "further up; the same command goes on from the newest checkpoint, with any number of ranks"
+            f"rank {rank()}: another rank has ended or does not answer ({reason}). Its own error, if any, is further "
+            "up; the same command resumes from the newest checkpoint, with any number of ranks"
         ) from error
 
 
-# Objects, on the control group
+# Objects, over the control group
 
 
 def barrier() -> None:
-    """Waits until every rank is here."""
+    """Waits until every rank has arrived."""
     if world_size() > 1:
         with detect_lost_ranks():
             dist.barrier()
 
 
 def gather_objects(value: Value) -> list[Value]:
-    """Every rank's value, in order, on every rank. Values travel pickled."""
+    """The values of all ranks, in order of rank, on every rank. Values are pickled."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -200,10 +207,10 @@ def gather_objects(value: Value) -> list[Value]:
 
 
 def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **named: Arguments.kwargs) -> Value:
-    """The result of what rank 0 alone does, on every rank; the others wait. It travels pickled.
+    """Runs ``work`` on rank 0 alone and returns its result, pickled, on every rank; the others wait.
 
     Raises:
-        EndedByMain: on the other ranks, if it fails on rank 0, where its own error is raised.
+        EndedByMain: on the other ranks, if ``work`` fails on rank 0, which raises the original error.
     """
     if world_size() == 1:
         return work(*arguments, **named)
@@ -223,7 +230,7 @@ def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **name
 
 
 def any_rank(here: bool) -> bool:
-    """Whether it is so on any rank: the same answer on all."""
+    """Whether ``here`` is true on any rank; all ranks get the same answer."""
     if world_size() == 1:
         return here
     flag = torch.tensor(int(here))
@@ -232,8 +239,8 @@ def any_rank(here: bool) -> bool:
     return bool(flag)
 
 
-# Tensors, on the tensor group. Each conversation is an operator that torch.compile does not look into: inlined in a
-# graph it would lose its ``detect_lost_ranks``, and a lost rank its name.
+# Tensors, over the tensor group. Each collective is a custom operator, opaque to torch.compile: inlined into a graph it
+# would lose its ``detect_lost_ranks``.
 
 
 @torch.library.custom_op("xmcgan::all_reduce", mutates_args=())
@@ -252,7 +259,7 @@ def _(tensor: Tensor) -> Tensor:
 
 @torch.library.custom_op("xmcgan::all_gather", mutates_args=())
 def all_gather(tensor: Tensor) -> Tensor:
-    """Every rank's rows, in the order of the ranks."""
+    """The rows of all ranks, in order of rank."""
     tensor = tensor.contiguous()
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     with detect_lost_ranks():
@@ -286,13 +293,13 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def average_over_ranks(report: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Averages a report over ranks, which hold equal parts of a batch."""
+    """Averages a report over ranks, each of which holds an equal part of the batch."""
     values = sum_over_ranks(torch.stack([value.detach() for value in report.values()])) / world_size()
     return dict(zip(report, values, strict=True))
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Makes every rank's gradients their mean over ranks, in one message."""
+    """Replaces the gradients on every rank by their mean over ranks, in one all-reduce."""
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -302,17 +309,17 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Every rank's rows, in the order of the ranks: (B/N, ...) on each -> (B, ...) on all, with a gradient.
+    """The rows of all ranks, in order of rank: (B/N, ...) on each -> (B, ...) on all, with a gradient.
 
-    The gradient of a rank's rows is the sum of what all ranks have to say of them. So if every rank computes the same
-    loss of gathered rows, and gradients of parameters are averaged over ranks, they are those of one process that has
-    all rows; with a gather that keeps its own rank's gradient alone they would be 1/N of it.
+    The gradient of a rank's rows is the sum of their gradients on all ranks. So if every rank computes the same loss
+    from the gathered rows and parameter gradients are averaged over ranks, the result equals that of one process with
+    all rows. A gather that kept only its own rank's gradient would give 1/N of it.
     """
     return tensor if world_size() == 1 else Gather.apply(tensor)
 
 
 class Gather(torch.autograd.Function):
-    """Gather forward, reduce-scatter backward."""
+    """All-gather in the forward pass, reduce-scatter in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

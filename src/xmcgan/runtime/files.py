@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and JSON."""
+"""Atomic writing of files, and JSON."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from typing import Any
 
 @contextmanager
 def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[Path]:
-    """A path to write to, which becomes ``path`` at the end of the block. An error leaves what was there before.
+    """Yields a temporary path, renamed to ``path`` at the end of the block. On an error, ``path`` stays as it was.
 
     Args:
-        partial: the name until then; ``.partial-NAME`` beside the file unless given.
-        flush: waits until the file and its name are on the disk, so that it survives a power failure.
+        partial: the temporary path; by default ``.partial-NAME`` beside the file.
+        flush: wait until the file and its name are on disk, so that they survive a power failure.
     """
     partial = path.with_name(f".partial-{path.name}") if partial is None else partial
     try:
@@ -30,21 +30,21 @@ def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False)
 
 
 def write_bytes(path: Path, content: bytes, *, flush: bool = False) -> Path:
-    """Writes a file whole or not at all, and returns its path."""
+    """Writes a file atomically and returns its path."""
     with atomic_file(path, flush=flush) as partial:
         partial.write_bytes(content)
     return path
 
 
 def write_text(path: Path, text: str, *, flush: bool = False) -> Path:
-    """Writes a UTF-8 file whole or not at all, and returns its path."""
+    """Writes a UTF-8 file atomically and returns its path."""
     return write_bytes(path, text.encode(), flush=flush)
 
 
 def write_json(
     path: Path, content: Any, *, indent: int = 2, ensure_ascii: bool = True, sort_keys: bool = False
 ) -> Path:
-    """Writes a JSON file whole or not at all, and returns its path."""
+    """Writes a JSON file atomically and returns its path."""
     return write_text(path, to_json(content, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys))
 
 
@@ -54,7 +54,11 @@ def to_json(content: Any, *, indent: int = 2, ensure_ascii: bool = True, sort_ke
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or a clear error."""
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: naming the file, if it is not JSON.
+    """
     try:
         return json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -62,7 +66,7 @@ def read_json(path: Path) -> Any:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Waits until a file's content, or a folder's entries, are on the disk."""
+    """Waits until a file's content, or a folder's entries, are on disk."""
     if path.is_dir() and os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,34 +1,40 @@
-"""Output folders that a command goes on with: only with the settings it was started with."""
+"""Output folders: refuse foreign ones, and refuse to resume with changed settings."""
 
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 Changes = dict[str, tuple[Any, Any]]
-"""Settings that differ by name: the value in the folder and the new one."""
+"""Settings that differ, by name: (value in the folder, new value)."""
 
 
 def refuse_foreign(folder: Path, expected: str) -> None:
-    """Refuses a folder that holds something else.
+    """Refuses a folder that is not empty.
+
+    Args:
+        expected: what the folder could hold instead, for the message.
 
     Raises:
-        ValueError: if it is a file, or not empty.
+        ValueError: if it is a file or not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is neither empty nor {expected}; choose another --output")
 
 
-def changed_settings(known: dict[str, Any], asked: dict[str, Any], *, may_change: Collection[str] = ()) -> Changes:
-    """The settings that differ, without those that may."""
-    names = [name for name in {**known, **asked} if known.get(name) != asked.get(name) and name not in may_change]
-    return {name: (known.get(name), asked.get(name)) for name in names}
+def changed_settings(old: dict[str, Any], new: dict[str, Any], *, may_change: Collection[str] = ()) -> Changes:
+    """The settings that differ, except those that may change."""
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name) and name not in may_change]
+    return {name: (old.get(name), new.get(name)) for name in names}
 
 
 def refuse_changed(folder: Path, content: str, changes: Changes, advice: str = "Choose another --output") -> None:
-    """Refuses to go on with other settings.
+    """Refuses to resume with changed settings.
+
+    Args:
+        content: what the folder holds, for the message.
 
     Raises:
-        ValueError: naming those that differ, with both values.
+        ValueError: listing the settings that differ, with both values.
     """
     if changes:
         listed = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changes.items())

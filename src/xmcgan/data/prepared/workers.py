@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from xmcgan.data.images import ImageTransform, image_bytes, is_upright_jpeg, open_image
 from xmcgan.data.records import Problem, Record
-from xmcgan.data.stream import leave_signals
+from xmcgan.data.stream import ignore_signals
 
 _CHUNK = 8  # images a worker is given at once
 
@@ -53,7 +53,7 @@ def _workers(count: int) -> Generator[Executor | None, None, None]:
 
 
 def _be_a_worker() -> None:
-    leave_signals(0)
+    ignore_signals(0)
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A pool's workers hold both ends of its queue: they would wait for ever after a killed parent.
