@@ -17,7 +17,7 @@ from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import _compute_fid
 
-from xmcgan.metrics.frechet import FeatureStatistics, factor, frechet_distance
+from xmcgan.metrics.frechet import FeatureStatistics, frechet_distance, pivoted_cholesky
 
 
 def statistics(features_NF: Tensor, batch: int | None = None) -> FeatureStatistics:
@@ -164,7 +164,7 @@ def test_it_is_symmetric_and_never_negative(count, dim, seed):
 def test_a_factor_has_as_many_rows_as_the_rank(rank):
     rows = torch.randn(rank, 130, dtype=torch.float64).numpy()
     covariance = rows.T @ rows
-    found = factor(covariance)
+    found = pivoted_cholesky(covariance)
     assert found.shape == (rank, 130)
     np.testing.assert_allclose(found.T @ found, covariance, atol=1e-12 * covariance.max())
 
@@ -200,7 +200,7 @@ class Unknown(Exception):
 
 
 def summed_over(ranks: list[FeatureStatistics]) -> list[FeatureStatistics]:
-    """``summed`` of every rank as if each ran by itself: again and again, with one more sum known each time."""
+    """``reduce`` of every rank as if each ran by itself: again and again, with one more sum known each time."""
     known: list[Tensor] = []
     while True:
         parts, results = [], []
@@ -215,7 +215,7 @@ def summed_over(ranks: list[FeatureStatistics]) -> list[FeatureStatistics]:
                 return whole
 
             with suppress(Unknown):
-                results.append(rank.summed(over_ranks))
+                results.append(rank.reduce(over_ranks))
         if not parts:
             return results
         assert len(parts) == len(ranks)  # every rank asks for the same sums, or real ranks would wait for ever
@@ -268,17 +268,17 @@ def test_wrong_features_are_named():
     found = FeatureStatistics(4)
     with pytest.raises(ValueError, match=r"shape \(3, 5\); it should be \(N, 4\)"):
         found.update(torch.rand(3, 5))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="NaN or infinity"):
         found.update(torch.tensor([[0.0] * 4] * 2000 + [[0, 0, math.nan, 0]]))
     assert found.count == 0
-    with pytest.raises(ValueError, match="at least 2 features; there is 1"):
+    with pytest.raises(ValueError, match="at least 2 features; count is 1"):
         frechet_distance(statistics(torch.rand(1, 4)), statistics(torch.rand(9, 4)))
-    with pytest.raises(ValueError, match="4 and 5 wide"):
+    with pytest.raises(ValueError, match="widths 4 and 5"):
         frechet_distance(statistics(torch.rand(9, 4)), statistics(torch.rand(9, 5)))
-    with pytest.raises(ValueError, match="scatter_FF is absent"):
+    with pytest.raises(ValueError, match="scatter_FF is missing"):
         FeatureStatistics.from_tensors({"count": torch.tensor(3), "mean_F": torch.zeros(4)})
     tensors = {"count": torch.tensor(3), "mean_F": torch.zeros(4), "scatter_FF": torch.zeros(3, 3)}
-    with pytest.raises(ValueError, match=r"scatter_FF is \(3, 3\), mean_F 4 wide"):
+    with pytest.raises(ValueError, match=r"scatter_FF has shape \(3, 3\); mean_F implies \(4, 4\)"):
         FeatureStatistics.from_tensors(tensors)
     with pytest.raises(ValueError, match="dim is 0"):
         FeatureStatistics(0)

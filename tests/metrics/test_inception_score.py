@@ -47,5 +47,5 @@ def test_wrong_arguments_are_named():
         inception_score(torch.zeros(4, 3))
     with pytest.raises(ValueError, match=r"shape \(4,\)"):
         inception_score(torch.zeros(4))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="NaN or infinity"):
         inception_score(torch.full((20, 3), math.nan))

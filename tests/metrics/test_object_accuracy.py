@@ -55,5 +55,5 @@ def test_soa_i_is_soa_c_weighted_by_images(images):
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="2 images but 1 labels"):
         semantic_object_accuracy([{1}, {2}], [1])
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="there are no images"):
         semantic_object_accuracy([], [])

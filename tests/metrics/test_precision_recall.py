@@ -108,5 +108,5 @@ def test_wrong_arguments_are_named():
         precision_recall_density_coverage(a, a[:3])
     with pytest.raises(ValueError, match="density_neighbours is 10; it should be 1 to 9"):
         precision_recall_density_coverage(a, a, density_neighbours=10)
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="NaN or infinity"):
         precision_recall_density_coverage(a, a * math.inf)

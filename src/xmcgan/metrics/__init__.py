@@ -1,1 +1,1 @@
-"""The metrics, as pure functions on arrays: no model, no file, no seed that is not an argument."""
+"""Metrics as pure functions on arrays: no models, no files, and every seed is an argument."""

@@ -1,4 +1,4 @@
-"""A measured value, and how far it varies."""
+"""A measured value and its spread."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,15 +7,12 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A metric that is measured on several parts of the images, and their agreement.
-
-    The parts (splits, folds, subsets, batches) are named by the function that returns it.
-    """
+    """A metric measured on several parts of the images; the function that returns it names the parts."""
 
     value: float  # mean over the parts
-    deviation: float  # standard deviation over the parts, dividing by their number, as every published code does
+    deviation: float  # population standard deviation over the parts, as in all published code
 
 
 def mean_and_deviation(parts: Sequence[float]) -> Estimate:
-    """The estimate that some parts give, each of the same weight."""
+    """Mean and population standard deviation of equally weighted parts."""
     return Estimate(float(np.mean(parts)), float(np.std(parts)))
