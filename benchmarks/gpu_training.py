@@ -4,8 +4,8 @@
 
 Scenes are drawn by all cores and captions embedded once; then a step needs no host work. Pictures, captions and noise
 are chosen at random on the device, so the order is not that of ``xmcgan train``, and a run cannot be resumed. The
-learning rates follow the time that is left. Grids and the averaged generator are written every minute, in half precision. On a
-CPU the step runs as it is; that is for trying the script.
+learning rates follow the time that is left. Grids and the averaged generator are written every minute, in half
+precision. On a CPU the step runs as it is; that is for trying the script.
 """
 
 import argparse
@@ -243,7 +243,7 @@ def main() -> None:
             print(f"{steps} steps, {images:,} images, {images / elapsed:.0f} images/s", flush=True)
     batches = (
         data.batch(config.training.batch_size, config.generator.noise_dim)
-        for _ in range(100 if device.type == "cuda" else 2)
+        for _ in range(config.training.batch_norm_batches if device.type == "cuda" else 2)
     )
     with state.layers_in_precision():
         estimate_batch_norm(average.network, ((batch.noise_BZ, batch.text) for batch in batches))
