@@ -1,16 +1,16 @@
-"""T1 and T2, the two measurements that were made of the authors' JAX code, made of ours: plain formulation and ours.
+"""Repeats T1 and T2, two measurements of the authors' JAX code, with this library: in the plain and our formulation.
 
     python benchmarks/authors.py [--output authors.json] [--threads 2] [--only T1]
 
-T1: one training step at 128 px, width 16, word dimension 384, stem as released: 8 images for a discriminator step, 8
-others for the shared step, losses, Adam (`training.fused`) and the average included; 16 real images a step.
+T1: one training step at 128 px, width 16, word dimension 384, official stem: 8 images for a discriminator step and 8
+others for the last one, which also updates the generator; with losses, Adam (`training.fused`) and EMA. 16 images.
 T2: 4 images of the generator in evaluation mode at 256 px, width 96, word dimension 768.
 
-Weights are random, inputs are made before the clock starts (17 standard-normal word vectors, 5 to 17 of them real);
-there is no loading, text encoding or frozen image encoder. The variants take turns, so that what else the machine does
-falls on all of them alike; beside the time by the clock stands this process's own, which with --threads 1 tells what
-other work has taken away. The authors' figures are of two idle cores of an AMD EPYC with AVX-512 in float32: only on
-two idle cores of the same kind are the ratios to them what they say.
+Weights are random, and inputs are created before timing (17 standard-normal word embeddings, 5 to 17 of them real);
+loading, text encoding and the frozen image encoder are left out. The variants take turns, so that other load on the
+machine affects all alike. Process time is printed beside wall time; with --threads 1, their difference is due to other
+processes. The authors' figures were measured on two idle cores of an AMD EPYC with AVX-512 in float32, so the ratios
+are valid only on the same hardware.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 AUTHORS = {"T1": 3.31, "T2": 0.310}
-"""Images a second."""
-WANTED = {("T1", "float32"): 8, ("T1", "bfloat16"): 12, ("T2", "float32"): 4, ("T2", "bfloat16"): 7}
-"""Times the authors' images a second."""
+"""Images per second of the authors' code."""
+TARGETS = {("T1", "float32"): 8, ("T1", "bfloat16"): 12, ("T2", "float32"): 4, ("T2", "bfloat16"): 7}
+"""Targets, as multiples of the authors' images per second."""
 IMAGES = {"T1": 16, "T2": 4}
 PRECISIONS = ("float32", "bfloat16")
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ Variant = tuple[str, str, str]  # measurement, formulation, precision
 
 
 def training_steps() -> dict[Variant, Callable[[], object]]:
-    """T1 in every variant; each has networks of its own, with the same weights to begin with."""
+    """T1 in every variant; each has its own networks with the same initial weights."""
     calls: dict[Variant, Callable[[], object]] = {}
     for precision in PRECISIONS:
         for formulation in ("plain", "ours"):
@@ -73,8 +73,8 @@ def training_steps() -> dict[Variant, Callable[[], object]]:
     return calls
 
 
-def drawings() -> dict[Variant, Callable[[], object]]:
-    """T2 in every variant: the plain formulation, the layers of training, and prepared weights."""
+def generations() -> dict[Variant, Callable[[], object]]:
+    """T2 in every variant: the plain formulation, the training layers, and fused weights."""
     torch.manual_seed(0)
     generator = Generator(image_size=256, width=96, text_dim=768, stem="noise").eval().requires_grad_(False)
     generator = generator.to(memory_format=torch.channels_last)
@@ -82,7 +82,7 @@ def drawings() -> dict[Variant, Callable[[], object]]:
     calls: dict[Variant, Callable[[], object]] = {}
     for precision in PRECISIONS:
         dtype = getattr(torch, precision)
-        prepared = fuse_generator(generator, dtype)
+        fused = fuse_generator(generator, dtype)
 
         @torch.inference_mode()
         def call(network=generator, formulation="plain", dtype=dtype) -> None:
@@ -95,14 +95,14 @@ def drawings() -> dict[Variant, Callable[[], object]]:
 
         calls["T2", "plain", precision] = call
         calls["T2", "layers of training", precision] = lambda call=call: call(formulation="layers")
-        calls["T2", "ours", precision] = lambda call=call, prepared=prepared: call(prepared, "ours")
+        calls["T2", "ours", precision] = lambda call=call, fused=fused: call(fused, "ours")
     return calls
 
 
 def in_turns(
     calls: dict[Variant, Callable[[], object]], samples: int, warmup: int
 ) -> dict[Variant, list[tuple[float, float]]]:
-    """Seconds of every call, by the clock and of this process; variants take turns, the first rounds are left out."""
+    """Wall and process seconds of every call, with the variants in turn; the first rounds are warm-up."""
     seconds: dict[Variant, list[tuple[float, float]]] = {variant: [] for variant in calls}
     with tqdm(total=(samples + warmup) * len(calls), unit="call") as bar:
         for number in range(warmup + samples):
@@ -118,7 +118,7 @@ def in_turns(
 
 
 def summary(variant: Variant, seconds: list[tuple[float, float]], gflop: float) -> dict[str, Any]:
-    """One row."""
+    """One row of the table."""
     which, formulation, precision = variant
     clock, own = zip(*seconds, strict=True)
     first, median, third = statistics.quantiles(clock, n=4, method="inclusive")
@@ -135,7 +135,7 @@ def summary(variant: Variant, seconds: list[tuple[float, float]], gflop: float) 
         "images_per_second": rate,
         "gflop_per_image": gflop / IMAGES[which],
         "times_authors": rate / AUTHORS[which],
-        "wanted_times_authors": WANTED[which, precision] if formulation == "ours" else None,
+        "wanted_times_authors": TARGETS[which, precision] if formulation == "ours" else None,
     }
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     rows = []
     for which, make, samples in (
         ("T1", training_steps, options.t1_samples),
-        ("T2", drawings, options.t2_samples),
+        ("T2", generations, options.t2_samples),
     ):
         if options.only not in (None, which):
             continue
@@ -164,9 +164,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     about = machine(CPU) | {"load_average_of_a_minute": load, "cores": os.cpu_count()}
     print(f"\n{about['name']}, {about['threads']} threads of {about['cores']} cores, torch {about['torch']}; "
-          f"load {load:.1f} (more than the threads: other work ran, and rates are too low)\n")  # fmt: skip
+          f"load {load:.1f} (if above the number of threads, other work ran and rates are too low)\n")  # fmt: skip
     print(
-        "| | formulation | precision | images/s | ms, median | quartiles | own ms | GFLOP/image | x authors | wanted |"
+        "| | formulation | precision | images/s | ms, median | quartiles | own ms | GFLOP/image | x authors | target |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:

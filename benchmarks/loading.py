@@ -1,13 +1,13 @@
-"""Training images a second on one core, from prepared shards and from the folder of original JPEGs; and memory.
+"""Training images loaded per second on one core, from prepared shards and from original JPEGs; and memory use.
 
     python benchmarks/loading.py [--source DIR] [--images 300] [--repetitions 7] [--memory-gb 4]
 
-Both are read by `ExampleStream` in this process, with one thread, everything in the page cache. Repetitions take turns,
-so that what else the machine does falls on both; medians are printed, of wall time and of this process's own. Without
---source (a folder of photographs) the originals are Scenes of 640 x 480 pixels, which are easier to decode.
+Both are read by `ExampleStream` in this process, with one thread, from the page cache. Repetitions take turns, so that
+other load on the machine affects both alike; the output is the medians of wall and process time. Without --source (a
+folder of photographs) the originals are Scenes of 640 x 480 pixels, which are easier to decode.
 
-With --memory-gb the shards are copied until they have that size, and a DataLoader worker reads images all over them:
-printed is the most memory it ever had to itself (USS). The last line is all of it as JSON.
+With --memory-gb the shards are copied until they have that size, and a DataLoader worker reads random images from them;
+the output is its peak private memory (USS). The last line repeats the results as JSON.
 """
 
 import argparse
@@ -36,7 +36,7 @@ BATCH = 16
 
 
 def draw_originals(folder: Path, count: int) -> None:
-    """Scenes as JPEGs of 640 x 480 pixels, at the quality of COCO's."""
+    """Writes Scenes as JPEGs of 640 x 480 pixels, with a quality like COCO's."""
     for number in range(count):
         scene = sample_scene(0, "train", number, World())
         render_scene(scene, 640).picture.resize((640, 480)).save(folder / f"{number:06d}.jpg", quality=95)
@@ -56,7 +56,7 @@ def prepare_records(records: Sequence[Record], output: Path, size: int) -> None:
 
 
 def read(records: Sequence[Record], count: int, size: int) -> tuple[float, float]:
-    """Seconds it takes to read so many examples: by the clock, and of this process."""
+    """Wall and process seconds for reading ``count`` examples."""
     stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
     wall, own = time.perf_counter(), time.process_time()
     for _ in islice(load_batches(stream, start=0, batch_size=BATCH, workers=0), count // BATCH):
@@ -65,7 +65,7 @@ def read(records: Sequence[Record], count: int, size: int) -> tuple[float, float
 
 
 def compare_speed(raw: Sequence[Record], prepared: Sequence[Record], size: int, repetitions: int) -> dict[str, float]:
-    """Medians of images a second, and how many times as many the shards give."""
+    """Median images per second of both sources, and the ratio of shards to folder."""
     count = len(raw) // BATCH * BATCH
     taken = {"folder": [], "shards": []}
     for repetition in range(repetitions + 1):
@@ -81,7 +81,7 @@ def compare_speed(raw: Sequence[Record], prepared: Sequence[Record], size: int, 
 
 
 def enlarge(prepared: Path, gigabytes: float) -> int:
-    """Copies the shards until they have so many gigabytes, and returns the number of records."""
+    """Copies the shards until they reach this size, and returns the number of records."""
     manifest = json.loads((prepared / MANIFEST).read_text())
     split = manifest["splits"]["all"]
     originals = list(split["shards"])
@@ -96,7 +96,7 @@ def enlarge(prepared: Path, gigabytes: float) -> int:
 
 
 def peak_memory(records: Sequence[Record], size: int, seconds: float) -> dict[str, float]:
-    """The largest USS of one DataLoader worker in megabytes, while it reads all over the records."""
+    """The peak USS of one DataLoader worker in megabytes while it reads random records."""
     stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
     peak, read, end = 0, 0, time.monotonic() + seconds
     for batch in load_batches(stream, start=0, batch_size=BATCH, workers=1):
@@ -139,7 +139,7 @@ def main() -> None:
             result |= peak_memory(records, options.size, options.memory_seconds)
             print(
                 f"\nA worker that read {result['images_read']} images of {result['records']}, in "
-                f"{options.memory_gb:g} GB of shards, had at most {result['worker_peak_uss_mb']:.0f} MB to itself."
+                f"{options.memory_gb:g} GB of shards, used at most {result['worker_peak_uss_mb']:.0f} MB."
             )
     print(json.dumps(result))
 

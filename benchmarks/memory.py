@@ -1,11 +1,11 @@
-"""Peak memory of the region-word loss and of a training step: plain, activations computed twice, micro-batches.
+"""Peak memory of the region-word loss, and of a training step with activation checkpointing and micro-batches.
 
-    python benchmarks/memory.py [--device cuda]       # measured, each in a process of its own
-    python benchmarks/memory.py --estimate            # the paper's batch at 256 px, counted without making a tensor
+    python benchmarks/memory.py [--device cuda]       # measured, each case in its own process
+    python benchmarks/memory.py --estimate            # the paper's batch at 256 px, counted on fake tensors
 
-Measured on a CPU: the most that the process was resident, less what it was before the loss or step. On CUDA: the most
-that was allocated, less the same. Counted: every storage that lives at the same time in a step on fake tensors, which
-have shapes and no memory; workspaces of kernels and the allocator's losses are not in it, so it is an estimate.
+Measured on a CPU: the increase of peak resident memory over the memory before the loss or step; on CUDA: the same for
+allocated memory. Counted: the peak of all storages alive at once in a step on fake tensors. Kernel workspaces and
+fragmentation are not included, so it is an estimate.
 """
 
 import argparse
@@ -45,7 +45,7 @@ WAYS = {
 
 
 def batch_of(rows: int, size: int, words: int, text_dim: int, noise_dim: int, device: torch.device) -> Batch:
-    """Noise in the shape of a batch."""
+    """A batch of random numbers."""
     words_BTD = torch.randn(rows, words, text_dim, device=device)
     mask_BT = torch.ones(rows, words, dtype=torch.bool, device=device)
     images_B3HW = torch.randn(rows, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
@@ -57,7 +57,7 @@ def batch_of(rows: int, size: int, words: int, text_dim: int, noise_dim: int, de
 
 
 def region_word_loss(rows: int, words: int, text_dim: int, device: torch.device) -> float:
-    """Megabytes of the loss and its gradient, beyond regions, words and the gradient's own place."""
+    """Megabytes for the loss and its gradient, beyond its inputs and the gradient of the regions."""
     regions_BRD = torch.randn(rows, 256, text_dim, device=device).requires_grad_()
     regions_BRD.grad = torch.zeros_like(regions_BRD)
     words_BTD, mask_BT = torch.randn(rows, words, text_dim, device=device), torch.ones(rows, words, device=device) > 0
@@ -67,12 +67,12 @@ def region_word_loss(rows: int, words: int, text_dim: int, device: torch.device)
 
 
 def training_step(way: str, size: int, width: int, rows: int, device: torch.device) -> float:
-    """Megabytes of a step of Algorithm 1 beyond weights, moments and batches; its second, as the first makes those."""
+    """Megabytes for the second step of Algorithm 1, beyond weights, moments and batches; the first allocates those."""
     config = narrow(size, width, rows, **WAYS[way])
     training = initial_state(config, 384, device)
     batch = batch_of(rows, size, 17, 384, config.generator.noise_dim, device)
     for parameters in (training.generator.parameters(), training.discriminator.parameters()):
-        for weight in parameters:  # what Adam will hold
+        for weight in parameters:  # to allocate Adam's moments
             weight.grad = torch.zeros_like(weight)
     training.generator_optimizer.step()
     training.discriminator_optimizer.step()
@@ -97,7 +97,7 @@ def narrow(size: int, width: int, rows: int, **training: object) -> Config:
 
 
 def most(device: torch.device) -> float:
-    """The most memory so far, in megabytes of 2^20 bytes."""
+    """The peak memory so far, in megabytes of 2^20 bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,7 +108,7 @@ def most(device: torch.device) -> float:
 
 
 class Alive(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive, and the most there were at a time."""
+    """Counts the bytes of all live storages, and their peak."""
 
     def __init__(self):
         super().__init__()
@@ -135,7 +135,7 @@ class Alive(TorchDispatchMode):
 
 
 class AnyLoss(Objective):
-    """Stands in for the losses, whose memory depends on data and is measured apart: every feature has a gradient."""
+    """Replaces the losses, whose memory depends on data and is measured separately: every feature gets a gradient."""
 
     def discriminator(self, real, fake, text, traces_BTR=None) -> Terms:
         return some_loss("d_hinge", real, fake.logits_B)
@@ -160,7 +160,7 @@ def counted(config: Config, text_dim: int, *, encoder: bool) -> Count:
     settings, size, words = config.training, config.image_size, config.text.max_length
     with FakeTensorMode(), Alive() as alive:
         generator, discriminator = build_generator(config, text_dim), build_discriminator(config, text_dim)
-        ema = EMA(generator)  # whose copy of fake tensors is of another, copied mode
+        ema = EMA(generator)  # its copy of fake tensors belongs to a copied fake mode
         ema.network = build_generator(config, text_dim).eval().requires_grad_(False)
         weights = [*generator.parameters(), *discriminator.parameters()]
         moments = [torch.zeros_like(weight) for weight in weights for _ in range(2)]
@@ -168,7 +168,7 @@ def counted(config: Config, text_dim: int, *, encoder: bool) -> Count:
             generator,
             discriminator,
             ema,
-            # Adam asks how many steps it has made, which a fake tensor does not know.
+            # Adam reads its step count, which a fake tensor does not have.
             SGD(generator.parameters()),  # ty: ignore[invalid-argument-type]
             SGD(discriminator.parameters()),  # ty: ignore[invalid-argument-type]
             AnyLoss(),
@@ -187,9 +187,9 @@ def counted(config: Config, text_dim: int, *, encoder: bool) -> Count:
 
 
 def estimate(rows: int, *, checkpointed: bool) -> float:
-    """Gigabytes (10^9 bytes) of the paper's step, n_D = 2 and the frozen VGG-19 included, by parts of so many rows."""
+    """Gigabytes (10^9 bytes) of the paper's step with n_D = 2 and VGG-19, in micro-batches of ``rows``."""
     recipe = RECIPES["coco14-256"]
-    losses = replace(recipe.losses, image_encoder=0.0)  # the encoder is given by hand: no weights are looked for
+    losses = replace(recipe.losses, image_encoder=0.0)  # VGG-19 is passed separately, without loading weights
     settings = replace(recipe.training, micro_batch=rows, checkpoint_activations=checkpointed)
     return counted(replace(recipe, losses=losses, training=settings), 768, encoder=True).most / 1e9
 
@@ -197,15 +197,15 @@ def estimate(rows: int, *, checkpointed: bool) -> float:
 # The command
 
 
-def apart(*arguments: object) -> float:
-    """What this script, in a process of its own, says of one case."""
+def run_case(*arguments: object) -> float:
+    """Runs one case of this script in its own process and returns the printed number."""
     command = [sys.executable, __file__, *map(str, arguments)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=["loss", *WAYS], help="one case alone, in this process")
+    parser.add_argument("--case", choices=["loss", *WAYS], help="run only this case, in this process")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--width", type=int, default=16)
@@ -225,7 +225,7 @@ def main() -> None:
                 flush=True,
             )
     else:
-        megabytes = apart("--case", "loss", "--device", options.device)
+        megabytes = run_case("--case", "loss", "--device", options.device)
         print(f"region-word loss, batch 256, 64 words, 256 regions, D 768: {megabytes:.0f} MB beyond its inputs")
         flags = ("--device", options.device, "--size", options.size, "--width", options.width, "--batch", options.batch)
         print(
@@ -233,7 +233,7 @@ def main() -> None:
         )
         plain, plain_counted = None, None
         for way, switches in WAYS.items():
-            megabytes = apart("--case", way, *flags)
+            megabytes = run_case("--case", way, *flags)
             count = counted(narrow(*shape, discriminator_steps=1, **switches), 384, encoder=False)
             bytes_counted = count.most - count.resting
             plain, plain_counted = plain or megabytes, plain_counted or bytes_counted

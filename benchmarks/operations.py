@@ -1,9 +1,9 @@
-"""Counts the operations of generator, discriminator and training step, ours and the plain formulation's.
+"""Counts the operations of generator, discriminator and training step, in our and in the plain formulation.
 
     python benchmarks/operations.py [--width 96] [--word-dim 768] [--batch 8] [--layers]
 
-Convolutions and matrix products, two a multiply-add (torch.utils.flop_counter), an image or a real image of a step.
-The plain formulation is in plain.py.
+Counts convolutions and matrix products, two operations for a multiply-add (torch.utils.flop_counter), per image, or per
+real image for a training step. The plain formulation is in plain.py.
 """
 
 import argparse
@@ -26,7 +26,7 @@ WORDS, NOISE = 17, 128
 
 
 def count(image_size: int, width: int, word_dim: int, batch_size: int) -> dict[str, float]:
-    """GFLOP of each part: G and D forward an image, the full step a real image consumed."""
+    """GFLOP of each part: G and D forward per image, and the full step per real image."""
     torch.manual_seed(0)
     generator = Generator(image_size=image_size, width=width, text_dim=word_dim, noise_dim=NOISE, stem="noise")
     discriminator = Discriminator(image_size=image_size, width=width, text_dim=word_dim)
@@ -55,7 +55,7 @@ def count(image_size: int, width: int, word_dim: int, batch_size: int) -> dict[s
 
 
 def by_layer(image_size: int, width: int, word_dim: int) -> dict[str, float]:
-    """GFLOP of a forward pass, an image, of every block and its parts: G as trained and prepared, and D."""
+    """GFLOP of a forward pass per image, for every block and its parts: of G as trained and fused, and of D."""
     torch.manual_seed(0)
     generator = Generator(image_size=image_size, width=width, text_dim=word_dim, noise_dim=NOISE, stem="noise").eval()
     discriminator = Discriminator(image_size=image_size, width=width, text_dim=word_dim).eval()
@@ -78,12 +78,12 @@ def print_layers(image_size: int, width: int, word_dim: int) -> None:
     ours = by_layer(image_size, width, word_dim)
     with plain():
         theirs = by_layer(image_size, width, word_dim)
-    print(f"| {image_size} px, width {width} | plain | as trained | prepared |\n|---|---|---|---|")
+    print(f"| {image_size} px, width {width} | plain | as trained | fused |\n|---|---|---|---|")
     for name, value in ours.items():
         if name.startswith("Fused") or max(value, theirs[name]) < 0.005:
             continue
-        ready = ours.get(f"Fused{name}")
-        print(f"| {name} | {theirs[name]:.2f} | {value:.2f} | {'' if ready is None else f'{ready:.2f}'} |")
+        fused = ours.get(f"Fused{name}")
+        print(f"| {name} | {theirs[name]:.2f} | {value:.2f} | {'' if fused is None else f'{fused:.2f}'} |")
     print()
 
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--word-dim", type=int, default=768)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
-    parser.add_argument("--layers", action="store_true", help="also of every layer")
+    parser.add_argument("--layers", action="store_true", help="also count every layer")
     options = parser.parse_args()
     if options.layers:
         for size in options.sizes:

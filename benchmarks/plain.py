@@ -1,8 +1,8 @@
-"""The plain formulation of the same networks and losses, to compare ours with: as the paper and the release write them.
+"""The plain formulation of networks and losses, as in the paper and the official implementation, for comparison.
 
-Upsampling and pooling stand apart from their convolutions, the condition is projected at full size, context vectors are
-formed. ``with plain():`` runs the library's own networks, with the weights they have, in that way; what both compute is
-the same to rounding.
+Upsampling and pooling are separate from convolutions, the condition is projected at full size, and context vectors are
+formed. ``with plain():`` runs the library's networks with their own weights in this formulation; the results are equal
+up to rounding.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ def plain_attentional(
     self: modulation.AttentionalSelfModulation, x: Tensor, condition: modulation.SpatialCondition
 ) -> Tensor:
     context = condition.attention_BRT @ condition.words_BTD
-    everywhere = condition.global_BC[:, None].expand(-1, context.shape[1], -1)
-    spatial = torch.cat([context, everywhere], 2).mT.unflatten(2, (16, 16))
+    global_BRC = condition.global_BC[:, None].expand(-1, context.shape[1], -1)
+    spatial = torch.cat([context, global_BRC], 2).mT.unflatten(2, (16, 16))
     spatial = F.interpolate(spatial, size=x.shape[2:], mode="nearest")
     return self.norm(x) * (1 + self.gamma(spatial)) + self.beta(spatial)
 
@@ -59,7 +59,7 @@ def plain_scores(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, **sett
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """The networks and losses in the plain formulation, as long as the context lasts."""
+    """Switches networks and losses to the plain formulation within the block."""
     with ExitStack() as stack:
         for target, name, replacement in (
             (resampling.UpsampleConv2d, "forward", plain_upsample_conv),

@@ -1,9 +1,9 @@
-"""What batches made ahead by a thread (training.prefetch) bring where every caption is embedded anew.
+"""Speed-up from preparing batches in a thread (training.prefetch) when every caption must be encoded.
 
     python benchmarks/prefetch.py [--recipe scenes-narratives-64] [--steps 12] [--rounds 3] [--prefetch 2]
 
-Narratives of Scenes in a temporary folder, no cache of captions: the most that a text encoder can cost a step. Without
-and with the thread take turns, each round with a new network; two steps of each are not timed.
+Uses narratives of Scenes without an embedding cache, the worst case for text encoding. Runs with and without the thread
+take turns, each round with new networks; the first two steps of each are not timed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ UNTIMED = 2
 
 
 def steps_of(config: Config, records: Sequence[Record], encoder: TextEncoder, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and the share of them that it waited for its batch."""
+    """Seconds of a step, and the share of that time spent waiting for the batch."""
     training = initial_state(config, encoder.dim, encoder.device)
     batches = embedded_batches(config, records, encoder, encoder.device, start=0)
     if config.training.prefetch:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     if options.prefetch < 1:
-        parser.error(f"--prefetch is {options.prefetch}; it should be at least 1, and is held against 0")
+        parser.error(f"--prefetch is {options.prefetch}; it should be at least 1, to compare with 0")
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         recipe = RECIPES[options.recipe]

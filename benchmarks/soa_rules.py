@@ -1,14 +1,14 @@
-"""How well the word rules of SOA agree with the official caption lists, class by class (docs/soa.md).
+"""Compares the word rules of SOA with the official caption lists, class by class (docs/soa.md).
 
     python benchmarks/soa_rules.py --lists DIR [--captions captions_val2014.json ...] [--reading lists]
 
-Recall: of a class's listed captions, the share in which the rules find the class. Precision: of the captions in which
-the rules find it, the share that is listed. For precision every caption that could have been listed has to be there:
-give the captions of the validation split in COCO's format (.json or .json.gz), or of a part of it that was not chosen
-by its captions. Without --captions the captions of all lists stand in, which flatters: what no list holds is not seen.
+Recall is the share of a class's listed captions in which the rules find the class. Precision is the share of listed
+captions among those in which the rules find it. Precision needs every caption that could have been listed: give the
+captions of the validation split in COCO's format (.json or .json.gz), or of a subset chosen without regard to captions.
+Without --captions the captions of all lists are used, which overestimates precision.
 
-A class without a list is left out. The list of persons holds them all; it is the drawing of images that takes 30,000.
-The last line is all of it as JSON.
+Classes without a list are left out. The list of persons is used in full; only image generation samples 30,000 of it.
+The last line repeats the results as JSON.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from xmcgan.evaluation.soa_rules import COCO_NAMES, Reading, classes_in
 
 
 class Agreement(NamedTuple):
-    """Of one class; precision is None where the rules find it nowhere."""
+    """The result for one class; precision is None if the rules never find it."""
 
     listed: int
     found: int
@@ -32,7 +32,7 @@ class Agreement(NamedTuple):
 
 
 def read_captions(file: Path) -> set[tuple[int, str]]:
-    """Image ids and captions of a file of COCO's."""
+    """Image ids and captions of a COCO captions file."""
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         return {(entry["image_id"], entry["caption"]) for entry in json.load(stream)["annotations"]}
 
@@ -40,7 +40,7 @@ def read_captions(file: Path) -> set[tuple[int, str]]:
 def agreement(
     lists: Mapping[int, Sequence[ListedCaption]], captions: set[tuple[int, str]], reading: Reading
 ) -> dict[int, Agreement]:
-    """By official id. Captions are read as published, with the blanks around them."""
+    """The agreement of each class, by official id. Captions keep their surrounding spaces, as published."""
     listed = {category: {(entry.image_id, entry.caption) for entry in entries} for category, entries in lists.items()}
     named = {caption: classes_in(caption[1], reading=reading) for caption in captions.union(*listed.values())}
     result = {}

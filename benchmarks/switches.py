@@ -1,14 +1,14 @@
-"""Losses of the first 200 steps with each switch, against those without it.
+"""Compares the losses of the first 200 steps with and without each performance setting.
 
     python benchmarks/switches.py [--steps 200] [--batch 8] [--precision float32] [--only training.prefetch]
 
-A GAN's training magnifies rounding: after enough steps two runs that differ in last bits have little in common but
-their course. So two runs are the measure: one whose weights begin one unit in the last place away, and one in float64,
-which says how far the plain run itself is from the exact one. A switch leaves the losses as they are within the
-precision used if it moves them no further than that. Scenes at 64 px, in a temporary folder, and MiniLM's words.
+GAN training amplifies rounding errors: after enough steps, two runs that differ in the last bits only share their
+general course. So two runs give the scale: one whose initial weights are one unit in the last place larger, and one in
+float64, which shows the error of the plain run itself. A setting preserves the losses within the precision used if it
+changes them no more than these. Data: Scenes at 64 px in a temporary folder, with MiniLM's embeddings.
 
-Every row gets the same batches but that of training.prefetch, which is about how batches are made: it reads its own
-anew. training.tf32 has a row on CUDA alone.
+All rows use the same batches, except training.prefetch, which reads its own because it changes how batches are made.
+training.tf32 has a row only on CUDA.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def config_of(folder: Path, batch_size: int, precision: str) -> Config:
 
 
 def read_batches(config: Config, encoder: TextEncoder, count: int) -> list[Batch]:
-    """The first batches of a run, made ahead by a thread where the configuration says so."""
+    """The first batches of a run, prefetched by a thread if so configured."""
     records = read_records(Path(config.data), config.dataset.layout, config.dataset.split)
     batches = embedded_batches(config, records, encoder, encoder.device, start=0)
     if config.training.prefetch:
@@ -67,14 +67,14 @@ def read_batches(config: Config, encoder: TextEncoder, count: int) -> list[Batch
 
 @torch.no_grad()
 def nudge(training: TrainingState) -> None:
-    """Every weight of both networks to the next number in float32."""
+    """Moves every weight of both networks to the next larger float32."""
     for network in (training.generator, training.discriminator):
         for weight in network.parameters():
             weight.copy_(torch.nextafter(weight, torch.full_like(weight, torch.inf)))
 
 
 def widen(training: TrainingState) -> None:
-    """The networks in float64."""
+    """Converts the networks to float64."""
     for network in (training.generator, training.discriminator, training.ema.network):
         network.double()
 
@@ -85,7 +85,7 @@ def wide(batch: Batch) -> Batch:
 
 
 def losses(training: TrainingState, batches: list[Batch]) -> Tensor:
-    """d_loss and g_loss of each step, of one batch each: (steps, 2)."""
+    """d_loss and g_loss of each step with one batch: (steps, 2)."""
     reports = (train_step(training, [batch]) for batch in batches)
     return torch.tensor([[float(report["d_loss"]), float(report["g_loss"])] for report in reports])
 
@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-compile", action="store_true", help="without the row that takes minutes to compile")
-    parser.add_argument("--only", nargs="+", choices=list(SWITCHES), help="these rows")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the row that compiles for minutes")
+    parser.add_argument("--only", nargs="+", choices=list(SWITCHES), help="run only these rows")
     options = parser.parse_args()
     device = resolve_device(options.device)
     left_out = {"training.compile"} if options.no_compile else set()
@@ -107,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = write_scenes(Path(folder) / "scenes", size=64, train=500, val=8, evaluator=4, progress=False)
         plain = config_of(data, options.batch, options.precision)
-        use_tf32(device, False)  # as the plain run has it, for the words too
+        use_tf32(device, False)  # as in the plain run, also for text encoding
         encoder = TextEncoder(plain.text.encoder, max_length=17, device=device)
         batches = read_batches(plain, encoder, options.steps)
 

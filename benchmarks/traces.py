@@ -1,14 +1,14 @@
-"""Do mouse traces help? scenes-narratives-64 with and without losses.trace, over seeds, judged on held-out scenes.
+"""Do mouse traces help? Trains scenes-narratives-64 with and without losses.trace and evaluates on held-out scenes.
 
     python benchmarks/traces.py --output runs/traces [--steps 500] [--seeds 0 1 2] [--weights 0 1 10]
 
-Runs that are there already go on where they stood: the same command again, or with more seeds, judges them all.
-Printed for each run, as JSON lines, and then as means with standard deviations:
-attention in the box  share of a word's attention (discriminator, real held-out images) that falls into the box of the
-                      one object it names; a word without knowledge would have the share of the box's area
-retrieval             top 1 of 100 by the region-word score: the right narrative of a real held-out image
+Existing runs are resumed: the same command, or one with more seeds, evaluates all of them. Prints these metrics for
+each run as JSON lines, and then their means and standard deviations:
+attention in the box  share of a word's attention (discriminator, real held-out images) inside the box of the one object
+                      that it names; uniform attention would give the box's share of the area
+retrieval             top-1 accuracy among 100 narratives by the region-word score, for real held-out images
 
-OUTPUT/attention.png shows where words look in a few held-out pictures, of the first seed.
+OUTPUT/attention.png shows the attention of words in a few held-out images, for the first seed.
 """
 
 import argparse
@@ -48,11 +48,11 @@ WORLD = World(
     backgrounds=("field", "beach", "snow", "street"),
     kinds=("car", "bus", "sheep", "bird", "umbrella", "kite", "bench", "stop sign"),
 )
-"""Few enough things that a training of minutes learns them; up to two, so that a word has to choose."""
+"""Few enough kinds of objects to learn in minutes; up to two objects, so that a word has to choose."""
 
 
 def regions_of(box: Box) -> Tensor:
-    """How much of each of the 16 x 16 regions lies in a box: (R,)."""
+    """The share of each of the 16 x 16 regions that lies in a box: (R,)."""
     edges = np.arange(REGION_GRID + 1) / REGION_GRID
 
     def covered(first: float, length: float) -> np.ndarray:
@@ -63,8 +63,8 @@ def regions_of(box: Box) -> Tensor:
     return torch.from_numpy(shares.ravel()).float()
 
 
-class Seen(NamedTuple):
-    """What a trained discriminator sees in held-out images, B of them, and where their words look."""
+class Features(NamedTuple):
+    """A trained discriminator's region features of B held-out images, and the attention of the words over regions."""
 
     text: TextEmbedding
     regions_BRD: Tensor
@@ -73,8 +73,8 @@ class Seen(NamedTuple):
 
 
 @torch.no_grad()
-def look(config: Config, run: Path, held_out: list[Record]) -> Seen:
-    """The newest discriminator of a run before held-out images."""
+def extract_features(config: Config, run: Path, held_out: list[Record]) -> Features:
+    """Features of held-out images from the newest discriminator of a run."""
     encoder = TextEncoder(
         config.text.encoder, max_length=config.text.max_length, layers=config.text.layers, cache_mb=256
     )
@@ -91,27 +91,27 @@ def look(config: Config, run: Path, held_out: list[Record]) -> Seen:
         [discriminator(images[rows], text[rows]).region_features_BRD for rows in torch.arange(len(captions)).split(25)]
     )
     alpha_BTR = F.softmax(config.losses.rho_1 * (unit_rows(text.words_BTD) @ unit_rows(regions).mT), dim=-1)
-    return Seen(text, regions, alpha_BTR, [encoder.tokens(caption) for caption in captions])
+    return Features(text, regions, alpha_BTR, [encoder.tokens(caption) for caption in captions])
 
 
 def named(record: Record, words: list[str]) -> list[tuple[Box, int]]:
-    """The boxes whose category no other box of the picture has, each with the place of its word in the caption."""
+    """The boxes with a unique category in the image, each with the position of its word in the caption."""
     names = [box.category for box in record.boxes]
     lone = [box for box in record.boxes if names.count(box.category) == 1 and box.category.split()[-1] in words]
     return [(box, words.index(box.category.split()[-1])) for box in lone]
 
 
-def judge(seen: Seen, held_out: list[Record]) -> dict[str, float]:
-    """The two figures of a run, and the share of the picture that the boxes take."""
+def evaluate(features: Features, held_out: list[Record]) -> dict[str, float]:
+    """The metrics of a run, and the mean share of the image area in the boxes."""
     inside, area = [], []
-    for record, alpha_TR, words in zip(held_out, seen.alpha_BTR, seen.words, strict=True):
+    for record, alpha_TR, words in zip(held_out, features.alpha_BTR, features.words, strict=True):
         for box, place in named(record, words):
             shares = regions_of(box)
             inside.append(float(alpha_TR[place] @ shares))
             area.append(float(shares.mean()))
-    text = seen.text
+    text = features.text
     right = [
-        region_word_scores(seen.regions_BRD[rows], text.words_BTD[rows], text.mask_BT[rows]).argmax(1)
+        region_word_scores(features.regions_BRD[rows], text.words_BTD[rows], text.mask_BT[rows]).argmax(1)
         == torch.arange(len(rows))
         for rows in torch.arange(len(held_out)).split(100)
     ]
@@ -123,8 +123,8 @@ def judge(seen: Seen, held_out: list[Record]) -> dict[str, float]:
     }
 
 
-def draw(by_weight: dict[float, Seen], held_out: list[Record], path: Path, columns: int = 6) -> None:
-    """Pictures of two kinds of things, the box of one, and where its word looks with each weight of the loss."""
+def plot_attention(by_weight: dict[float, Features], held_out: list[Record], path: Path, columns: int = 6) -> None:
+    """Plots images of two objects, the box of one, and the attention of its word for each weight of the loss."""
     shown = [
         (number, *found[0])
         for number, record in enumerate(held_out)
@@ -137,8 +137,8 @@ def draw(by_weight: dict[float, Seen], held_out: list[Record], path: Path, colum
         edges = (64 * box.left - 0.5, 64 * box.top - 0.5), 64 * box.width, 64 * box.height
         column[0].imshow(open_image(held_out[number]).resize((64, 64)))
         column[0].set_title(box.category)
-        for axis, seen in zip(column[1:], by_weight.values(), strict=True):
-            alpha = seen.alpha_BTR[number, place].view(REGION_GRID, REGION_GRID)
+        for axis, features in zip(column[1:], by_weight.values(), strict=True):
+            alpha = features.alpha_BTR[number, place].view(REGION_GRID, REGION_GRID)
             axis.imshow(alpha, extent=(-0.5, 63.5, 63.5, -0.5), cmap="magma", vmin=0)
         for axis in column:
             axis.add_patch(Rectangle(*edges, fill=False, edgecolor="white", linewidth=1.2))
@@ -160,7 +160,7 @@ def main() -> None:
     write_scenes(data, size=64, train=3000, val=HELD_OUT, evaluator=0, world=WORLD)
     recipe = RECIPES["scenes-narratives-64"]
     results: dict[float, list[dict[str, float]]] = {weight: [] for weight in options.weights}
-    looks: dict[float, Seen] = {}
+    by_weight: dict[float, Features] = {}
     for seed in options.seeds:
         for weight, found in results.items():
             config = replace(
@@ -176,15 +176,15 @@ def main() -> None:
             held_out = list(read_records(data, layout, "val2014", annotations=True))
             run = options.output / f"weight-{weight:g}-seed-{seed}"
             train(config, run, records=records, sample_captions=["a red car"])
-            seen = look(config, run, held_out)
-            looks.setdefault(weight, seen)
-            found.append(judge(seen, held_out))
+            features = extract_features(config, run, held_out)
+            by_weight.setdefault(weight, features)
+            found.append(evaluate(features, held_out))
             print(json.dumps({"weight": weight, "seed": seed, "steps": options.steps, **found[-1]}), flush=True)
     for weight, found in results.items():
         for name in found[0]:
             values = [each[name] for each in found]
             print(f"weight {weight:g}: {name} {np.mean(values):.3f} +- {np.std(values):.3f}")
-    draw(looks, held_out, options.output / "attention.png")
+    plot_attention(by_weight, held_out, options.output / "attention.png")
 
 
 if __name__ == "__main__":
