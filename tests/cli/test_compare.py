@@ -41,29 +41,29 @@ def test_different_protocols_are_listed_and_make_no_table(files, tmp_path, capsy
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        "xmcgan: numbers of different protocols do not share a column. What differs:\n"
+        "xmcgan: results with different protocols cannot share a column. Differences:\n"
         f'  coco14, fid: resize is "antialiased" in {files[0]} (XMC-GAN) and "legacy" in {files[1]} (OP-GAN)\n'
-        "Measure them alike, or let settings differ: --ignore resize\n"
+        "Measure them under one protocol, or ignore the settings: --ignore resize\n"
     )
     assert not (tmp_path / "tables").exists()
 
 
-def test_a_setting_is_let_through_by_name(files, capsys):
+def test_ignore_a_setting(files, capsys):
     assert compare_command([*files, "--ignore", "resize", "--table", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "let through by --ignore: in FID, resize is antialiased (XMC-GAN) and legacy (OP-GAN)" in printed
+    assert "Protocols differ (--ignore): in FID, resize is antialiased (XMC-GAN) and legacy (OP-GAN)" in printed
     assert "24.90" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        (["nowhere.jsonl"], FileNotFoundError, r"nowhere\.jsonl is missing"),
-        (["--table", "3"], ValueError, "no result is of Table 3"),
+        (["nowhere.jsonl"], FileNotFoundError, r"nowhere\.jsonl does not exist"),
+        (["--table", "3"], ValueError, "no result belongs to Table 3"),
         (
             ["--ignore", "resise, fit"],
             ValueError,
-            "has the setting 'resise' to ignore; did you mean 'resize'",
+            "has the ignored setting 'resise'; did you mean 'resize'",
         ),
     ],
 )

@@ -106,13 +106,13 @@ def test_mistakes_are_one_line(scenes, tmp_path, capsys, arguments, said):
 
 
 def test_real_photographs_go_through_the_coco_path(tmp_path):
-    """On the photographs of a COCO folder, by judges that need no download: the values mean nothing, the path does."""
+    """On the photographs of a COCO folder, with networks that need no download: this tests the code path, not the values."""
     folder = os.environ.get("XMCGAN_COCO")
     if not folder:
         pytest.skip("XMCGAN_COCO does not name a folder with val2014/ and annotations/ of COCO 2014")
-    scenes_judges = ["--extractor", "scenes-dual-encoder", "--encoder", "scenes-dual-encoder"]
+    scenes_networks = ["--extractor", "scenes-dual-encoder", "--encoder", "scenes-dual-encoder"]
     command = ["evaluate", "--data", folder, "--real", "true", "--output", str(tmp_path), "--size", "64"]
     detector = ["--detector", "scenes-presence", "--count", "110", "--metrics", "r-precision,clip-score,soa"]
-    assert main([*command, *scenes_judges, *detector]) == 0
+    assert main([*command, *scenes_networks, *detector]) == 0
     results = read_results(tmp_path / "results.jsonl")
     assert [result.protocol["data"] for result in results] == ["coco14"] * 4

@@ -1,6 +1,7 @@
-"""Measured beside published: what stands in which cell, and which numbers may not stand in one column."""
+"""Comparison tables: measured and published values, and protocols that must not share a column."""
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from xmcgan.evaluation.compare import METRICS, Measured, ProtocolsDiffer, compare, read_measured, write_comparison
 from xmcgan.evaluation.published import PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, append_results
-from xmcgan.evaluation.tables import Cell, Table
+from xmcgan.evaluation.tables import Cell, Table, to_markdown
 
 NONE = "\N{EN DASH}"
 HASH = "0123456789ab" + "c" * 52
@@ -21,7 +22,7 @@ def result(system: str, metric: str, value: float, uncertainty: float | None = N
     return Result(metric, value, uncertainty, 30_000, system, protocol | settings, 1.0)
 
 
-def held(*results: Result, file: str = "a.jsonl") -> list[Measured]:
+def in_file(*results: Result, file: str = "a.jsonl") -> list[Measured]:
     return [Measured(each, Path(file)) for each in results]
 
 
@@ -31,8 +32,8 @@ def cells(table: Table, source: str) -> dict[str, list[str]]:
     def text(cell: Cell | None) -> str:
         if cell is None:
             return NONE
-        told = [f"± {cell.uncertainty}" if cell.uncertainty else "", f"n {cell.samples}" if cell.samples else ""]
-        return " ".join([f"*{cell.value}*" if cell.best else cell.value, *filter(None, told)])
+        parts = [f"± {cell.uncertainty}" if cell.uncertainty else "", f"n {cell.samples}" if cell.samples else ""]
+        return " ".join([f"*{cell.value}*" if cell.best else cell.value, *filter(None, parts)])
 
     (group,) = [group for group in table.groups if group.source == source]
     return {row.name: [text(cell) for cell in row.cells] for row in group.rows}
@@ -54,40 +55,21 @@ OTHERS = [
 ]
 
 
-# Cells
+# Tables
 
 
-def test_table_2_cell_by_cell():
-    (table,) = compare(held(*OURS) + held(*OTHERS, file="b.jsonl"))
-    assert table.title == "COCO-14 (Table 2 of the paper)"
-    assert [(column.name, column.unit, column.better) for column in table.columns] == [
-        ("IS", "", "higher"),
-        ("FID", "", "lower"),
-        ("R-precision", "%", "higher"),
-        ("SOA-C", "%", "higher"),
-        ("SOA-I", "%", "higher"),
-    ]
-    assert [group.source for group in table.groups] == ["published", "measured"]
-    assert cells(table, "published") == {
-        "AttnGAN": ["23.61", "33.10", NONE, "25.88", "39.01"],
-        "DM-GAN": ["32.32", "27.34", NONE, "33.44", "48.03"],
-        "OP-GAN": [NONE, "24.70", NONE, NONE, NONE],
-        "CP-GAN": ["52.73", "55.82", "59", NONE, NONE],
-        "XMC-GAN": ["30.45", "9.33", "71", "50.94", "71.33"],
-    }
-    measured = cells(table, "measured")
-    assert measured == {
-        REAL_IMAGES: [NONE, "0.00", "70.00 ± 0.40", NONE, NONE],
-        "XMC-GAN": ["28.12 ± 0.41", "*11.23*", "*68.12* ± 0.50", "48.32", "69.21"],
-        "OP-GAN": ["*30.00* ± 0.30", "24.70", "50.00 ± 0.40", NONE, NONE],
-    }
-    assert next(iter(measured)) == REAL_IMAGES
+def test_table_2_matches_golden_file():
+    path = Path(__file__).parent / "golden" / "comparison_table_2.md"
+    text = to_markdown(compare(in_file(*OURS) + in_file(*OTHERS, file="b.jsonl")))
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
 
 
-def test_table_3_cell_by_cell():
+def test_table_3_shows_both_narratives_data_sets():
     narratives = {"data": "ln-coco", "network": "inception-v3-tf"}
     one = Result("fid", 15.5, None, 8_573, "XMC-GAN", narratives, 1.0)
-    coco, images = compare(held(*OURS, one), table=3)  # of COCO-14 nothing is shown
+    coco, images = compare(in_file(*OURS, one), table=3)  # of COCO-14 nothing is shown
     assert [coco.title, images.title] == ["LN-COCO (Table 3 of the paper)", "LN-OpenImages (Table 3 of the paper)"]
     assert [column.name for column in coco.columns] == ["IS", "FID", "R-precision"]
     assert cells(coco, "published") == {"TReCS": [NONE, "48.70", NONE], "XMC-GAN": [NONE, "14.12", NONE]}
@@ -97,16 +79,16 @@ def test_table_3_cell_by_cell():
     assert any("7.07 above that of TReCS" in note for note in coco.notes)
 
 
-def test_every_published_number_has_its_column():
+def test_published_metrics_are_known():
     for table in PUBLISHED.values():
         for row in table.rows.values():
             assert row.keys() <= set(table.metrics) <= METRICS.keys()
             assert all(float(value) > 0 for value in row.values())
 
 
-def test_another_data_set_has_its_own_table_and_no_published_rows():
+def test_other_data_sets_have_no_published_rows():
     scenes = [result("scenes-64", name, 0.5, data="scenes") for name in ("kid", "my-metric", "precision", "fid")]
-    first, second = compare(held(*scenes, *OURS))
+    first, second = compare(in_file(*scenes, *OURS))
     assert first.title.startswith("COCO-14")
     assert second.title == "scenes (not in the paper)"
     assert [column.name for column in second.columns] == ["FID", "KID", "Precision", "my-metric"]
@@ -114,8 +96,8 @@ def test_another_data_set_has_its_own_table_and_no_published_rows():
     assert cells(second, "measured") == {"scenes-64": ["0.50", "0.5000", "0.500", "0.5000"]}
 
 
-def test_a_metric_beyond_the_paper_gets_a_column_after_the_papers():
-    (table,) = compare(held(*OURS, result("XMC-GAN", "kid", 0.00123, 0.0001, subset_size=1000)))
+def test_further_metrics_follow_the_papers_columns():
+    (table,) = compare(in_file(*OURS, result("XMC-GAN", "kid", 0.00123, 0.0001, subset_size=1000)))
     assert [column.name for column in table.columns][5:] == ["KID"]
     assert cells(table, "published")["XMC-GAN"][5] == NONE
     assert cells(table, "measured")["XMC-GAN"][5] == "0.0012 ± 0.0001"
@@ -131,38 +113,38 @@ def test_a_metric_beyond_the_paper_gets_a_column_after_the_papers():
         ({"A": 9.0, "B": 8.0, REAL_IMAGES: 0.0}, {"B"}),
     ],
 )
-def test_the_best_is_marked_among_systems(values, best):
-    (table,) = compare(held(*(result(system, "fid", value) for system, value in values.items())))
+def test_best_value_is_marked(values, best):
+    (table,) = compare(in_file(*(result(system, "fid", value) for system, value in values.items())))
     rows = table.groups[1].rows
     assert {row.name for row in rows if row.cells[1] and row.cells[1].best} == best
     assert any(note.startswith("Bold") for note in table.notes) == bool(best)
 
 
-def test_counts_are_shown_where_they_differ_and_no_best_is_marked_there():
+def test_differing_numbers_of_images_are_shown_without_a_best():
     few = replace(result("OP-GAN", "fid", 8.0), samples=5_000)
-    (table,) = compare(held(*OURS, few, result("OP-GAN", "soa-c", 0.2)))
+    (table,) = compare(in_file(*OURS, few, result("OP-GAN", "soa-c", 0.2)))
     assert cells(table, "measured") == {
         "XMC-GAN": ["28.12 ± 0.41", "11.23 n 30,000", "68.12 ± 0.50", "*48.32*", "69.21"],
         "OP-GAN": [NONE, "8.00 n 5,000", NONE, "20.00", NONE],
     }
-    assert any(note.startswith("n: images judged") for note in table.notes)
-    assert "Images judged: IS 30,000, R-precision 30,000, SOA-C 30,000, SOA-I 30,000." in table.notes
-    assert "Measured on 30,000 images each." in compare(held(*OURS))[0].notes
+    assert any(note.startswith("n: number of evaluated images") for note in table.notes)
+    assert "Evaluated images: IS 30,000, R-precision 30,000, SOA-C 30,000, SOA-I 30,000." in table.notes
+    assert "Measured on 30,000 images each." in compare(in_file(*OURS))[0].notes
 
 
-def test_the_protocol_is_said_once_where_columns_share_it():
-    (table,) = compare(held(*OURS[:2]))
+def test_common_settings_are_listed_once():
+    (table,) = compare(in_file(*OURS[:2]))
     network, weights, resize = ("network", "inception-v3-tf"), ("weights_sha256", HASH[:12]), ("resize", "antialiased")
     assert [(each.of, each.settings) for each in table.protocols] == [
         ("all columns", (network, weights, resize)),
         ("IS", (("splits", "10"),)),
     ]
-    (alone,) = compare(held(OURS[0]))
+    (alone,) = compare(in_file(OURS[0]))
     assert [(each.of, each.settings) for each in alone.protocols] == [("FID", (network, weights, resize))]
 
 
-def test_published_rows_are_said_to_be_of_a_protocol_that_cannot_be_checked():
-    (table,) = compare(held(*OURS))
+def test_note_on_published_protocol():
+    (table,) = compare(in_file(*OURS))
     assert "cannot be checked here" in table.notes[0]
     assert "protocol" in table.groups[0].about
 
@@ -170,27 +152,27 @@ def test_published_rows_are_said_to_be_of_a_protocol_that_cannot_be_checked():
 # Protocols that differ
 
 
-def test_different_protocols_do_not_share_a_column():
-    legacy = held(result("OP-GAN", "fid", 24.7, resize="legacy"), result("OP-GAN", "soa-c", 0.2), file="b.jsonl")
+def test_different_protocols_are_rejected():
+    legacy = in_file(result("OP-GAN", "fid", 24.7, resize="legacy"), result("OP-GAN", "soa-c", 0.2), file="b.jsonl")
     with pytest.raises(ProtocolsDiffer) as caught:
-        compare(held(*OURS) + legacy)
+        compare(in_file(*OURS) + legacy)
     assert str(caught.value) == (
-        "numbers of different protocols do not share a column. What differs:\n"
+        "results with different protocols cannot share a column. Differences:\n"
         '  coco14, fid: resize is "antialiased" in a.jsonl (XMC-GAN) and "legacy" in b.jsonl (OP-GAN)\n'
-        "Measure them alike, or let settings differ: --ignore resize"
+        "Measure them under one protocol, or ignore the settings: --ignore resize"
     )
 
 
-def test_every_difference_is_said_with_its_columns_files_and_systems():
+def test_error_lists_every_difference_with_files_and_systems():
     changed = {"resize": "legacy", "weights_sha256": "f" * 64, "png": None}
-    other = held(
+    other = in_file(
         result("OP-GAN", "fid", 24.7, **changed),
         result("AttnGAN", "fid", 33.1, **changed),
         result("OP-GAN", "is", 20.0, **changed, splits=1),
         file="b.jsonl",
     )
     with pytest.raises(ProtocolsDiffer) as caught:
-        compare(held(*OURS) + other)
+        compare(in_file(*OURS) + other)
     of_fid, of_is = "b.jsonl (OP-GAN; AttnGAN)", "b.jsonl (OP-GAN)"
     assert str(caught.value).splitlines()[1:-1] == [
         f'  coco14, is: weights_sha256 is "{HASH[:12]}" in a.jsonl (XMC-GAN) and "{"f" * 12}" in {of_is}',
@@ -204,10 +186,10 @@ def test_every_difference_is_said_with_its_columns_files_and_systems():
     assert str(caught.value).endswith("--ignore weights_sha256,resize,splits,png")
 
 
-def test_what_differs_alike_in_many_columns_is_said_once():
+def test_error_groups_columns_with_the_same_difference():
     other = [replace(each, system="B", protocol=each.protocol | {"fit": "crop"}) for each in OURS]
     with pytest.raises(ProtocolsDiffer) as caught:
-        compare(held(*OURS, *other))
+        compare(in_file(*OURS, *other))
     (line,) = str(caught.value).splitlines()[1:-1]
     assert line == (
         '  coco14, is, fid, r-precision, soa-c, soa-i: fit is not stated in a.jsonl (XMC-GAN) and "crop" in a.jsonl (B)'
@@ -218,63 +200,63 @@ PAIRS = list(itertools.combinations([None, False, 0, "0", "", "null", 1, True, 1
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_settings_that_are_alike_in_python_or_as_text_still_differ(one, other):
+def test_settings_of_different_types_differ(one, other):
     with pytest.raises(ProtocolsDiffer):
-        compare(held(result("A", "fid", 1.0, x=one), result("B", "fid", 2.0, x=other)))
+        compare(in_file(result("A", "fid", 1.0, x=one), result("B", "fid", 2.0, x=other)))
 
 
-def test_a_whole_number_is_the_same_however_it_is_written():
-    (table,) = compare(held(result("A", "fid", 1.0, x=10), result("B", "fid", 2.0, x=10.0)))
+def test_10_equals_10_0():
+    (table,) = compare(in_file(result("A", "fid", 1.0, x=10), result("B", "fid", 2.0, x=10.0)))
     assert cells(table, "measured")["A"][1] == "*1.00*"
 
 
-def test_columns_and_data_sets_have_protocols_of_their_own():
+def test_protocols_are_compared_per_column_and_data_set():
     scenes = result("A", "fid", 1.0, x=3, data="scenes")
-    assert len(compare(held(result("A", "fid", 1.0, x=1), result("A", "is", 1.0, x=2), scenes))) == 2
+    assert len(compare(in_file(result("A", "fid", 1.0, x=1), result("A", "is", 1.0, x=2), scenes))) == 2
     other = [result("A", "fid", 1.0, x=1, data="scenes"), result("B", "fid", 1.0, x=2, data="scenes")]
     with pytest.raises(ProtocolsDiffer, match="scenes, fid: x is 1"):
-        compare(held(*OURS, *other))
-    assert len(compare(held(*OURS, *other), table=2)) == 1  # which does not show them
+        compare(in_file(*OURS, *other))
+    assert len(compare(in_file(*OURS, *other), table=2)) == 1  # the other data set is not shown
 
 
-def test_many_systems_are_cut_short():
+def test_error_shortens_long_lists_of_systems():
     with pytest.raises(ProtocolsDiffer, match=r"x is 1 in a\.jsonl \(S0; S1; S2 and 2 more\) and 2 in a\.jsonl \(T\)"):
-        compare(held(*(result(f"S{k}", "fid", 1.0, x=1) for k in range(5)), result("T", "fid", 1.0, x=2)))
+        compare(in_file(*(result(f"S{k}", "fid", 1.0, x=1) for k in range(5)), result("T", "fid", 1.0, x=2)))
 
 
-def test_a_setting_let_through_is_said_and_leaves_no_best():
+def test_ignored_difference_is_noted_and_no_best_is_marked():
     other = result("OP-GAN", "fid", 8.0, resize="legacy"), result("OP-GAN", "soa-c", 0.2)
-    (table,) = compare(held(*OURS, *other), ignore=["resize"])
+    (table,) = compare(in_file(*OURS, *other), ignore=["resize"])
     assert cells(table, "measured") == {
         "XMC-GAN": ["28.12 ± 0.41", "11.23", "68.12 ± 0.50", "*48.32*", "69.21"],
         "OP-GAN": [NONE, "8.00", NONE, "20.00", NONE],
     }
     assert (
-        "Not of one protocol, let through by --ignore: in FID, resize is antialiased (XMC-GAN) and legacy (OP-GAN). "
-        "No best is marked among them." in table.notes
+        "Protocols differ (--ignore): in FID, resize is antialiased (XMC-GAN) and legacy (OP-GAN). "
+        "No best value is marked there." in table.notes
     )
-    assert "not of one protocol" in table.groups[1].about
+    assert "protocols differ" in table.groups[1].about
     own = {each.of: dict(each.settings) for each in table.protocols}
     assert all("resize" not in own.get(name, {}) for name in ("all columns", "FID"))
     assert own["SOA-C"]["resize"] == "antialiased"
 
 
-def test_a_setting_let_through_that_does_not_differ_changes_nothing():
-    assert compare(held(*OURS), ignore=["resize"]) == compare(held(*OURS))
+def test_ignoring_an_equal_setting_changes_nothing():
+    assert compare(in_file(*OURS), ignore=["resize"]) == compare(in_file(*OURS))
 
 
-def test_only_the_settings_named_are_let_through():
+def test_only_named_settings_are_ignored():
     other = result("OP-GAN", "fid", 8.0, resize="legacy", fit="crop")
     with pytest.raises(ProtocolsDiffer, match=r"--ignore fit$") as caught:
-        compare(held(*OURS, other), ignore=["resize"])
+        compare(in_file(*OURS, other), ignore=["resize"])
     assert "resize" not in str(caught.value)
 
 
-def test_a_system_has_a_row_for_each_value_let_through():
+def test_one_row_for_each_value_of_an_ignored_setting():
     values = {"antialiased": 11.234, "legacy": 12.5}
     several = [result("XMC-GAN", "fid", value, resize=resize) for resize, value in values.items()]
     without = Result("soa-c", 0.5, None, 30_000, "XMC-GAN", {"data": "coco14"}, 1.0)
-    (table,) = compare(held(*several, without, result("OP-GAN", "fid", 24.7, resize="legacy")), ignore=["resize"])
+    (table,) = compare(in_file(*several, without, result("OP-GAN", "fid", 24.7, resize="legacy")), ignore=["resize"])
     assert cells(table, "measured") == {
         "XMC-GAN, resize antialiased": [NONE, "11.23", NONE, NONE, NONE],
         "XMC-GAN, resize legacy": [NONE, "12.50", NONE, NONE, NONE],
@@ -286,7 +268,7 @@ def test_a_system_has_a_row_for_each_value_let_through():
 # Files
 
 
-def test_the_same_line_twice_is_one_result_and_the_newest_is_kept(tmp_path):
+def test_last_duplicate_is_kept(tmp_path):
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     append_results(first, OURS)
     append_results(second, [replace(OURS[0], seconds=99.0, protocol=dict(reversed(OURS[0].protocol.items())))])
@@ -299,12 +281,12 @@ def test_the_same_line_twice_is_one_result_and_the_newest_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"value": 11.5}, "is 11.5 of 30,000 images, but 11.234 of 30,000 in"),
-        ({"samples": 5_000}, "is 11.234 of 5,000 images, but 11.234 of 30,000 in"),
+        ({"value": 11.5}, "is 11.5 on 30,000 images, but 11.234 on 30,000 in"),
+        ({"samples": 5_000}, "is 11.234 on 5,000 images, but 11.234 on 30,000 in"),
         ({"uncertainty": 0.1}, "under the same protocol; remove one of them"),
     ],
 )
-def test_two_numbers_for_one_thing_are_refused(tmp_path, change, said):
+def test_conflicting_results_are_rejected(tmp_path, change, said):
     append_results(tmp_path / "a.jsonl", OURS)
     append_results(tmp_path / "b.jsonl", [replace(OURS[0], **change)])
     with pytest.raises(ValueError, match=said) as caught:
@@ -317,11 +299,11 @@ def test_two_numbers_for_one_thing_are_refused(tmp_path, change, said):
     [
         (Result("fid", 1.0, None, 5, "A", {"network": "x"}, 1.0), "fid of 'A' has no protocol.data"),
         (Result("fid", 1.0, None, 5, "A", {"data": None}, 1.0), "fid of 'A' has no protocol.data"),
-        (result("A", "r-precision", 71.0), "r-precision of 'A' is 71.0; it should be a share of 0 to 1"),
-        (result("A", "soa-i", -0.1), "soa-i of 'A' is -0.1; it should be a share of 0 to 1"),
+        (result("A", "r-precision", 71.0), "r-precision of 'A' is 71.0; it should be a fraction between 0 and 1"),
+        (result("A", "soa-i", -0.1), "soa-i of 'A' is -0.1; it should be a fraction between 0 and 1"),
     ],
 )
-def test_a_result_that_fits_no_table_is_refused(tmp_path, wrong, said):
+def test_invalid_results_are_rejected(tmp_path, wrong, said):
     append_results(tmp_path / "a.jsonl", [wrong])
     with pytest.raises(ValueError, match=said):
         read_measured([tmp_path / "a.jsonl"])
@@ -331,16 +313,16 @@ def test_a_result_that_fits_no_table_is_refused(tmp_path, wrong, said):
     ("options", "said"),
     [
         ({"table": 1}, "table is 1; it should be 2 or 3"),
-        ({"table": 3}, r"no result is of Table 3 \(ln-coco, ln-openimages\); they are of coco14"),
-        ({"ignore": ["resise"]}, "no result has the setting 'resise' to ignore; did you mean 'resize'"),
+        ({"table": 3}, r"no result belongs to Table 3 \(ln-coco, ln-openimages\); data is coco14"),
+        ({"ignore": ["resise"]}, "no result has the ignored setting 'resise'; did you mean 'resize'"),
     ],
 )
-def test_a_choice_that_is_none_is_named(options, said):
+def test_invalid_options_are_named(options, said):
     with pytest.raises(ValueError, match=said):
-        compare(held(*OURS), **options)
+        compare(in_file(*OURS), **options)
 
 
-def test_no_results_are_no_table():
+def test_no_results():
     with pytest.raises(ValueError, match="there are no results in these files"):
         compare([])
 
@@ -348,7 +330,7 @@ def test_no_results_are_no_table():
 def test_three_files_say_the_same_and_earlier_ones_are_replaced(tmp_path):
     folder = tmp_path / "deep/tables"
     for results in (OURS[:1], OURS):
-        measured = held(*results)
+        measured = in_file(*results)
         written = write_comparison(folder, compare(measured), measured)
     assert [path.name for path in written] == ["comparison.md", "comparison.tex", "comparison.html"]
     assert sorted(folder.iterdir()) == sorted(written)

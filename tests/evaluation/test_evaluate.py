@@ -52,9 +52,9 @@ class ByNumber:
 
 
 class AlwaysDogs:
-    """A detector that sees a dog (COCO's 18) in dark images, and nothing in bright ones."""
+    """Detects a dog (COCO's 18) in dark images, and nothing in bright ones."""
 
-    name, weights_sha256, protocol, sees = "dogs", "2" * 64, {"confidence": "0.5"}, frozenset({3, 18})
+    name, weights_sha256, protocol, detectable = "dogs", "2" * 64, {"confidence": "0.5"}, frozenset({3, 18})
 
     def __call__(self, images_B3HW):
         return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
@@ -136,7 +136,7 @@ def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
     bright = [TRANSFORM(image).float().mean() >= 128 for image in PICTURES]
     soa = values(evaluated(tmp_path, metrics=["soa-c", "soa-i"]))
     assert soa["soa-c"] == pytest.approx(1 - sum(bright) / COUNT)
-    # A category that the judge cannot see is not asked for.
+    # Categories that the detector does not know are left out.
     benches = [request._replace(caption=f"a dog on a bench with number {k}") for k, request in enumerate(REQUESTS)]
     assert values(evaluated(tmp_path, requests=benches, metrics=["soa-i"]))["soa-i"] == soa["soa-i"]
     listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
@@ -183,11 +183,11 @@ def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="unknown metric fidd"):
         evaluated(tmp_path, metrics=["fidd"])
-    with pytest.raises(ValueError, match="r-precision needs the encoder"):
+    with pytest.raises(ValueError, match=r"r-precision: EvaluationNetworks\.encoder is None"):
         evaluated(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
     with pytest.raises(ValueError, match="199 images but 200 requests"):
         evaluated(tmp_path, images=PICTURES[1:])
-    with pytest.raises(ValueError, match="give a reference"):
+    with pytest.raises(ValueError, match="reference is missing"):
         evaluate(
             PICTURES, REQUESTS, transform=TRANSFORM, networks=NETWORKS, metrics=["fid"], system="ours", protocol={}
         )

@@ -1,9 +1,10 @@
-"""The judges of Scenes as a scale: chance for what knows no caption, the top for real pictures."""
+"""The evaluation networks of Scenes: chance level without captions, near the maximum for real images."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tiny import tiny_config
 from xmcgan.data.images import ImageTransform
@@ -59,7 +60,7 @@ def real(records, requests, score):
     return score([by_id[request.image_id] for request in requests])
 
 
-def test_real_pictures_score_near_the_top(real):
+def test_real_images_score_near_the_maximum(real):
     assert real["r-precision"] > 0.9
     assert real["contrastive-accuracy"] > 0.85
     assert real["soa-i"] > 0.97
@@ -76,7 +77,7 @@ def test_shuffled_captions_score_chance(records, requests, score, real):
 def test_a_random_generator_scores_chance(requests, score, real, encoder_folder, tmp_path):
     config = tiny_config(Path("none"), encoder_folder)
     encoder = TextEncoder(config.text.encoder, max_length=17)
-    generator = initial_state(config, encoder.dim, "cpu").ema.network
+    generator = initial_state(config, encoder.dim, torch.device("cpu")).ema.network
 
     def draw(captions, seeds):
         return sample(generator, encoder(captions), seeds).images_B3HW

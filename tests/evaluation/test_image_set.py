@@ -19,7 +19,7 @@ def one_colour(captions, seeds):
     return torch.stack([torch.full((3, 8, 8), seed, dtype=torch.uint8) for seed in seeds])
 
 
-def test_every_image_is_taken_once_before_one_is_taken_again():
+def test_every_image_is_used_before_one_is_repeated():
     requests = random_captions(RECORDS, 10, seed=1)
     assert sorted(request.image_id for request in requests[:4]) == ["a", "b", "c", "d"]
     assert sorted(request.image_id for request in requests[4:8]) == ["a", "b", "c", "d"]
@@ -31,18 +31,18 @@ def test_every_image_is_taken_once_before_one_is_taken_again():
         assert by_id[image_id].captions[int(number)] == request.caption
 
 
-def test_the_choice_is_the_seeds_alone():
+def test_choice_depends_only_on_the_seed():
     assert random_captions(RECORDS, 4, seed=5) == random_captions(RECORDS, 9, seed=5)[:4]
     assert random_captions(RECORDS, 4, seed=5) != random_captions(RECORDS, 4, seed=6)
 
 
 @pytest.mark.parametrize("count", [0, 13])
-def test_more_captions_than_there_are_cannot_be_asked_for(count):
+def test_count_is_checked(count):
     with pytest.raises(ValueError, match="1 to 12"):
         random_captions(RECORDS, count)
 
 
-def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
+def test_interrupted_generation_resumes(tmp_path):
     requests = random_captions(RECORDS, 9)
     drawn = []
 
@@ -67,7 +67,7 @@ def test_an_interrupted_drawing_goes_on_and_draws_nothing_twice(tmp_path):
     assert find_images(tmp_path / "set", requests) == images
 
 
-def test_a_set_of_other_settings_or_captions_is_left_alone(tmp_path):
+def test_other_settings_or_captions_are_rejected(tmp_path):
     requests = random_captions(RECORDS, 4)
     generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
     with pytest.raises(ValueError, match="step was 100 and is 200"):
@@ -81,7 +81,7 @@ def test_a_set_of_other_settings_or_captions_is_left_alone(tmp_path):
     assert (tmp_path / "mine" / "note.txt").read_text() == "keep me"
 
 
-def test_images_of_another_system_are_matched_by_caption(tmp_path):
+def test_images_of_other_systems_are_matched_by_id(tmp_path):
     requests = random_captions(RECORDS, 3)
     for number, request in enumerate(reversed(requests)):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{request.id}.png")
@@ -91,14 +91,14 @@ def test_images_of_another_system_are_matched_by_caption(tmp_path):
     assert [image.id for image in images] == [request.id for request in requests]
 
 
-def test_missing_images_are_counted_and_named(tmp_path):
+def test_missing_images_are_reported(tmp_path):
     requests = [Request("7-0", "7", "a bus", 0), Request("8-0", "8", "a car", 1)]
     Image.new("RGB", (8, 8)).save(tmp_path / "7-0.png")
-    with pytest.raises(FileNotFoundError, match=r"lacks 1 of 2 images, the first of them 8-0\.png"):
+    with pytest.raises(FileNotFoundError, match=r"lacks 1 of 2 images; the first is 8-0\.png"):
         find_images(tmp_path, requests)
 
 
-def test_a_damaged_line_of_requests_is_named(tmp_path):
+def test_damaged_requests_line_is_named(tmp_path):
     requests = random_captions(RECORDS, 2)
     generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
     lines = (tmp_path / "set" / "requests.jsonl").read_text().splitlines()

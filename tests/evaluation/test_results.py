@@ -1,4 +1,4 @@
-"""Results as lines: what goes in comes out, and what is no result is named by file and line."""
+"""Results as lines: what goes in comes out, and what not a result is named by file and line."""
 
 import json
 import math
@@ -69,13 +69,13 @@ def test_a_line_read_is_the_result_written(result):
         ({"value": True}, "value of a result is True"),
         ({"value": "9.33"}, "value of a result is '9.33'"),
         ({"value": np.float32(9.33)}, "value of a result is np.float32"),  # which JSON does not know
-        ({"uncertainty": -1.0}, "uncertainty of a result is -1.0; it should be a finite number of at least 0, or none"),
+        ({"uncertainty": -1.0}, "uncertainty of a result is -1.0; it should be a finite number of at least 0, or None"),
         ({"uncertainty": math.nan}, "uncertainty of a result is nan"),
-        ({"samples": 0}, "samples of a result is 0; it should be a whole number of at least 1"),
+        ({"samples": 0}, "samples of a result is 0; it should be an integer of at least 1"),
         ({"samples": 30_000.0}, "samples of a result is 30000.0"),
         ({"samples": True}, "samples of a result is True"),
         ({"seconds": -1}, "seconds of a result is -1"),
-        ({"system": " "}, "system of a result is ' '; it should be words with one space between them"),
+        ({"system": " "}, "system of a result is ' '; it should be words separated by single spaces"),
         ({"system": "XMC-GAN\n"}, r"system of a result is 'XMC-GAN\n'"),
         ({"metric": ""}, "metric of a result is ''"),
         ({"version": None}, "version of a result is None"),
@@ -85,12 +85,12 @@ def test_a_line_read_is_the_result_written(result):
         ({"protocol": {"confidence": math.inf}}, "protocol.confidence of a result is inf"),
     ],
 )
-def test_what_no_result_can_hold_is_refused(change, said):
+def test_invalid_fields_are_rejected(change, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         replace(FID, **change)
 
 
-def test_a_file_grows_line_by_line(tmp_path):
+def test_append_and_read(tmp_path):
     path = tmp_path / "new/results.jsonl"
     append_results(path, [FID])
     append_results(path, [replace(FID, metric="is", value=30.45, uncertainty=0.2), replace(FID, system="真实")])
@@ -103,7 +103,7 @@ def test_a_file_grows_line_by_line(tmp_path):
     assert path.read_text(encoding="utf-8").count("\n") == 3
 
 
-def test_an_edited_file_is_read_all_the_same(tmp_path):
+def test_blank_lines_and_a_missing_final_newline_are_accepted(tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text(f"\n{to_line(FID)}\n   \n{to_line(FID)}")  # blank lines, and none at the end
     assert read_results(path) == [FID, FID]
@@ -116,10 +116,10 @@ def without(name: str) -> str:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{]", "is no JSON"),
-        ("[1]", "is no result; it should be an object with metric, value, uncertainty"),
-        (without("samples"), "is no result: it lacks samples"),
-        (json.dumps(asdict(FID) | {"valeu": 1}), "is no result: it has unknown valeu"),
+        ("{]", "not valid JSON"),
+        ("[1]", "not a result; it should be an object with metric, value, uncertainty"),
+        (without("samples"), "not a result: it lacks samples"),
+        (json.dumps(asdict(FID) | {"valeu": 1}), "not a result: it has unknown valeu"),
         (to_line(FID).replace("9.33", "NaN"), "value of a result is nan"),
         (to_line(FID).replace("9.33", "1e999"), "value of a result is inf"),
     ],
@@ -144,13 +144,15 @@ def test_a_torn_last_line_is_said_to_be_one(tmp_path, kept):
     path = tmp_path / "results.jsonl"
     torn = f"{to_line(FID)}\n{to_line(FID)[:kept]}"
     path.write_text(torn)
-    with pytest.raises(ValueError, match=r"line 2: is no JSON.*; the line has no end: its writing was cut off"):
+    with pytest.raises(
+        ValueError, match=r"line 2: not valid JSON.*; the line is incomplete because a write was interrupted"
+    ):
         read_results(path)
-    with pytest.raises(ValueError, match="does not end with a whole line"):
+    with pytest.raises(ValueError, match="ends with an incomplete line"):
         append_results(path, [FID])
     assert path.read_text() == torn
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.jsonl is missing: a file of results"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.jsonl does not exist; it should be a results file"):
         read_results(tmp_path / "nothing.jsonl")

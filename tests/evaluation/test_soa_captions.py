@@ -23,7 +23,7 @@ from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.soa_captions import (
     LISTS,
     ListedCaption,
-    plain_pickle,
+    load_plain_pickle,
     read_soa_captions,
     soa_requests,
 )
@@ -58,7 +58,7 @@ def named(caption: str, reading="lists") -> set[str]:
 
 
 @pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
-def test_eighty_pickles_are_read_by_official_id(tmp_path, protocol):
+def test_read_eighty_pickles(tmp_path, protocol):
     lists = read_soa_captions(write_lists(tmp_path, protocol=protocol))
     assert list(lists) == list(COCO_NAMES)
     assert lists[category("baseball glove")] == (
@@ -68,24 +68,24 @@ def test_eighty_pickles_are_read_by_official_id(tmp_path, protocol):
 
 
 @pytest.mark.parametrize("name", ["soa_captions.json", "soa_captions.json.gz"])
-def test_json_is_read_from_a_file_or_its_folder(tmp_path, name):
+def test_read_json_from_file_or_folder(tmp_path, name):
     content = json.dumps({GLOVE: [[entry["image_id"], entry["caption"]] for entry in GLOVES]}).encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     right = {40: (ListedCaption(518974, NEAR), ListedCaption(500657, ON))}
     assert read_soa_captions(tmp_path, partial=True) == read_soa_captions(tmp_path / name, partial=True) == right
 
 
-def test_a_list_in_both_forms_has_to_be_the_same(tmp_path):
+def test_conflicting_lists_are_rejected(tmp_path):
     write_lists(tmp_path, [GLOVE])
     entries = [[entry["image_id"], entry["caption"]] for entry in reversed(GLOVES)]
     (tmp_path / "soa_captions.json").write_text(json.dumps({GLOVE: entries}))
     assert read_soa_captions(tmp_path, partial=True)[40][0].position == (908, 1)
     (tmp_path / "soa_captions.json").write_text(json.dumps({GLOVE: entries[:1]}))
-    with pytest.raises(ValueError, match=r"soa_captions\.json has another list of baseball glove"):
+    with pytest.raises(ValueError, match=r"soa_captions\.json: the list of baseball glove differs"):
         read_soa_captions(tmp_path, partial=True)
 
 
-def test_missing_lists_are_named_and_must_be_allowed(tmp_path):
+def test_missing_lists_are_named_unless_partial(tmp_path):
     write_lists(tmp_path, [name for name in LISTS if name not in ("label_16_dog", "label_00_person")])
     with pytest.raises(FileNotFoundError, match="lacks 2 of the 80 lists of SOA: label_00_person, label_16_dog"):
         read_soa_captions(tmp_path)
@@ -97,7 +97,7 @@ def test_missing_lists_are_named_and_must_be_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([], "holds no captions: the list is a list of 0"),
+        ([], "has no captions: the list is a list of 0"),
         ({"a": 1}, "the list is a dict of 1; it should be a list"),
         ([GLOVES[0], 5], r"the list\[1\] has no 'idx'"),
         ([{**GLOVES[0], "image_id": "5"}], r"the list\[0\] image_id is '5'; it should be a whole number"),
@@ -105,26 +105,26 @@ def test_missing_lists_are_named_and_must_be_allowed(tmp_path):
         ([{**GLOVES[0], "caption": " "}], "caption is ' '; it should be words"),
         ([{**GLOVES[0], "caption": ["a"]}], "caption is a list of 1; it should be a single value"),
         ([{**GLOVES[0], "idx": [1]}], "idx is a list of 1; it should be a list of two"),
-        ([{**GLOVES[0], "idx": [1, "2"]}], "idx holds what is '2'; it should be a whole number"),
+        ([{**GLOVES[0], "idx": [1, "2"]}], "idx has a value that is '2'; it should be a whole number"),
     ],
 )
-def test_a_wrong_entry_is_named(tmp_path, entries, message):
+def test_invalid_entries_are_named(tmp_path, entries, message):
     (tmp_path / f"{GLOVE}.pkl").write_bytes(pickle.dumps(entries, 3))
     with pytest.raises(ValueError, match=rf"{GLOVE}\.pkl .*{message}"):
         read_soa_captions(tmp_path, partial=True)
 
 
 @pytest.mark.parametrize("name", ["label_16_cat", "label_80_cat", "label_dog"])
-def test_a_pickle_of_another_name_is_refused(tmp_path, name):
+def test_unknown_pickle_names_are_rejected(tmp_path, name):
     write_lists(tmp_path, [name])
-    with pytest.raises(ValueError, match=rf"{name}\.pkl is no list of SOA by its name; it should be as label_1"):
+    with pytest.raises(ValueError, match=rf"{name}\.pkl has an unknown name; it should be label_1"):
         read_soa_captions(tmp_path, partial=True)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[]", "its top level is no object"),
+        (b"[]", "its top level should be an object"),
         (b"{", "is not JSON"),
         (b'{"label_16_cat": []}', "has a list 'label_16_cat'"),
         (b'{"label_15_cat": []}', "label_15_cat is a list of 0"),
@@ -132,22 +132,22 @@ def test_a_pickle_of_another_name_is_refused(tmp_path, name):
         (b'{"label_15_cat": [["1", "A cat."]]}', r"label_15_cat\[0\] is '1'; it should be a whole number"),
     ],
 )
-def test_wrong_json_is_named(tmp_path, content, message):
+def test_invalid_json_is_named(tmp_path, content, message):
     file = tmp_path / "lists.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=rf"lists\.json .*{message}"):
         read_soa_captions(file, partial=True)
 
 
-def test_a_damaged_gzip_file_and_one_that_unpacks_to_too_much_are_refused(tmp_path, monkeypatch):
+def test_damaged_and_oversized_gzip_files_are_rejected(tmp_path, monkeypatch):
     file = tmp_path / "lists.json.gz"
     packed = gzip.compress(b" " * 10_000)
     file.write_bytes(packed[:-9])
-    with pytest.raises(ValueError, match=r"lists\.json\.gz is no whole gzip file"):
+    with pytest.raises(ValueError, match=r"lists\.json\.gz is not a complete gzip file"):
         read_soa_captions(file)
-    monkeypatch.setattr(soa, "LARGEST", 9_999)
+    monkeypatch.setattr(soa, "MAX_BYTES", 9_999)
     file.write_bytes(packed)
-    with pytest.raises(ValueError, match="holds more than 9,999 bytes"):
+    with pytest.raises(ValueError, match="has more than 9,999 bytes"):
         read_soa_captions(file)
 
 
@@ -165,15 +165,15 @@ class Creates:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_pickle_that_calls_is_refused_and_calls_nothing(tmp_path, protocol):
+def test_malicious_pickles_run_no_code(tmp_path, protocol):
     made = tmp_path / "made"
     content = pickle.dumps([*GLOVES, Creates(made)], protocol)
     (tmp_path / f"{GLOVE}.pkl").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{GLOVE}\.pkl .*asks for"):
+    with pytest.raises(ValueError, match=rf"{GLOVE}\.pkl .*uses"):
         read_soa_captions(tmp_path, partial=True)
     assert not made.exists()
     pickle.loads(content)
-    assert made.exists(), "the pickle does no harm, and the test shows nothing"
+    assert made.exists(), "the pickle is harmless, so the test proves nothing"
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_a_pickle_that_calls_is_refused_and_calls_nothing(tmp_path, protocol):
         (pickle.dumps(OrderedDict(a=1)), "STACK_GLOBAL"),
     ],
 )
-def test_every_other_operation_is_refused_by_name(content, operation):
-    with pytest.raises(ValueError, match=rf"asks for {operation} at byte \d+"):
-        plain_pickle(content)
+def test_unsupported_operations_are_named(content, operation):
+    with pytest.raises(ValueError, match=rf"uses {operation} at byte \d+"):
+        load_plain_pickle(content)
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_every_other_operation_is_refused_by_name(content, operation):
         pickle.dumps(GLOVES)[:40],
     ],
 )
-def test_a_damaged_pickle_is_refused(content):
-    with pytest.raises(ValueError, match="is no pickle"):
-        plain_pickle(content)
+def test_damaged_pickles_are_rejected(content):
+    with pytest.raises(ValueError, match="is not a valid pickle"):
+        load_plain_pickle(content)
 
 
-def test_little_files_take_little_memory_and_time(tmp_path):
+def test_small_files_need_little_memory_and_time(tmp_path):
     # An index of the memo at which the ordinary unpickler would make room for two thousand million entries.
-    assert plain_pickle(b"]r" + struct.pack("<I", 2**31 - 1) + b".") == []
+    assert load_plain_pickle(b"]r" + struct.pack("<I", 2**31 - 1) + b".") == []
     # A list of ten lists of ten lists ..., which written out would have 10^40 elements.
     nested = []
     for _ in range(40):
@@ -247,7 +247,7 @@ def test_little_files_take_little_memory_and_time(tmp_path):
     assert time.perf_counter() - start < 1
 
 
-def test_what_contains_itself_is_refused(tmp_path):
+def test_recursive_values_are_rejected(tmp_path):
     entry: dict = dict(GLOVES[0])
     entry["caption"] = entry
     (tmp_path / f"{GLOVE}.pkl").write_bytes(pickle.dumps([entry]))
@@ -264,22 +264,22 @@ plain = st.recursive(
 
 @given(plain, st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
-def test_plain_values_come_back(value, protocol):
+def test_plain_values_round_trip(value, protocol):
     if protocol == 1:  # has no operations for truths and long numbers but those of protocol 0, which are not read
         value = json.loads(json.dumps(value, default=str), parse_int=lambda text: int(text) % 2**31)
         if "true" in json.dumps(value) or "false" in json.dumps(value):
             return
-    assert plain_pickle(pickle.dumps(value, protocol)) == value
+    assert load_plain_pickle(pickle.dumps(value, protocol)) == value
 
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_a_changed_pickle_is_read_or_refused(data):
+def test_corrupted_pickles_are_read_or_rejected(data):
     content = bytearray(pickle.dumps(GLOVES, data.draw(st.integers(1, 5))))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ValueError):  # and nothing else
-        plain_pickle(bytes(content))
+        load_plain_pickle(bytes(content))
 
 
 # Word rules
@@ -324,7 +324,7 @@ def test_the_two_readings():
 
 
 @pytest.mark.parametrize("name", COCO_NAMES.values())
-def test_every_class_is_found_in_singular_and_plural_by_its_own_name_alone(name):
+def test_singular_and_plural_names_find_exactly_their_class(name):
     if name == "orange":
         return  # of which only the plural counts
     singular = {"sports ball": "ball", "potted plant": "potted plant", "mouse": "computer mouse"}.get(name, name)
@@ -350,7 +350,7 @@ def test_plurals(one, many):
     assert plural(one) == many
 
 
-def test_tables_speak_of_the_official_classes():
+def test_tables_use_official_class_names():
     assert [category.label for category in CATEGORIES] == list(range(80))
     assert CATEGORIES[-1] == (79, 90, "toothbrush")
     assert list(NAMED) == list(COCO_NAMES.values())
@@ -360,7 +360,7 @@ def test_tables_speak_of_the_official_classes():
 
 @given(st.text(alphabet="a dog,.-cars'\n", max_size=60))
 @settings(max_examples=200, deadline=None)
-def test_a_reader_finds_all_that_the_lists_hold(caption):
+def test_reader_finds_everything_that_lists_finds(caption):
     assert classes_in(caption) <= classes_in(caption, reading="reader")
 
 
@@ -373,7 +373,7 @@ LISTED = {
 }
 
 
-def test_three_images_a_caption_and_one_of_random_persons():
+def test_official_requests():
     requests = soa_requests(LISTED, person_images=4, seed=7)
     assert [request.category for request in requests] == [1] * 4 + [40] * 3 + [79] * 3
     assert [request.seed for request in requests] == list(range(7, 17))
@@ -384,12 +384,12 @@ def test_three_images_a_caption_and_one_of_random_persons():
     assert others != [request.image_id for request in requests[:4]]
 
 
-def test_of_fewer_persons_all_are_drawn():
+def test_all_person_captions_are_used_if_there_are_fewer():
     assert [request.image_id for request in soa_requests(LISTED)[:11]] == [*map(str, range(10)), "376773"]
 
 
 @pytest.mark.parametrize("wrong", [{"images_per_caption": 0}, {"person_images": 0}, {"seed": -1}])
-def test_wrong_numbers_are_refused(wrong):
+def test_invalid_arguments_are_rejected(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
         soa_requests(LISTED, **wrong)
     with pytest.raises(ValueError, match="there are no lists"):

@@ -16,7 +16,7 @@ from xmcgan.cli.train_evaluators import train_dual_encoder_command
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleStream, load_batches
-from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder, spelled
+from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder, split_words
 from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder
 from xmcgan.losses.contrastive import symmetric_cross_entropy
 from xmcgan.scenes import World, write_scenes
@@ -89,7 +89,7 @@ def test_a_mistake_in_a_caption_is_one_more_thing_to_tell_apart(records, held_ou
     batch = next(
         load_batches(ExampleStream(records, ImageTransform(32), seed=0, flip=False), start=0, batch_size=8, workers=0)
     )
-    mistaken = sum(bool({"car", "boat"} & set(spelled(caption))) for caption in batch.captions)
+    mistaken = sum(bool({"car", "boat"} & set(split_words(caption))) for caption in batch.captions)
     assert 0 < mistaken < 8
     assert first["with"] - first["without"] == pytest.approx(mistaken / 8 * math.log(2), rel=0.2)
 
@@ -123,7 +123,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(uninterrupted, records
     monkeypatch.setattr(fitting_module, "save_training", killed)
     with pytest.raises(KeyboardInterrupt):
         encoder(output, records, held_out)
-    with pytest.raises(FileNotFoundError, match="is no trained evaluator"):
+    with pytest.raises(FileNotFoundError, match="is not a complete trained evaluator"):
         load_dual_encoder_folder(output)
     monkeypatch.undo()
     encoder(output, records, held_out, replace(FITTING, save_every=100))

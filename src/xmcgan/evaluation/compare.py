@@ -1,8 +1,8 @@
-"""Results of several systems as the paper's Tables 2 and 3, beside the paper's own numbers.
+"""Compare results of several systems in the paper's Tables 2 and 3, next to the paper's own numbers.
 
-A column holds numbers of one protocol. Where two results of a metric differ in any setting, there is no table but a
-list of the settings that differ; a setting can be let through by name, and the table then says so. What the paper
-printed stands in a group of its own: its protocol cannot be checked.
+A column holds numbers measured under one protocol. If results of a metric differ in any setting, comparing them raises
+an error that lists the differences. Settings can be ignored by name; the table then says so. The paper's numbers form
+their own group because their protocol cannot be checked.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from xmcgan.config import suggestion
 from xmcgan.evaluation.published import PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
-from xmcgan.evaluation.tables import NOTHING, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
+from xmcgan.evaluation.tables import EMPTY, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
 from xmcgan.runtime.files import write_text
 
 
@@ -22,9 +22,9 @@ class Metric(NamedTuple):
     """How a metric is printed."""
 
     name: str
-    better: str  # higher, lower, or neither is known
+    better: str  # higher, lower, or empty if unknown
     digits: int
-    share: bool = False  # results hold a share of 0 to 1; tables print per cent, as the paper does
+    share: bool = False  # a fraction between 0 and 1 in results, printed in per cent as in the paper
 
 
 METRICS = {
@@ -41,7 +41,7 @@ METRICS = {
     "density": Metric("Density", "higher", 3),
     "coverage": Metric("Coverage", "higher", 3),
 }
-"""In the order of columns; another metric comes after them, under its own name."""
+"""Known metrics in column order; other metrics follow under their own names."""
 
 
 def metric_of(name: str) -> Metric:
@@ -60,16 +60,16 @@ class Measured(NamedTuple):
 
 
 class ProtocolsDiffer(ValueError):
-    """Numbers that would share a column were not measured alike; a line a setting says where."""
+    """Results of one column have different protocols; the message has one line per differing setting."""
 
 
 def read_measured(files: Iterable[Path]) -> list[Measured]:
-    """The results of some files, in their order; of lines that say the same, the newest, which is the last.
+    """Read results of several files, in order; of duplicates only the last is kept.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: on a line that is no result, a result without ``protocol["data"]``, a share that is none, or two
-            numbers for one thing: same system, metric and protocol.
+        FileNotFoundError: if a file does not exist.
+        ValueError: on an invalid line, a result without ``protocol["data"]``, a fraction outside 0 to 1, or conflicting
+            results for the same system, metric and protocol.
     """
     kept: dict[tuple[str, str, frozenset], Measured] = {}
     for file in files:
@@ -78,12 +78,12 @@ def read_measured(files: Iterable[Path]) -> list[Measured]:
             if not isinstance(result.protocol.get("data"), str):
                 raise ValueError(f"{where} has no protocol.data; it should name the data set, such as coco14")
             if metric_of(result.metric).share and not 0 <= result.value <= 1:
-                raise ValueError(f"{where} is {result.value}; it should be a share of 0 to 1")
-            key = result.system, result.metric, frozenset((name, exact(each)) for name, each in result.protocol.items())
-            earlier = kept.get(key)
+                raise ValueError(f"{where} is {result.value}; it should be a fraction between 0 and 1")
+            settings = frozenset((name, canonical(each)) for name, each in result.protocol.items())
+            earlier = kept.get(key := (result.system, result.metric, settings))
             if earlier is not None and numbers(earlier.result) != numbers(result):
                 raise ValueError(
-                    f"{where} is {result.value!r} of {result.samples:,} images, but {earlier.result.value!r} of "
+                    f"{where} is {result.value!r} on {result.samples:,} images, but {earlier.result.value!r} on "
                     f"{earlier.result.samples:,} in {earlier.file}, under the same protocol; remove one of them, or "
                     "give one system another name"
                 )
@@ -92,22 +92,21 @@ def read_measured(files: Iterable[Path]) -> list[Measured]:
 
 
 def numbers(result: Result) -> tuple[float, float | None, int]:
-    """What two results that say the same have in common."""
+    """The numbers that duplicates of a result must share."""
     return result.value, result.uncertainty, result.samples
 
 
 def compare(measured: Sequence[Measured], *, table: int | None = None, ignore: Sequence[str] = ()) -> list[Table]:
-    """A table for each data set, those of the paper first, with the paper's own rows.
+    """Make one table per data set: the paper's data sets first, with the paper's rows.
 
     Args:
-        measured: of any number of systems and metrics.
-        table: 2 or 3 gives that table of the paper alone; otherwise there is one for each measured data set.
-        ignore: settings that may differ within a column. A system measured under several of their values has a row
-            for each.
+        measured: results of any number of systems and metrics.
+        table: 2 or 3 for only that table of the paper; None for one table per measured data set.
+        ignore: settings that may differ within a column. A system gets one row for each combination of their values.
 
     Raises:
-        ProtocolsDiffer: if a column's results differ in other settings.
-        ValueError: if there is no result for such a table, or no result has a setting to be ignored.
+        ProtocolsDiffer: if results of a column differ in other settings.
+        ValueError: if no result belongs to the table, or no result has an ignored setting.
     """
     sets = list(dict.fromkeys(str(each.result.protocol["data"]) for each in measured))
     if not measured:
@@ -119,41 +118,41 @@ def compare(measured: Sequence[Measured], *, table: int | None = None, ignore: S
             numbers_known = sorted({known.number for known in PUBLISHED.values()})
             raise ValueError(f"table is {table}; it should be {' or '.join(map(str, numbers_known))}")
         if not set(wanted) & set(sets):
-            raise ValueError(f"no result is of Table {table} ({', '.join(wanted)}); they are of {', '.join(sets)}")
+            raise ValueError(f"no result belongs to Table {table} ({', '.join(wanted)}); data is {', '.join(sets)}")
     settings = {name for each in measured for name in each.result.protocol} - {"data"}
     for name in ignore:
         if name not in settings:
-            raise ValueError(f"no result has the setting {name!r} to ignore{suggestion(name, sorted(settings))}")
-    held = {data: [each for each in measured if each.result.protocol["data"] == data] for data in wanted}
-    refuse_differences(held, ignore)
-    return [table_of(data, results, ignore) for data, results in held.items()]
+            raise ValueError(f"no result has the ignored setting {name!r}{suggestion(name, sorted(settings))}")
+    by_data = {data: [each for each in measured if each.result.protocol["data"] == data] for data in wanted}
+    check_protocols(by_data, ignore)
+    return [make_table(data, results, ignore) for data, results in by_data.items()]
 
 
 # Protocols
 
 
-def refuse_differences(held: dict[str, list[Measured]], ignore: Sequence[str]):
-    """Raises ProtocolsDiffer where a column of a data set holds numbers that were not measured alike."""
-    columns: dict[tuple[str, str], list[str]] = {}  # the metrics by what differs, as many differ alike
+def check_protocols(by_data: dict[str, list[Measured]], ignore: Sequence[str]):
+    """Raise ProtocolsDiffer if results of a column differ in settings that are not ignored."""
+    columns: dict[tuple[str, str], list[str]] = {}  # metrics grouped by difference: many share the same one
     names = {}
-    for data, results in held.items():
+    for data, results in by_data.items():
         for metric in metrics_of(results):
             for name, values in differences(column_of(results, metric)).items():
                 if name not in ignore:
-                    texts = " and ".join(f"{short(value)} in {sources(those)}" for value, those in values.items())
+                    texts = " and ".join(f"{shorten(value)} in {sources(those)}" for value, those in values.items())
                     columns.setdefault((data, f"{name} is {texts}"), []).append(metric)
                     names[name] = None
     if columns:
         lines = [f"  {data}, {', '.join(metrics)}: {texts}" for (data, texts), metrics in columns.items()]
         raise ProtocolsDiffer(
-            "numbers of different protocols do not share a column. What differs:\n"
+            "results with different protocols cannot share a column. Differences:\n"
             + "\n".join(lines)
-            + f"\nMeasure them alike, or let settings differ: --ignore {','.join(names)}"
+            + f"\nMeasure them under one protocol, or ignore the settings: --ignore {','.join(names)}"
         )
 
 
 def differences(results: Sequence[Measured]) -> dict[str, dict[str, list[Measured]]]:
-    """The settings in which a column's results differ: those of each value, by the setting's name."""
+    """Settings in which results of a column differ: name -> value -> results with that value."""
     found = {}
     for name in dict.fromkeys(name for each in results for name in each.result.protocol):
         values: dict[str, list[Measured]] = {}
@@ -165,29 +164,29 @@ def differences(results: Sequence[Measured]) -> dict[str, dict[str, list[Measure
 
 
 def setting_of(measured: Measured, name: str) -> str:
-    """A setting's value as it is compared: a null that is written down is not one that is left out."""
+    """A setting as text for comparison; an explicit null differs from a missing setting."""
     protocol = measured.result.protocol
-    return exact(protocol[name]) if name in protocol else ABSENT
+    return canonical(protocol[name]) if name in protocol else ABSENT
 
 
-def exact(value: Setting) -> str:
-    """A setting as JSON, which tells true from 1; 10.0 is 10, as some writers of JSON have it."""
+def canonical(value: Setting) -> str:
+    """A setting as JSON, which distinguishes true from 1; 10.0 becomes 10, since JSON writers differ there."""
     whole = isinstance(value, float) and value.is_integer()
     return json.dumps(int(value) if whole else value, ensure_ascii=False)
 
 
-def short(text: str) -> str:
-    """Text with its SHA-256 sums cut to 12 digits: enough to tell networks apart."""
+def shorten(text: str) -> str:
+    """Shorten SHA-256 sums in a text to 12 digits, enough to identify a network."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)
 
 
 def readable(setting: str) -> str:
-    """A setting's JSON as a reader expects it: short, and text without quotes."""
-    return short(setting.removeprefix('"').removesuffix('"'))
+    """A setting's JSON for display: shortened, and text without quotes."""
+    return shorten(setting.removeprefix('"').removesuffix('"'))
 
 
 def sources(results: Sequence[Measured], most: int = 3) -> str:
-    """Files and the systems in them: ``a.jsonl (XMC-GAN), b.jsonl (AttnGAN, DM-GAN)``."""
+    """Files and their systems: ``a.jsonl (XMC-GAN), b.jsonl (AttnGAN; DM-GAN)``."""
     systems: dict[Path, dict[str, None]] = {}
     for result, file in results:
         systems.setdefault(file, {})[result.system] = None
@@ -201,8 +200,8 @@ def sources(results: Sequence[Measured], most: int = 3) -> str:
 # One table
 
 
-def table_of(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> Table:
-    """The table of one data set."""
+def make_table(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> Table:
+    """Make the table of one data set."""
     published = PUBLISHED.get(data)
     metrics = list(dict.fromkeys([*(published.metrics if published else ()), *metrics_of(results)]))
     groups = []
@@ -211,10 +210,10 @@ def table_of(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> T
             Row(system, tuple(Cell(values[metric]) if metric in values else None for metric in metrics))
             for system, values in published.rows.items()
         )
-        groups.append(Group("published", "the paper's own numbers, of the paper's protocol", rows))
+        groups.append(Group("published", "the paper's numbers, under its own protocol", rows))
     if results:
         rows = measured_rows(results, metrics, ignore)
-        about = "here; not of one protocol, see below" if differing(results) else "here, one protocol a column"
+        about = "here; protocols differ, see notes" if differing(results) else "here, one protocol per column"
         groups.append(Group("measured", about, rows))
     title = f"{published.title} (Table {published.number} of the paper)" if published else f"{data} (not in the paper)"
     return Table(
@@ -227,13 +226,13 @@ def table_of(data: str, results: Sequence[Measured], ignore: Sequence[str]) -> T
 
 
 def column(metric: str) -> Column:
-    """The head of a metric's column."""
+    """The column of a metric."""
     known = metric_of(metric)
     return Column(known.name, "%" if known.share else "", known.better)
 
 
 def metrics_of(results: Sequence[Measured]) -> list[str]:
-    """The measured metrics, in the order of columns."""
+    """The measured metrics, in column order."""
     found = dict.fromkeys(each.result.metric for each in results)
     return [name for name in METRICS if name in found] + sorted(name for name in found if name not in METRICS)
 
@@ -244,7 +243,7 @@ def column_of(results: Sequence[Measured], metric: str) -> list[Measured]:
 
 
 def measured_rows(results: Sequence[Measured], metrics: Sequence[str], ignore: Sequence[str]) -> tuple[Row, ...]:
-    """A row a system, real images first; several where an ignored setting has several values for a system."""
+    """One row per system, real images first; one per value if a system has several values of an ignored setting."""
     columns = {metric: column_of(results, metric) for metric in metrics_of(results)}
     best = {metric: best_of(those) for metric, those in columns.items()}
     counted = {metric for metric, those in columns.items() if len({each.result.samples for each in those}) > 1}
@@ -267,7 +266,12 @@ def measured_rows(results: Sequence[Measured], metrics: Sequence[str], ignore: S
 
 
 def cell_of(result: Result, *, best: str | None, counted: bool) -> Cell:
-    """A result as it stands in its column, whose best value is known, and whether its counts are shown."""
+    """Format a result.
+
+    Args:
+        best: the best value of the column, as printed.
+        counted: whether to show the number of images.
+    """
     metric = metric_of(result.metric)
     value = printed(result.value, metric)
     return Cell(
@@ -279,14 +283,14 @@ def cell_of(result: Result, *, best: str | None, counted: bool) -> Cell:
 
 
 def differing(results: Sequence[Measured]) -> set[str]:
-    """The settings that differ in any column."""
+    """Settings that differ in any column."""
     return {name for metric in metrics_of(results) for name in differences(column_of(results, metric))}
 
 
 def best_of(column: Sequence[Measured]) -> str | None:
-    """The best value of a column as it is printed; None where there is nothing to compare or it is not comparable.
+    """The best value of a column as printed, ignoring real images.
 
-    Real images are no system, and what was not measured alike, or of other counts of images, has no best.
+    None if there are fewer than two systems, or protocols or numbers of images differ.
     """
     systems = [each for each in column if each.result.system != REAL_IMAGES]
     metric = metric_of(column[0].result.metric)
@@ -298,46 +302,46 @@ def best_of(column: Sequence[Measured]) -> str | None:
 
 
 def printed(value: float, metric: Metric) -> str:
-    """A value as it stands in a table."""
+    """Format a value for a table."""
     return f"{100 * value if metric.share else value:.{metric.digits}f}"
 
 
-# What is said below a table
+# Notes below a table
 
 
 def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignore: Sequence[str]) -> list[str]:
-    """What a reader needs to know of the numbers."""
+    """Notes on how to read the numbers."""
     remarks = []
     if data in PUBLISHED:
         remarks.append(
-            "Published: as printed by Zhang et al., CVPR 2021 (arXiv:2101.04702). Their protocol is the paper's own "
-            "and cannot be checked here; where it differs from the measured one, the numbers are not comparable."
+            "Published: as printed by Zhang et al., CVPR 2021 (arXiv:2101.04702). Their protocol cannot be checked "
+            "here; where it differs from the measured one, the numbers are not comparable."
         )
         remarks += [PUBLISHED[data].remark] * bool(PUBLISHED[data].remark)
     rows = [row for group in groups for row in group.rows]
     if any(cell is None for row in rows for cell in row.cells):
-        remarks.append(f"{NOTHING}: not measured, or not among the published numbers.")
+        remarks.append(f"{EMPTY}: not measured or not published.")
     if any(each.result.uncertainty is not None for each in results):
         remarks.append("±: standard deviation over the splits, folds or subsets of the metric's protocol.")
     counts = [{each.result.samples for each in column_of(results, metric)} for metric in metrics_of(results)]
     if any(len(count) > 1 for count in counts):
         remarks.append(
-            "n: images judged, where the counts of a column differ. Fewer images make FID higher and IS lower, on "
-            "average; among systems of different counts no best is marked."
+            "n: number of evaluated images, shown where it differs within a column. Fewer images raise FID and lower "
+            "IS on average, so no best value is marked there."
         )
     if len(every := set().union(*counts)) == 1:
         remarks.append(f"Measured on {every.pop():,} images each.")
     elif every:
         alike = [f"{column(metric).name} {next(iter(count)):,}" for metric, count in
                  zip(metrics_of(results), counts, strict=True) if len(count) == 1]  # fmt: skip
-        remarks += [f"Images judged: {', '.join(alike)}."] * bool(alike)
+        remarks += [f"Evaluated images: {', '.join(alike)}."] * bool(alike)
     if any(cell and cell.best for row in rows for cell in row.cells):
-        remarks.append("Bold: the best of a column's measured systems; real images are not one.")
-    return remarks + let_through(results, ignore)
+        remarks.append("Bold: the best measured system of a column, not counting real images.")
+    return remarks + ignored_differences(results, ignore)
 
 
-def let_through(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]:
-    """The ignored settings that do differ, with the systems of each value."""
+def ignored_differences(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]:
+    """Notes on ignored settings that differ, with the systems of each value."""
     texts: dict[str, list[str]] = {}
     for metric in metrics_of(results):
         for name, values in differences(column_of(results, metric)).items():
@@ -348,13 +352,13 @@ def let_through(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]
                 ]
                 texts.setdefault(f"{name} is {' and '.join(systems)}", []).append(column(metric).name)
     return [
-        f"Not of one protocol, let through by --ignore: in {', '.join(columns)}, {text}. No best is marked among them."
+        f"Protocols differ (--ignore): in {', '.join(columns)}, {text}. No best value is marked there."
         for text, columns in texts.items()
     ]
 
 
 def protocols(results: Sequence[Measured]) -> list[Protocol]:
-    """The settings that all columns have in common, then each column's own."""
+    """Settings common to all columns, then those of each column."""
     settings = {}
     for metric in metrics_of(results):
         those = column_of(results, metric)
@@ -375,7 +379,7 @@ def protocols(results: Sequence[Measured]) -> list[Protocol]:
 
 
 def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[Measured]) -> list[Path]:
-    """Writes ``comparison.md``, ``.tex`` and ``.html``; earlier ones there are replaced."""
+    """Write ``comparison.md``, ``.tex`` and ``.html`` to a folder, replacing existing ones."""
     files = list(dict.fromkeys(str(each.file) for each in measured))
     systems = list(dict.fromkeys(each.result.system for each in measured))
     versions = list(dict.fromkeys(each.result.version for each in measured))
@@ -384,7 +388,7 @@ def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[M
         f"with xmcgan {', '.join(versions)}."
     )
     published = any(group.source == "published" for table in tables for group in table.groups)
-    title = "Measured beside published" if published else "Measured"
+    title = "Measured and published results" if published else "Measured results"
     content = {
         "comparison.md": to_markdown(tables),
         "comparison.tex": to_latex(tables),

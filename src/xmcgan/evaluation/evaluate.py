@@ -1,8 +1,7 @@
-"""One pass over images, many metrics, one result each, with every choice that changes the number beside it.
+"""Evaluate a set of images: many metrics in one pass, each recorded with every choice that changes its value.
 
-Images of any origin are judged alike: drawn by this library, by another system, or real. Each rank judges every
-N-th batch; what the networks say is gathered and put together in the order of the images, so that a result depends
-neither on the batch size nor on the number of ranks.
+Images may come from this library, another system or a camera. Each of N ranks processes every N-th batch. Network
+outputs are gathered in image order, so results depend neither on the batch size nor on the number of ranks.
 """
 
 import time
@@ -23,7 +22,7 @@ from xmcgan.evaluation.features import (
     Reference,
     extract_features,
     extract_reference_features,
-    given,
+    required,
 )
 from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.networks.protocols import Detector, DualEncoder
@@ -36,7 +35,7 @@ from xmcgan.metrics.precision_recall import PrecisionRecall, precision_recall_de
 from xmcgan.metrics.retrieval import clip_score, contrastive_accuracy, r_precision
 from xmcgan.metrics.soa import semantic_object_accuracy
 
-SEED = 0  # of what the metrics draw: splits, subsets, mismatched captions, batches
+SEED = 0  # for splits, subsets, mismatched captions and batches
 
 SPLITS, NEIGHBOURS, DENSITY_NEIGHBOURS, KID_SUBSETS, KID_SUBSET = 10, 3, 5, 100, 1000
 
@@ -58,27 +57,27 @@ def evaluate(
     batch_size: int = 50,
     progress: bool = True,
 ) -> list[Result]:
-    """Every metric of a set of images, in the order asked for.
+    """Compute metrics of a set of images; results are in the order of ``metrics``.
 
     Args:
-        images: one a request, in the same order.
-        requests: what the images are to show.
-        transform: how each image becomes a square of pixels.
+        images: one per request, in the same order.
+        requests: the captions the images were generated from.
+        transform: crops or resizes each image to a square.
         networks: at least those that the metrics need.
-        metrics: of ``METRICS``.
-        system: what made the images.
-        protocol: how requests were chosen and images made, put into every result.
-        reference: real images, for the metrics that compare distributions.
+        metrics: names from ``METRICS``.
+        system: name of the system that generated the images.
+        protocol: how captions were chosen and images generated; copied into every result.
+        reference: real images, for metrics that compare distributions.
 
     Raises:
-        ValueError: on an unknown metric, a metric whose network or reference is not given, or too few images for it.
+        ValueError: on an unknown metric, a missing network or reference, or too few images for a metric.
     """
-    networks = networks.needed(metrics)
+    networks = networks.select(metrics)
     if len(images) != len(requests):
-        raise ValueError(f"{len(images)} images but {len(requests)} requests; each image answers one")
+        raise ValueError(f"{len(images)} images but {len(requests)} requests; give one image per request")
     distribution = [name for name in metrics if name in DISTRIBUTION]
     if distribution and reference is None:
-        raise ValueError(f"{', '.join(distribution)} compares with real images; give a reference")
+        raise ValueError(f"{', '.join(distribution)}: reference is missing; these metrics compare with real images")
     rows = any(name != "fid" for name in distribution)
     extracted = extract_features(
         images, transform, networks, rows=rows, batch_size=batch_size, label=system if progress else None
@@ -91,10 +90,10 @@ def evaluate(
     inputs = MetricInputs(extracted, real, requests, networks.encoder, networks.detector)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
-    return [result_of(metric, inputs, networks, system, common, reference) for metric in metrics]
+    return [make_result(metric, inputs, networks, system, common, reference) for metric in metrics]
 
 
-def result_of(
+def make_result(
     metric: str,
     inputs: "MetricInputs",
     networks: EvaluationNetworks,
@@ -102,13 +101,13 @@ def result_of(
     protocol: dict[str, Setting],
     reference: Reference | None,
 ) -> Result:
-    """One metric with every choice that its value depends on."""
+    """Compute one metric and record every choice that its value depends on."""
     began = time.perf_counter()
-    measured = measure(metric, inputs)
-    network = networks.of(metric)
+    measured = compute_metric(metric, inputs)
+    network = networks.for_metric(metric)
     choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
     if metric in DISTRIBUTION and reference is not None:
-        choices |= reference.choices()
+        choices |= reference.protocol()
     return Result(
         metric=metric,
         value=measured.value,
@@ -122,7 +121,7 @@ def result_of(
 
 @dataclass(frozen=True)
 class MetricInputs:
-    """All that metrics are computed from; what several of them share is computed once, when first asked for."""
+    """Inputs of all metrics; values that several metrics share are computed once, on first use."""
 
     extracted: ExtractedFeatures
     real: ExtractedFeatures
@@ -132,54 +131,54 @@ class MetricInputs:
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Embeddings of the images and of their captions."""
-        return given(self.extracted.embeddings_NF), self.captions_NF("")
+        """Image and caption embeddings."""
+        return required(self.extracted.embeddings_NF), self.captions_NF("")
 
     def captions_NF(self, prompt: str) -> Tensor:
-        """Embeddings of the captions, each behind a prompt."""
+        """Embeddings of the captions, each prefixed with a prompt."""
         captions = [prompt + request.caption for request in self.requests]
-        parts = [given(self.encoder).encode_captions(captions[k : k + 256]) for k in range(0, len(captions), 256)]
+        parts = [required(self.encoder).encode_captions(captions[k : k + 256]) for k in range(0, len(captions), 256)]
         return torch.cat(parts)
 
     @cached_property
-    def neighbourhoods(self) -> PrecisionRecall:
-        """Four metrics at once."""
+    def precision_recall(self) -> PrecisionRecall:
+        """Precision, recall, density and coverage."""
         return precision_recall_density_coverage(
-            given(self.real.features_NF),
-            given(self.extracted.features_NF),
+            required(self.real.features_NF),
+            required(self.extracted.features_NF),
             neighbours=NEIGHBOURS,
             density_neighbours=DENSITY_NEIGHBOURS,
         )
 
 
 class Measured(NamedTuple):
-    """A metric's value, its uncertainty where it has one, and the settings of its own."""
+    """A metric's value, its uncertainty if it has one, and its own settings."""
 
     value: float
     uncertainty: float | None
     settings: Mapping[str, Setting]
 
 
-def measure(metric: str, inputs: MetricInputs) -> Measured:
-    """One metric from what the judges said."""
+def compute_metric(metric: str, inputs: MetricInputs) -> Measured:
+    """Compute one metric from the extracted features."""
     extracted, real = inputs.extracted, inputs.real
     match metric:
         case "fid":
-            return Measured(frechet_distance(given(extracted.statistics), given(real.statistics)), None, {})
+            return Measured(frechet_distance(required(extracted.statistics), required(real.statistics)), None, {})
         case "kid":
-            generated, real_features = given(extracted.features_NF), given(real.features_NF)
+            generated, real_features = required(extracted.features_NF), required(real.features_NF)
             subset = min(KID_SUBSET, len(generated), len(real_features))
             return Measured(
                 *kernel_distance(generated, real_features, subsets=KID_SUBSETS, subset_size=subset, seed=SEED),
                 {"subsets": KID_SUBSETS, "subset_size": subset, "draw": SEED},
             )
         case "precision" | "recall":
-            return Measured(getattr(inputs.neighbourhoods, metric), None, {"neighbours": NEIGHBOURS})
+            return Measured(getattr(inputs.precision_recall, metric), None, {"neighbours": NEIGHBOURS})
         case "density" | "coverage":
-            return Measured(getattr(inputs.neighbourhoods, metric), None, {"neighbours": DENSITY_NEIGHBOURS})
+            return Measured(getattr(inputs.precision_recall, metric), None, {"neighbours": DENSITY_NEIGHBOURS})
         case "is":
             if extracted.logits_NC is None:
-                raise ValueError("is needs an extractor that is a classifier, such as inception-v3-tf")
+                raise ValueError("is: the extractor gives no logits; it should be a classifier such as inception-v3-tf")
             return Measured(
                 *inception_score(extracted.logits_NC, splits=SPLITS, seed=SEED), {"splits": SPLITS, "draw": SEED}
             )
@@ -191,28 +190,29 @@ def measure(metric: str, inputs: MetricInputs) -> Measured:
             found = contrastive_accuracy(*inputs.pairs, batch_size=CONTRASTIVE_BATCH, seed=SEED)
             return Measured(*found, {"contrastive_batch": CONTRASTIVE_BATCH, "draw": SEED})
         case "clip-score":
-            # CLIP is asked as its authors ask it; an encoder without prompts in its training has none here.
-            prompt = CLIP_PROMPT if given(inputs.encoder).name == "clip" else ""
-            score = clip_score(given(extracted.embeddings_NF), inputs.captions_NF(prompt), weight=CLIP_WEIGHT)
+            # The prompt is CLIPScore's; other encoders were not trained with prompts.
+            prompt = CLIP_PROMPT if required(inputs.encoder).name == "clip" else ""
+            score = clip_score(required(extracted.embeddings_NF), inputs.captions_NF(prompt), weight=CLIP_WEIGHT)
             return Measured(score, None, {"weight": CLIP_WEIGHT, "prompt": prompt})
         case _:
-            return measure_objects(metric, inputs)
+            return compute_soa(metric, inputs)
 
 
-def measure_objects(metric: str, inputs: MetricInputs) -> Measured:
-    """SOA-C or SOA-I: of the category each caption is listed for, or else of all that it names and the judge can see.
+def compute_soa(metric: str, inputs: MetricInputs) -> Measured:
+    """SOA-C or SOA-I over the category each caption is listed under, or over all detectable categories it names.
 
-    "A wooden table" is a dining table to COCO; a judge of Scenes, whose tables are no objects, is not asked for it.
+    Categories that the detector does not know are left out: "a wooden table" names COCO's dining table, but tables
+    are part of the background in Scenes.
     """
-    requests, sees = inputs.requests, given(inputs.detector).sees
+    requests, detectable = inputs.requests, required(inputs.detector).detectable
     listed = all(request.category is not None for request in requests)
     detected, wanted = [], []
-    for seen, request in zip(given(inputs.extracted.detected), requests, strict=True):
-        for category in [request.category] if listed else sorted(classes_in(request.caption) & sees):
-            detected.append(seen)
+    for found, request in zip(required(inputs.extracted.detected), requests, strict=True):
+        for category in [request.category] if listed else sorted(classes_in(request.caption) & detectable):
+            detected.append(found)
             wanted.append(category)
     if not wanted:
-        raise ValueError(f"{metric}: no caption names a category that the detector can see")
+        raise ValueError(f"{metric}: no caption names a category that the detector knows")
     soa = semantic_object_accuracy(detected, wanted)
     rule = "official lists" if listed else "word rules that follow the lists"
     settings = {"objects": rule, "objects_wanted": len(wanted), "categories": len(soa.counts)}

@@ -1,4 +1,4 @@
-"""One pass of the evaluation networks over images; each rank takes every N-th batch."""
+"""Run the evaluation networks over images once; each rank takes every N-th batch."""
 
 import hashlib
 import json
@@ -30,15 +30,15 @@ RETRIEVAL = ("r-precision", "contrastive-accuracy", "clip-score")
 OBJECTS = ("soa-c", "soa-i")
 
 METRICS = (*DISTRIBUTION, "is", *RETRIEVAL, *OBJECTS)
-"""Every metric, by its name in a result."""
+"""All metrics, by their names in results."""
 
 LOWER_IS_BETTER = ("fid", "kid")
 
 GROUPS = {"soa": OBJECTS, "prdc": ("precision", "recall", "density", "coverage")}
-"""Names that ask for several metrics."""
+"""Short names for several metrics."""
 
 METRICS_OF = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
-"""The metrics that each judge serves."""
+"""The metrics that need each network."""
 
 READING_THREADS = 4
 
@@ -47,38 +47,38 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class EvaluationNetworks:
-    """The networks that judge images; each is needed only by its metrics.
+    """Feature extractor, dual encoder and detector; each is needed only by its own metrics.
 
     Args:
-        extractor: of fid, kid, precision, recall, density, coverage and is.
-        encoder: of r-precision, contrastive-accuracy and clip-score.
-        detector: of soa-c and soa-i.
+        extractor: for fid, kid, precision, recall, density, coverage and is.
+        encoder: for r-precision, contrastive-accuracy and clip-score.
+        detector: for soa-c and soa-i.
     """
 
     extractor: FeatureExtractor | None = None
     encoder: DualEncoder | None = None
     detector: Detector | None = None
 
-    def needed(self, metrics: Sequence[str]) -> "EvaluationNetworks":
-        """Those that some metrics need.
+    def select(self, metrics: Sequence[str]) -> "EvaluationNetworks":
+        """Only the networks that the metrics need.
 
         Raises:
-            ValueError: on an unknown metric, or one whose judge is not there.
+            ValueError: on an unknown metric, or one whose network is missing.
         """
         unknown = [name for name in metrics if name not in METRICS]
         if unknown:
-            raise ValueError(f"unknown metric {', '.join(unknown)}; there is {', '.join(METRICS)}")
-        kept = {}
-        for role, served in METRICS_OF.items():
-            asked = [name for name in metrics if name in served]
-            if asked and getattr(self, role) is None:
-                raise ValueError(f"{', '.join(asked)} needs the {role} of EvaluationNetworks, and there is none")
-            kept[role] = getattr(self, role) if asked else None
-        return EvaluationNetworks(**kept)
+            raise ValueError(f"unknown metric {', '.join(unknown)}; it can be {', '.join(METRICS)}")
+        selected = {}
+        for role, role_metrics in METRICS_OF.items():
+            dependent = [name for name in metrics if name in role_metrics]
+            if dependent and getattr(self, role) is None:
+                raise ValueError(f"{', '.join(dependent)}: EvaluationNetworks.{role} is None; give the {role}")
+            selected[role] = getattr(self, role) if dependent else None
+        return EvaluationNetworks(**selected)
 
-    def of(self, metric: str) -> FeatureExtractor | DualEncoder | Detector:
-        """The judge that serves a metric."""
-        return given(next(getattr(self, role) for role, served in METRICS_OF.items() if metric in served))
+    def for_metric(self, metric: str) -> FeatureExtractor | DualEncoder | Detector:
+        """The network that a metric needs."""
+        return required(next(getattr(self, role) for role, metrics in METRICS_OF.items() if metric in metrics))
 
 
 SCENES_NETWORKS = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
@@ -94,33 +94,34 @@ def load_evaluation_networks(
     scenes: bool,
     device: torch.device | str,
 ) -> EvaluationNetworks:
-    """The networks that some metrics need: those named, or else those that go with the data.
+    """Load the networks that the metrics need.
 
     Args:
-        names: of ``extractor``, ``encoder`` and ``detector``, as ``evaluators.load`` knows them; None is the usual one.
-        weights: of the same, a file, a folder or a hub name; None is what comes with the name.
-        scenes: whether the data are Scenes, whose judges are in the package, or photographs.
+        names: names in ``networks.load`` for ``extractor``, ``encoder`` and ``detector``; None or missing selects the
+            default for the data.
+        weights: a file, folder or hub name for each role; None selects the default weights of the network.
+        scenes: whether the data are Scenes, with networks shipped in the package, or photographs.
 
     Raises:
-        ValueError: on an unknown name, or weights that are missing or not those of the network.
-        FileNotFoundError: if there is no such file of weights.
+        ValueError: on an unknown name, or weights that are missing or belong to another network.
+        FileNotFoundError: if a weight file does not exist.
     """
-    usual = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
+    defaults = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
 
-    def loaded(role: str, load: Callable[..., Value]) -> Value | None:
+    def load_role(role: str, load: Callable[..., Value]) -> Value | None:
         if not any(name in METRICS_OF[role] for name in metrics):
             return None
-        return load(names.get(role) or usual[role], weights.get(role), device=device)
+        return load(names.get(role) or defaults[role], weights.get(role), device=device)
 
     return EvaluationNetworks(
-        extractor=loaded("extractor", load_feature_extractor),
-        encoder=loaded("encoder", load_dual_encoder),
-        detector=loaded("detector", load_detector),
+        extractor=load_role("extractor", load_feature_extractor),
+        encoder=load_role("encoder", load_dual_encoder),
+        detector=load_role("detector", load_detector),
     )
 
 
 def metric_names(text: str) -> list[str]:
-    """The metrics that a text such as ``fid,is,soa`` asks for, each once.
+    """Parse a comma-separated list such as ``fid,is,soa``; duplicates are dropped.
 
     Raises:
         ValueError: on an unknown name.
@@ -128,15 +129,15 @@ def metric_names(text: str) -> list[str]:
     names = [name for each in text.split(",") for name in GROUPS.get(each.strip(), (each.strip(),))]
     for name in names:
         if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; there is {', '.join([*METRICS, *GROUPS])}")
+            raise ValueError(f"unknown metric {name!r}; it can be {', '.join([*METRICS, *GROUPS])}")
     return list(dict.fromkeys(names))
 
 
 class ExtractedFeatures(NamedTuple):
-    """What the judges say of a set of images, in its order; on every rank."""
+    """Outputs of the evaluation networks for a set of images, in order, on every rank."""
 
     statistics: FeatureStatistics | None = None
-    features_NF: Tensor | None = None  # only where a metric needs every row
+    features_NF: Tensor | None = None  # only if a metric needs every feature, not just their statistics
     logits_NC: Tensor | None = None
     embeddings_NF: Tensor | None = None
     detected: list[set[int]] | None = None
@@ -145,13 +146,13 @@ class ExtractedFeatures(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images that drawn ones are compared with as a distribution.
+    """Real images for metrics that compare distributions.
 
     Args:
         images: the real images.
-        transform: how each becomes a square, before the extractor's own resizing.
-        cache: folder in which their features are kept.
-        name: of the split, for the result.
+        transform: crops or resizes each image to a square, before the extractor's own resizing.
+        cache: folder for their cached features.
+        name: name of the split, recorded in results.
     """
 
     images: Sequence[Record]
@@ -159,8 +160,8 @@ class Reference:
     cache: Path
     name: str
 
-    def choices(self) -> dict[str, Setting]:
-        """What a result says of it."""
+    def protocol(self) -> dict[str, Setting]:
+        """The settings recorded in a result."""
         return {
             "reference": self.name,
             "reference_images": len(self.images),
@@ -169,8 +170,8 @@ class Reference:
         }
 
 
-def given(value: Value | None) -> Value:
-    """What the judges that a metric needs are sure to have given."""
+def required(value: Value | None) -> Value:
+    """Narrow an optional value that ``EvaluationNetworks.select`` has guaranteed."""
     assert value is not None
     return value
 
@@ -187,11 +188,11 @@ def extract_features(
     batch_size: int,
     label: str | None,
 ) -> ExtractedFeatures:
-    """What the judges say of images, each read once; the ranks take turns at the batches.
+    """Run the networks over images, reading each image once; batches alternate between ranks.
 
     Args:
-        rows: whether every image's features are kept, or only their mean and covariance.
-        label: of the progress bar; None shows none.
+        rows: keep the features of every image, not only their mean and covariance.
+        label: label of the progress bar; None hides it.
     """
     began = time.perf_counter()
     statistics = FeatureStatistics(networks.extractor.dim) if networks.extractor is not None else None
@@ -201,7 +202,7 @@ def extract_features(
     detected: list[set[int]] = []
     with tqdm(total=len(images), unit="image", desc=label, disable=label is None or not is_main()) as bar:
         for pixels in rank_batches(images, transform, batch_size):
-            # Gathered and taken in the order of the images: a sum's last bits depend on it.
+            # Update in image order on every rank: the last bits of a sum depend on the order.
             for outputs in gather_objects(None if pixels is None else run_networks(networks, pixels)):
                 if outputs is None:
                     continue
@@ -223,7 +224,7 @@ def extract_features(
 
 
 class NetworkOutputs(NamedTuple):
-    """What the judges say of one batch."""
+    """Outputs of the networks for one batch."""
 
     count: int
     extracted: ImageFeatures | None
@@ -232,7 +233,7 @@ class NetworkOutputs(NamedTuple):
 
 
 def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor) -> NetworkOutputs:
-    """Every judge's word on a batch of uint8 pixels."""
+    """Run every network on a batch of uint8 pixels."""
     return NetworkOutputs(
         len(pixels_B3HW),
         networks.extractor(pixels_B3HW) if networks.extractor is not None else None,
@@ -242,7 +243,7 @@ def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor) -> NetworkOu
 
 
 def rank_batches(images: Sequence[Record], transform: ImageTransform, batch_size: int) -> Iterator[Tensor | None]:
-    """The batches of this rank: of every N one, None in a last round that has none left for it."""
+    """This rank's batches, one per round of N; None if the last round has no batch left for it."""
     starts = list(range(0, len(images), batch_size))
     rounds = -(-len(starts) // world_size())
     own: list[int | None] = [*starts[rank() :: world_size()]]
@@ -260,13 +261,13 @@ def rank_batches(images: Sequence[Record], transform: ImageTransform, batch_size
             yield torch.stack([each.result() for each in current]) if current else None
 
 
-# Real images, judged once
+# Features of real images, cached
 
 
 def extract_reference_features(
     reference: Reference, extractor: FeatureExtractor, *, rows: bool, batch_size: int, progress: bool
 ) -> ExtractedFeatures:
-    """The features of real images, from the cache where the same images were judged in the same way."""
+    """Features of the real images, read from the cache if the same images were processed in the same way before."""
     path = reference.cache / f"{reference_key(reference, extractor, rows)}.safetensors"
     if path.exists():
         stored = load_file(path)
@@ -291,8 +292,8 @@ def extract_reference_features(
 
 
 def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool) -> str:
-    """A name that changes with the images, with what is done to them, and with the network."""
-    what = {
+    """A cache key that changes with the images, their processing and the network."""
+    key = {
         "images": fingerprint(reference.images),
         "size": reference.transform.size,
         "fit": reference.transform.fit,
@@ -301,11 +302,11 @@ def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool)
         "protocol": extractor.protocol,
         "rows": rows,
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def fingerprint(images: Sequence[Record]) -> str:
-    """A hash of images that is quick to take: of files their names, sizes and times of change, not their content."""
+    """A fast hash of images: for files it covers name, size and modification time, not the content."""
     digest = hashlib.sha256()
     for record in images:
         match record.image:

@@ -1,11 +1,11 @@
-"""A set of drawn images on disk: what was asked for, and a PNG for each request.
+"""A set of generated images on disk: the requests, and one PNG per request.
 
-    SET/requests.jsonl   one line an image: its file, caption, ids and seed
-    SET/settings.json    the model and the rule by which captions were chosen
+    SET/requests.jsonl   one line per image: file, caption, ids and seed
+    SET/settings.json    the model and how captions were chosen
     SET/images/          000000.png, ...
 
-Requests are written first, images as they are drawn, each under another name until it is whole. So a drawing that was
-stopped goes on where it stood, and a set of other requests is never mixed into it.
+Requests are written first, then each image atomically. An interrupted run resumes, and a set with other requests is
+refused rather than mixed in.
 """
 
 import hashlib
@@ -28,36 +28,36 @@ from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_fore
 REQUESTS, SETTINGS, IMAGES = "requests.jsonl", "settings.json", "images"
 
 Generate = Callable[[Sequence[str], Sequence[int]], Tensor]
-"""Captions and a seed each to uint8 pixels (B, 3, H, W) on the CPU."""
+"""(captions, seeds) -> uint8 pixels (B, 3, H, W) on the CPU."""
 
 
 class Request(NamedTuple):
-    """One image that is asked for."""
+    """One image to generate."""
 
-    id: str  # of the image that is asked for; where each caption is drawn once, its caption's id
+    id: str  # of the image to generate; the caption's id if each caption is used once
     image_id: str  # of the record that the caption describes
     caption: str
     seed: int
-    category: int | None = None  # the COCO category that the caption is listed for (SOA)
+    category: int | None = None  # COCO category that the caption is listed under (SOA)
 
 
 def caption_id(record: Record, number: int) -> str:
-    """The name of a record's caption: the record's id and the caption's place among its captions, from 0."""
+    """Id of a record's caption: the record's id and the caption's index, from 0."""
     return f"{record.id}-{number}"
 
 
 def random_captions(records: Sequence[Record], count: int, *, seed: int = 0) -> list[Request]:
-    """A random caption of each of ``count`` random images (paper, section 5: 30,000 random validation captions).
+    """Choose one random caption of each of ``count`` random images (paper, section 5: 30,000 validation captions).
 
-    With more captions asked for than there are images, every image is taken once before one is taken again, each time
-    with another caption. Request k has seed ``seed + k``.
+    If ``count`` exceeds the number of images, every image is used once before any is used again with another caption.
+    Request k has seed ``seed + k``.
 
     Raises:
-        ValueError: if there are fewer captions than asked for.
+        ValueError: if there are fewer than ``count`` captions.
     """
     available = sum(len(record.captions) for record in records)
     if not 1 <= count <= available:
-        raise ValueError(f"{count} captions are asked for; it should be 1 to {available}, which is all there are")
+        raise ValueError(f"count is {count}; it should be 1 to {available}, the number of captions")
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(records))
     captions = [generator.permutation(len(record.captions)) for record in records]
@@ -71,11 +71,11 @@ def random_captions(records: Sequence[Record], count: int, *, seed: int = 0) -> 
                 chosen.append(Request(id, record.id, caption, seed + len(chosen)))
                 if len(chosen) == count:
                     return chosen
-    raise AssertionError("every caption has been taken, and still there were not enough")
+    raise AssertionError("count was checked against the number of captions")
 
 
 def captions_sha256(requests: Sequence[Request]) -> str:
-    """A hash of the captions asked for, with their ids, in their order."""
+    """SHA-256 of the requested captions and their ids, in order."""
     return hashlib.sha256("\n".join(f"{request.id} {request.caption}" for request in requests).encode()).hexdigest()
 
 
@@ -88,23 +88,23 @@ def generate_set(
     batch_size: int = 64,
     progress: bool = True,
 ) -> list[Record]:
-    """Draws what is not there yet of the requests, split over the ranks; the images as records, in order.
+    """Generate the images that are still missing, shared among ranks; return all images as records, in order.
 
     Args:
-        settings: what made the images; a folder of other settings or requests is refused.
+        settings: how the images are generated; must equal the settings of an existing folder.
 
     Raises:
-        ValueError: if the folder holds something else; what differs is named.
+        ValueError: if the folder has other settings or requests, naming the differences, or other content.
     """
     on_main(claim_image_set, folder, requests, settings)
     names = file_names(requests)
-    here = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
-    missing = [number for number in here if not (folder / IMAGES / names[number]).exists()]
+    own = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
+    missing = [number for number in own if not (folder / IMAGES / names[number]).exists()]
     bar = tqdm(
-        total=len(here),
-        initial=len(here) - len(missing),
+        total=len(own),
+        initial=len(own) - len(missing),
         unit="image",
-        desc="drawing",
+        desc="generating",
         disable=not (progress and is_main()),
     )
     with bar:
@@ -123,7 +123,7 @@ def generate_set(
 
 
 def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any]) -> None:
-    """Writes requests and settings beside the images to come, or checks that those there are the same."""
+    """Write requests and settings to a new folder, or check that an existing folder has the same ones."""
     names = file_names(requests)
     lines = [{"file": f"{IMAGES}/{name}", **request._asdict()} for name, request in zip(names, requests, strict=True)]
     content = {
@@ -131,28 +131,29 @@ def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[st
         SETTINGS: to_json(settings, ensure_ascii=False, sort_keys=True),
     }
     if (folder / SETTINGS).exists():
-        there = json.loads((folder / SETTINGS).read_text())
-        refuse_changed(folder, "images of other settings", changed_settings(there, settings))
+        existing = json.loads((folder / SETTINGS).read_text())
+        refuse_changed(folder, "images with other settings", changed_settings(existing, settings))
         if (folder / REQUESTS).read_text() != content[REQUESTS]:
             raise ValueError(f"{folder} holds images of other captions or seeds. Choose another --output")
         return
     refuse_foreign(folder, "a set of generated images")
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    for name in (REQUESTS, SETTINGS):  # the settings last: a folder with them has everything
+    for name in (REQUESTS, SETTINGS):  # settings last: they mark the folder as complete
         write_text(folder / name, content[name])
 
 
 def file_names(requests: Sequence[Request]) -> list[str]:
-    """The image files' names, by position."""
+    """File name of each image, zero-padded to a common width."""
     digits = max(6, math.ceil(math.log10(len(requests) + 1)))
     return [f"{number:0{digits}}.png" for number in range(len(requests))]
 
 
 def find_images(folder: Path, requests: Iterable[Request]) -> list[Record]:
-    """Images that any system drew, matched to the requests by id: a drawn set, or files named ``<id>.png`` or ``.jpg``.
+    """Match images of any system to requests by id: a set written by ``generate_set``, or files ``<id>.png``/``.jpg``.
 
     Raises:
-        FileNotFoundError: naming the ids without an image, and how many.
+        FileNotFoundError: with the number of missing images and the first missing one.
+        ValueError: naming the line of ``requests.jsonl`` that is damaged.
     """
     requests = list(requests)
     if (folder / REQUESTS).is_file():
@@ -162,18 +163,18 @@ def find_images(folder: Path, requests: Iterable[Request]) -> list[Record]:
                 entry = json.loads(line)
                 files[entry["id"]] = folder / entry["file"]
             except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{folder / REQUESTS}, line {number} is no request: {error!r}") from error
+                raise ValueError(f"{folder / REQUESTS}, line {number} is not a request: {error!r}") from error
     else:
         files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
     missing = [request.id for request in requests if request.id not in files or not files[request.id].is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {len(missing)} of {len(requests)} images, the first of them {missing[0]}.png; "
-            "`xmcgan evaluate --write_captions FILE` writes the captions to draw, with their ids"
+            f"{folder} lacks {len(missing)} of {len(requests)} images; the first is {missing[0]}.png. "
+            "`xmcgan evaluate --write_captions FILE` writes the captions to generate from, with their ids"
         )
     return as_records(requests, [files[request.id] for request in requests])
 
 
 def as_records(requests: Sequence[Request], files: Sequence[Path]) -> list[Record]:
-    """Drawn images as the records that every reader of images takes."""
+    """Generated images as records of one caption each."""
     return [Record(path, (request.caption,), request.id) for request, path in zip(requests, files, strict=True)]

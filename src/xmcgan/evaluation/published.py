@@ -1,20 +1,20 @@
-"""The paper's own numbers (Zhang et al., CVPR 2021, arXiv:2101.04702), to stand beside what is measured.
+"""The paper's numbers (Zhang et al., CVPR 2021, arXiv:2101.04702), for comparison with measured ones.
 
-Values are text: as many digits as were printed, shares in per cent. What the paper leaves out, or gives only as a
-difference, is not filled in from elsewhere.
+Values are text with the printed digits; fractions are in per cent. Values that the paper omits, or gives only as a
+difference, are not filled in from elsewhere.
 """
 
 from typing import NamedTuple
 
 
 class PublishedTable(NamedTuple):
-    """What the paper says of one data set."""
+    """The paper's numbers on one data set."""
 
-    number: int  # of the paper's table
+    number: int  # of the table in the paper
     title: str
-    metrics: tuple[str, ...]  # its columns
-    rows: dict[str, dict[str, str]]  # a system's values by metric
-    remark: str = ""  # what else the paper says of it
+    metrics: tuple[str, ...]  # the columns
+    rows: dict[str, dict[str, str]]  # values by system and metric
+    remark: str = ""  # further information from the paper
 
 
 PUBLISHED = {
@@ -47,4 +47,4 @@ PUBLISHED = {
         {"XMC-GAN": {"is": "24.90", "fid": "26.91", "r-precision": "57.55"}},
     ),
 }
-"""By the name of the data set, as in ``xmcgan data`` and in a result's ``protocol["data"]``."""
+"""Keyed by data set, as in ``xmcgan data`` and in ``protocol["data"]`` of a result."""

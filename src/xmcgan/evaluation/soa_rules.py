@@ -1,12 +1,12 @@
-"""Which of COCO's 80 classes a caption names: words, their plurals and synonyms, and compounds that mean another thing.
+"""Find the COCO classes that a caption names, by words, plurals, synonyms and compounds with another meaning.
 
-A caption is read word by word, and at each place the longest phrase that is known here counts, so that "hot dog" is no
-dog and "train car" no car. A phrase can also name nothing (an apple computer). What stands inside the name of another
-class needs no exclusion of its own: "teddy bear" is known as a teddy bear.
+At each word the longest known phrase wins, so "hot dog" is not a dog and "train car" is not a car. A phrase can also
+name no class ("apple computer"). Names inside the name of another class need no exclusion: "teddy bear" is a phrase
+itself.
 
-There are two readings. ``lists`` follows the lists that semantic object accuracy was published with (docs/soa.md). They
-come from a test of substrings that end with a blank: "a dog on" is listed, "by a dog." is not; and they know few
-synonyms. ``reader`` takes every place and every name, as a person would.
+There are two readings. ``lists`` reproduces the published lists of semantic object accuracy (docs/soa.md), which were
+made by searching for substrings that end with a space: "a dog on" is listed, "by a dog." is not. They use few synonyms.
+``reader`` accepts every position and every synonym, as a person would.
 """
 
 import re
@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 class Category(NamedTuple):
     """A class of COCO's detection task."""
 
-    label: int  # 0 to 79: its place among the 80, which YOLO and the names of the lists count by
-    id: int  # 1 to 90: what COCO's annotations say
+    label: int  # 0 to 79: index among the 80, used by YOLO and the names of the lists
+    id: int  # 1 to 90: id in COCO's annotations
     name: str
 
 
@@ -104,7 +104,7 @@ COCO_NAMES = {
     89: "hair drier",
     90: "toothbrush",
 }
-"""The official names by official id, in the official order; ten ids of 1 to 90 were never used."""
+"""Official names by official id, in official order; ten ids between 1 and 90 are unused."""
 
 CATEGORIES = tuple(Category(label, id, name) for label, (id, name) in enumerate(COCO_NAMES.items()))
 
@@ -190,7 +190,7 @@ NAMED = {
     "hair drier": "hair dryer, hairdryer, hair drier, hairdrier",
     "toothbrush": "toothbrush, tooth brush",
 }
-"""What names a class in both readings, in the singular where it has one. "orange" is nearly always the colour."""
+"""Names of each class in both readings, singular if there is one. "orange" is left out: it is usually the colour."""
 
 SYNONYMS = {
     "person": "teenager, infant, pedestrian, player, batter, catcher, pitcher, umpire, skier, snowboarder, surfer, "
@@ -229,17 +229,17 @@ SYNONYMS = {
     "teddy bear": "stuffed bear, toy bear",
     "hair drier": "blow dryer, blowdryer, blow drier",
 }
-"""What names a class to a reader, though its list does not hold the captions that say so."""
+"""Further names in the ``reader`` reading; the published lists do not include captions with them."""
 
 OTHER = (
     "train car, subway car, passenger car, rail car, street car, car train, apple computer, apple laptop, "
     "apple desktop, apple logo, apple mouse, toilet paper, ball game, ball player, ball field, meat ball, cup cake, "
     "toy elephant, stuffed elephant, stuffed bear, toy bear, pit bull, record player, dvd player, cd player"
 )
-"""Phrases that hold a name and mean none of the classes, unless they are a synonym above."""
+"""Phrases that contain a name but mean none of the classes, unless they are a synonym above."""
 
 ANY_ENDING = "wine glasses, sandwiches, hot dog, hotdog, chili dog, corn dog, cheese dog"
-"""Names that count at the end of a caption in both readings: these lists hold such captions."""
+"""Names that count without a following space in both readings: their lists include such captions."""
 
 IRREGULAR = {
     "person": "persons",
@@ -257,7 +257,7 @@ IRREGULAR = {
     "pocketknife": "pocketknives",
     "mouse": "mice",
 }
-"""Plurals that no rule gives, by the last word of a phrase."""
+"""Irregular plurals, by the last word of a phrase."""
 
 NO_PLURAL = {
     "people",
@@ -278,7 +278,7 @@ Reading = Literal["lists", "reader"]
 
 
 def plural(phrase: str) -> str:
-    """A phrase in the plural; as it is where it has none of its own."""
+    """The plural of a phrase, or the phrase itself if it has none."""
     *before, last = phrase.split()
     if last in NO_PLURAL:
         return phrase
@@ -294,22 +294,22 @@ def plural(phrase: str) -> str:
 
 
 def phrases(names: str) -> Iterator[tuple[str, ...]]:
-    """Every phrase of a line of the tables above, in the singular and the plural, word by word."""
+    """Singular and plural of every phrase in a line of the tables above, as tuples of words."""
     for name in names.split(", "):
         yield tuple(name.split())
         yield tuple(plural(name).split())
 
 
 class Phrase(NamedTuple):
-    """Words that are known, and what they mean."""
+    """A known phrase and the class it names."""
 
     words: tuple[str, ...]
-    category: int | None  # official id; None: none of the classes
-    behind: int  # words of it that a blank has to follow in the lists; 0: nothing has to
+    category: int | None  # official id; None if it names no class
+    prefix: int  # number of its words that a space must follow in the ``lists`` reading; 0 if none must
 
 
 def lexicon(*tables: dict[str, str]) -> dict[str, list[Phrase]]:
-    """The known phrases by their first word, the longest first."""
+    """Known phrases by first word, longest first."""
     meaning: dict[tuple[str, ...], int | None] = dict.fromkeys(phrases(OTHER))
     for table in tables:
         for category in CATEGORIES:
@@ -317,9 +317,9 @@ def lexicon(*tables: dict[str, str]) -> dict[str, list[Phrase]]:
     anywhere = set(phrases(ANY_ENDING))
     known: dict[str, list[Phrase]] = {}
     for words in sorted(meaning, key=len, reverse=True):
-        # "microwave oven." has its blank behind "microwave", which names the class by itself.
-        behind = next(n for n in range(1, len(words) + 1) if meaning.get(words[:n], -1) == meaning[words])
-        phrase = Phrase(words, meaning[words], 0 if words in anywhere else behind)
+        # In "microwave oven." the space after "microwave", which already names the class, is enough.
+        prefix = next(n for n in range(1, len(words) + 1) if meaning.get(words[:n], -1) == meaning[words])
+        phrase = Phrase(words, meaning[words], 0 if words in anywhere else prefix)
         known.setdefault(words[0], []).append(phrase)
     return known
 
@@ -333,8 +333,8 @@ def classes_in(caption: str, *, reading: Reading = "lists") -> set[int]:
     """The official ids of the COCO classes that a caption names.
 
     Args:
-        reading: ``lists`` agrees with the official lists of SOA, in which a name counts only with a blank behind it;
-            ``reader`` takes a name anywhere, and more synonyms.
+        reading: ``lists`` reproduces the official lists of SOA, where a name counts only before a space; ``reader``
+            accepts a name anywhere and more synonyms.
 
     Raises:
         ValueError: on an unknown reading.
@@ -343,7 +343,7 @@ def classes_in(caption: str, *, reading: Reading = "lists") -> set[int]:
         raise ValueError(f"reading is {reading!r}; it should be one of {', '.join(LEXICONS)}")
     known, text = LEXICONS[reading], caption.lower()
     found: set[int] = set()
-    for run in RUN.finditer(text):  # a phrase does not reach over a comma
+    for run in RUN.finditer(text):  # phrases do not extend across punctuation
         words = tuple(WORD.findall(run.group()))
         place = 0
         while place < len(words):
@@ -352,7 +352,7 @@ def classes_in(caption: str, *, reading: Reading = "lists") -> set[int]:
                 place += 1
                 continue
             if phrase.category is not None and (
-                reading == "reader" or not phrase.behind or blank_behind(text, run, place + phrase.behind)
+                reading == "reader" or not phrase.prefix or followed_by_space(text, run, place + phrase.prefix)
             ):
                 found.add(phrase.category)
             place += len(phrase.words)
@@ -360,14 +360,14 @@ def classes_in(caption: str, *, reading: Reading = "lists") -> set[int]:
 
 
 def phrase_at(words: tuple[str, ...], place: int, known: dict[str, list[Phrase]]) -> Phrase | None:
-    """The longest known phrase that starts at a place."""
+    """The longest known phrase that starts at a position."""
     for phrase in known.get(words[place], ()):
         if words[place : place + len(phrase.words)] == phrase.words:
             return phrase
     return None
 
 
-def blank_behind(text: str, run: re.Match[str], count: int) -> bool:
-    """Whether a blank follows the first ``count`` words of a run of words."""
+def followed_by_space(text: str, run: re.Match[str], count: int) -> bool:
+    """Whether a space follows the first ``count`` words of a run of words."""
     end = [match.end() for match in WORD.finditer(text, *run.span())][count - 1]
     return text[end : end + 1] == " "

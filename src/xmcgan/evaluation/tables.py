@@ -1,7 +1,6 @@
-"""Tables of numbers as Markdown, LaTeX and HTML: the same cells, groups, marks and notes in each.
+"""Tables as Markdown, LaTeX and HTML, with the same cells, groups, marks and notes in each.
 
-Everything here is plain text until a format writes it: names come from files of results, so each format escapes what
-it would take for its own marks.
+Tables hold plain text, and names come from results files, so each format escapes its own special characters.
 """
 
 import html
@@ -9,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-NOTHING = "\N{EN DASH}"
-"""What stands in an empty cell."""
+EMPTY = "\N{EN DASH}"
+"""Text of an empty cell."""
 
 
 class Column(NamedTuple):
@@ -18,27 +17,27 @@ class Column(NamedTuple):
 
     name: str
     unit: str = ""
-    better: str = ""  # higher, lower, or neither is known
+    better: str = ""  # higher, lower, or empty if unknown
 
 
 class Cell(NamedTuple):
-    """One number, as it is printed."""
+    """One formatted number."""
 
     value: str
     uncertainty: str = ""
-    samples: str = ""  # only where the counts of a column differ
+    samples: str = ""  # only if the numbers of images in a column differ
     best: bool = False
 
 
 class Row(NamedTuple):
-    """One system: a cell, or none, for each column."""
+    """One system: a cell or None for each column."""
 
     name: str
     cells: tuple[Cell | None, ...]
 
 
 class Group(NamedTuple):
-    """Rows of one origin, which are kept apart from those of another."""
+    """Rows from one source."""
 
     source: str  # published or measured
     about: str
@@ -46,14 +45,14 @@ class Group(NamedTuple):
 
 
 class Protocol(NamedTuple):
-    """The settings that one column's numbers, or those of all columns, have in common."""
+    """Settings shared by the numbers of one column, or of all columns."""
 
     of: str
     settings: tuple[tuple[str, str], ...]
 
 
 class Table(NamedTuple):
-    """All of a table but its looks."""
+    """Content of a table, independent of its format."""
 
     title: str
     columns: tuple[Column, ...]
@@ -66,7 +65,7 @@ class Table(NamedTuple):
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
-    """Tables with a column that tells published from measured rows; padded, so that a terminal shows them well."""
+    """Tables with a column for the source of each row, padded for reading in a terminal."""
     return "\n".join(markdown_table(table) for table in tables)
 
 
@@ -89,27 +88,27 @@ def markdown_table(table: Table) -> str:
 
 
 def markdown_cell(cell: Cell | None) -> str:
-    """A number with its uncertainty and count."""
+    """A number with its uncertainty and number of images."""
     if cell is None:
-        return NOTHING
+        return EMPTY
     value = f"**{cell.value}**" if cell.best else cell.value
     return value + f" ± {cell.uncertainty}" * bool(cell.uncertainty) + f" (n = {cell.samples})" * bool(cell.samples)
 
 
 def heading(column: Column) -> str:
-    """A column's name, its unit, and an arrow to where better values lie."""
+    """A column's name, its unit, and an arrow that shows whether higher or lower is better."""
     arrow = {"higher": " ↑", "lower": " ↓", "": ""}[column.better]
     return column.name + f" ({column.unit})" * bool(column.unit) + arrow
 
 
 def sentence(protocol: Protocol) -> str:
-    """A protocol as a note."""
+    """A protocol as one sentence."""
     settings = "; ".join(f"{name}: {value}" for name, value in protocol.settings)
     return f"Protocol of {protocol.of}: {settings}."
 
 
 def markdown(text: str) -> str:
-    """Plain text, with a backslash before what Markdown would take for a mark; an underscore in a word is none."""
+    """Escape plain text for Markdown; underscores inside words need no escape."""
     return re.sub(r"([\\`*<>\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
@@ -119,17 +118,17 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "\N{EN DASH}": "--",
-    "…": r"\ldots{}", "[": "{[}", "]": "{]}", "*": "{*}",  # which the \\ before a row would take for its own
+    "…": r"\ldots{}", "[": "{[}", "]": "{]}", "*": "{*}",  # the \\ before a row would read these as its arguments
 }  # fmt: skip
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """Floats to ``\\input``, one a table, in the style of booktabs."""
+    """One float per table for ``\\input``, in booktabs style."""
     return "% \\usepackage{booktabs}\n\n" + "\n".join(latex_table(table) for table in tables)
 
 
 def latex_table(table: Table) -> str:
-    """One float: caption, rows in their groups, notes below."""
+    """One float: caption, grouped rows, notes."""
     count = 1 + len(table.columns)
     lines = [" & ".join(["System", *(latex(heading(column)) for column in table.columns)]) + r" \\"]
     for group in table.groups:
@@ -160,9 +159,9 @@ def latex_table(table: Table) -> str:
 
 
 def latex_cell(cell: Cell | None) -> str:
-    """A number with its uncertainty and count."""
+    """A number with its uncertainty and number of images."""
     if cell is None:
-        return latex(NOTHING)
+        return latex(EMPTY)
     value = rf"\textbf{{{latex(cell.value)}}}" if cell.best else latex(cell.value)
     return (
         value
@@ -172,7 +171,7 @@ def latex_cell(cell: Cell | None) -> str:
 
 
 def latex(text: str) -> str:
-    """Plain text, with what LaTeX would take for a command written out."""
+    """Escape plain text for LaTeX."""
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
@@ -227,7 +226,7 @@ dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 
 
 def to_html(tables: Sequence[Table], *, title: str, about: str) -> str:
-    """One page of tables, with nothing outside the page; for a phone and in the dark as well."""
+    """One self-contained page of tables, for wide and narrow screens, light and dark."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n'
@@ -238,7 +237,7 @@ def to_html(tables: Sequence[Table], *, title: str, about: str) -> str:
 
 
 def html_table(table: Table) -> str:
-    """One table with its notes, and the protocol of its columns to unfold."""
+    """One table with its notes and collapsible protocols."""
     headings = "".join(f'<th scope="col">{html.escape(heading(column))}</th>' for column in table.columns)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     rows = [row for group in table.groups for row in group.rows]
@@ -261,10 +260,10 @@ def html_table(table: Table) -> str:
 
 
 def html_group(group: Group, pads: Sequence[str]) -> str:
-    """Rows of one origin, under a line that says which.
+    """Rows from one source, under a heading row.
 
     Args:
-        pads: the longest uncertainty of each column.
+        pads: the longest uncertainty of each column, to align numbers.
     """
     rows = "\n".join(
         f'<tr><th scope="row">{html.escape(row.name)}</th>{"".join(map(html_cell, row.cells, pads))}</tr>'
@@ -276,9 +275,9 @@ def html_group(group: Group, pads: Sequence[str]) -> str:
 
 
 def html_cell(cell: Cell | None, pad: str) -> str:
-    """A number with its uncertainty and count; one without an uncertainty leaves room for it, to stand below others."""
+    """A number with its uncertainty and number of images, padded with an invisible uncertainty to align numbers."""
     if cell is None:
-        text, shown = NOTHING, ""
+        text, shown = EMPTY, ""
     else:
         text, shown = html.escape(cell.value), html.escape(cell.uncertainty)
     if shown:
@@ -292,7 +291,7 @@ def html_cell(cell: Cell | None, pad: str) -> str:
 
 
 def html_protocol(protocol: Protocol) -> str:
-    """Settings, folded away."""
+    """Settings in a collapsed block."""
     pairs = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in protocol.settings)
     summary = f"<summary>Protocol of <b>{html.escape(protocol.of)}</b></summary>"
     return f"<details>{summary}<dl>{''.join(pairs)}</dl></details>"

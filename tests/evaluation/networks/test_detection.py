@@ -1,4 +1,4 @@
-"""Detectors: torchvision's and transformers' own answers on random weights, official ids, and any function.
+"""Detectors against direct calls of torchvision and transformers with random weights; official ids; functions.
 
 The true weights are not part of the project and were not run.
 """
@@ -36,7 +36,7 @@ def images(count: int = 2, size: int = 64) -> Tensor:
     return torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
 
 
-def test_the_categories_are_cocos():
+def test_categories_match_coco():
     assert len(CATEGORIES) == 80
     some = [CATEGORIES[name] for name in ("person", "cat", "dog", "stop sign", "hair drier", "toothbrush")]
     assert some == [PERSON, CAT, DOG, 13, 89, TOOTHBRUSH]
@@ -45,7 +45,7 @@ def test_the_categories_are_cocos():
 
 @pytest.fixture(scope="module")
 def torchvision_state() -> dict[str, Tensor]:
-    """A detector that sees the same in every box: the cat with 0.6, the dog with 0.3."""
+    """Finds the same in every box: the cat with 0.6, the dog with 0.3."""
     torch.manual_seed(3)
     state = torchvision.models.get_model(TORCHVISION, weights=None, weights_backbone=None).state_dict()
     head = "roi_heads.box_predictor.cls_score"
@@ -62,7 +62,7 @@ def torchvision_file(torchvision_state, tmp_path_factory) -> Path:
     return path
 
 
-def test_torchvision_counts_what_is_surer_than_a_half(torchvision_file):
+def test_torchvision_counts_confidence_above_half(torchvision_file):
     detector = load_detector(TORCHVISION, torchvision_file)
     assert detector(images(2)) == [{CAT}, {CAT}]
     assert detector.weights_sha256 == hashlib.sha256(torchvision_file.read_bytes()).hexdigest()
@@ -75,8 +75,8 @@ def test_torchvision_counts_what_is_surer_than_a_half(torchvision_file):
     }
 
 
-def test_torchvision_sees_what_torchvision_sees(tmp_path):
-    """With weights under which the image tells, on images squashed as the official code does."""
+def test_torchvision_matches_direct_call(tmp_path):
+    """With weights whose output depends on the image, on images squashed as in the official code."""
     network = torchvision.models.get_model(TORCHVISION, weights=None, weights_backbone=None).eval()
     generator = torch.Generator().manual_seed(4)
     for name, weight in network.named_parameters():
@@ -106,16 +106,14 @@ def test_torchvision_without_squashing(torchvision_file):
 
 
 @pytest.mark.parametrize("name", [name for name, load in DETECTORS.items() if "fpn" in name])
-def test_torchvision_says_where_weights_are_published(name, tmp_path):
-    with pytest.raises(
-        ValueError, match=rf"{name} needs a local file of weights.*https://download\.pytorch\.org/.*pth"
-    ):
+def test_missing_weights_error_names_the_url(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"{name} needs a local weight file.*https://download\.pytorch\.org/.*pth"):
         load_detector(name)
-    with pytest.raises(FileNotFoundError, match=rf"no weights of {name} at .*nowhere\.pth"):
+    with pytest.raises(FileNotFoundError, match=rf"nowhere\.pth does not exist; it should hold the weights of {name}"):
         load_detector(name, tmp_path / "nowhere.pth")
 
 
-def test_torchvision_refuses_other_weights(torchvision_state, tmp_path):
+def test_torchvision_rejects_other_weights(torchvision_state, tmp_path):
     torch.save(
         {key: value for key, value in torchvision_state.items() if "roi_heads" not in key}, tmp_path / "less.pth"
     )
@@ -206,7 +204,7 @@ def rt_detr_folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["detr", "rt-detr"])
-def test_transformers_sees_what_transformers_sees(name, request):
+def test_transformers_matches_direct_call(name, request):
     """Scores worked out from the logits: a softmax with a class for nothing, or a sigmoid a category."""
     folder = request.getfixturevalue(name.replace("-", "_") + "_folder")
     detector = load_detector(name, folder)
@@ -241,7 +239,7 @@ def test_transformers_sees_what_transformers_sees(name, request):
 
 
 @pytest.mark.parametrize("name", ["detr", "rt-detr"])
-def test_labels_become_official_ids_by_their_names(name, request):
+def test_labels_map_to_official_ids_by_name(name, request):
     detector = load_detector(name, request.getfixturevalue(name.replace("-", "_") + "_folder"))
     assert isinstance(detector, TransformersDetector)
     places = {"detr": (1, 17, 63, 72, 90), "rt-detr": (0, 15, 57, 62, 79)}[name]
@@ -249,9 +247,12 @@ def test_labels_become_official_ids_by_their_names(name, request):
     assert sorted(detector.categories.values()) == sorted(CATEGORIES.values())
 
 
-def test_detectors_of_other_things_are_refused(detr_folder, tmp_path):
+def test_detectors_of_other_categories_are_rejected(detr_folder, tmp_path):
     for change, message in (
-        ({17: "LABEL_17"}, r"detr is no detector of COCO's 80 categories: .*has \['LABEL_17'\].*lacks \['cat'\]"),
+        (
+            {17: "LABEL_17"},
+            r"detr is not a detector of COCO's 80 categories: .*unknown names \['LABEL_17'\].*lacks \['cat'\]",
+        ),
         ({17: "N/A"}, r"lacks \['cat'\]"),
     ):
         folder = shutil.copytree(detr_folder, tmp_path / "detr", dirs_exist_ok=True)
@@ -262,27 +263,27 @@ def test_detectors_of_other_things_are_refused(detr_folder, tmp_path):
             load_detector("detr", folder)
 
 
-def test_a_folder_of_another_kind_is_refused(encoder_folder, tmp_path):
-    with pytest.raises(ValueError, match="is of model_type 'bert'; it should be detr or rt_detr"):
+def test_other_model_types_are_rejected(encoder_folder, tmp_path):
+    with pytest.raises(ValueError, match="has model_type 'bert'; it should be detr or rt_detr"):
         load_detector("detr", encoder_folder)
-    with pytest.raises(ValueError, match="PekingU/rtdetr_r50vd is no folder here, and cannot be had"):
+    with pytest.raises(ValueError, match="PekingU/rtdetr_r50vd is not a local folder and cannot be downloaded"):
         load_detector("rt-detr")
 
 
-def test_any_function_is_a_detector():
-    """What is red on average is a cat."""
+def test_function_detector():
+    """Detects a cat in red images."""
     detector = FunctionDetector(
         "red", lambda image: [CAT] if image[0].float().mean() > 128 else [], {"threshold": "128"}
     )
     two = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     two[1, 0] = 255
     assert detector(two) == [set(), {CAT}]
-    with pytest.raises(ValueError, match=r"a network judges torch\.uint8"):
+    with pytest.raises(ValueError, match=r"should be torch\.uint8"):
         detector(two.float())
 
 
 @pytest.mark.parametrize("wrong", [0, 12, 91, "cat"])
-def test_a_function_that_names_no_category_is_refused(wrong):
+def test_function_detector_rejects_unknown_categories(wrong):
     detector = FunctionDetector("wrong", lambda _image: [CAT, wrong], {})
-    with pytest.raises(ValueError, match=rf"wrong sees \[{wrong!r}\], which is no official COCO category id"):
+    with pytest.raises(ValueError, match=rf"wrong detected \[{wrong!r}\]; it should return official COCO category ids"):
         detector(images())

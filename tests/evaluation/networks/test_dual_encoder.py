@@ -1,4 +1,4 @@
-"""The dual encoder that ships with the package on scenes it has never seen, and the parts it is made of."""
+"""The shipped dual encoder on unseen scenes, and its parts."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from xmcgan.evaluation.networks.dual_encoder import (
     Vocabulary,
     load_dual_encoder_folder,
     load_scenes_dual_encoder,
-    spelled,
+    split_words,
 )
 from xmcgan.evaluation.networks.folder import SCENES_DUAL_ENCODER, SCENES_PRESENCE, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import ImageNetwork, to_network_size
@@ -48,7 +48,7 @@ def pixels(count: int, size: int = 64) -> torch.Tensor:
 # What ships
 
 
-def test_what_ships_is_small_and_is_what_the_card_says():
+def test_shipped_model_is_small_and_matches_its_card():
     folders = (SCENES_DUAL_ENCODER, SCENES_PRESENCE)
     assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < 6e6
     for folder in folders:
@@ -57,46 +57,50 @@ def test_what_ships_is_small_and_is_what_the_card_says():
         assert digest in CARD.read_text()
 
 
-def test_it_fits_both_protocols(encoder):
-    judge: DualEncoder = encoder
+def test_implements_both_protocols(encoder):
+    dual_encoder: DualEncoder = encoder
     extractor: FeatureExtractor = encoder
-    assert (judge.name, extractor.dim) == ("scenes-dual-encoder", 256)
+    assert (dual_encoder.name, extractor.dim) == ("scenes-dual-encoder", 256)
     images, captions = pixels(3), ["a red car on a street", "a boat"]
     features, logits = extractor(images)
     assert logits is None
-    for rows, count in ((features, 3), (judge.encode_images(images), 3), (judge.encode_captions(captions), 2)):
-        assert rows.shape == (count, judge.dim)
+    for rows, count in (
+        (features, 3),
+        (dual_encoder.encode_images(images), 3),
+        (dual_encoder.encode_captions(captions), 2),
+    ):
+        assert rows.shape == (count, dual_encoder.dim)
         assert rows.dtype == torch.float32
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(count))
-    assert torch.equal(features, judge.encode_images(images))
+    assert torch.equal(features, dual_encoder.encode_images(images))
 
 
-def test_held_out_captions_are_nearer_to_their_image_than_others(encoder):
+def test_retrieval_of_held_out_captions(encoder):
     """Top 1 of 100; several captions may be true of an image, as they leave things unsaid."""
     assert retrieval_accuracy(encoder, fresh_records(200)) >= 0.88
 
 
-def test_in_the_world_of_few_objects_too(encoder):
+def test_retrieval_with_few_objects(encoder):
     assert retrieval_accuracy(encoder, fresh_records(200, FEW)) >= 0.88
 
 
-def test_captions_of_other_images_are_found_by_chance(encoder):
+def test_retrieval_of_shuffled_captions_is_at_chance(encoder):
     """Each image with the captions of the next: 1 in 100, within four standard errors of 1,000 captions."""
     records = fresh_records(200)
     wrong = [record._replace(captions=other.captions) for record, other in zip(records, records[1:] + records[:1])]  # noqa: B905
     assert retrieval_accuracy(encoder, wrong) < 0.01 + 4 * (0.01 * 0.99 / 1000) ** 0.5
 
 
-def test_every_kind_of_mistake_is_seen(encoder):
+def test_detects_every_kind_of_mistake(encoder):
     """Sides least of all, which the card says too."""
-    told = mistakes_detected(encoder, FEW, count=200)
-    assert set(told) == {"side", "colour", "kind", "background", "weather"}
-    assert told.pop("side") >= 0.65
-    assert min(told.values()) >= 0.85, told
+    shares = mistakes_detected(encoder, FEW, count=200)
+    assert set(shares) == {"side", "colour", "kind", "background", "weather"}
+    assert shares.pop("side") >= 0.65
+    assert min(shares.values()) >= 0.85, shares
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_larger_pictures_of_a_scene_look_the_same(encoder, size):
+def test_embeddings_do_not_depend_on_image_size(encoder, size):
     """They are drawn with finer edges, then resized with antialiasing."""
     small, large = encoder.encode_images(pixels(40)), encoder.encode_images(pixels(40, size))
     assert (small * large).sum(1).mean() > 0.97
@@ -112,7 +116,7 @@ def test_a_thousand_images_take_seconds(encoder):
     assert time.process_time() - began < 10
 
 
-def test_an_embedding_does_not_depend_on_its_company(encoder):
+def test_embeddings_do_not_depend_on_the_batch(encoder):
     images, captions = pixels(5), ["a red car", "two blue boats on the sea at night, left of a kite", "", "Ein Auto"]
     whole, texts = encoder.encode_images(images), encoder.encode_captions(captions)
     torch.testing.assert_close(encoder.encode_images(images[3:4]), whole[3:4], rtol=0, atol=1e-5)
@@ -123,9 +127,9 @@ def test_an_embedding_does_not_depend_on_its_company(encoder):
 # Its parts
 
 
-def test_words_and_their_numbers():
-    assert spelled("A Red  car, in\tthe CAFÉ (no. 7)!") == ["a", "red", "car", "in", "the", "café", "no", "7"]
-    words = Vocabulary.of(["a red car", "a red bus", "a blue car"], most=3)
+def test_vocabulary_ids():
+    assert split_words("A Red  car, in\tthe CAFÉ (no. 7)!") == ["a", "red", "car", "in", "the", "café", "no", "7"]
+    words = Vocabulary.from_captions(["a red car", "a red bus", "a blue car"], size=3)
     assert words.words == ("a", "car", "red")  # car and red are as common as each other; bus and blue are rarer
     numbers = words(["Red car!", "a bus a bus a", "..."], length=4)
     a, car, red = range(FIRST_WORD, FIRST_WORD + 3)
@@ -136,11 +140,11 @@ def test_words_and_their_numbers():
     ]
 
 
-def test_of_equally_common_words_the_first_in_the_alphabet_is_kept():
-    assert Vocabulary.of(["bus car apple"], most=2).words == ("apple", "bus")
+def test_vocabulary_ties_are_alphabetical():
+    assert Vocabulary.from_captions(["bus car apple"], size=2).words == ("apple", "bus")
 
 
-def test_one_word_is_exchanged_for_another_of_its_kind():
+def test_exchange_replaces_one_word_by_another_of_its_kind():
     words = Vocabulary(["a", "blue", "car", "left", "of", "red", "right"])
     exchange = Exchange([("left", "right"), ("red", "blue", "mauve")], words)  # mauve is in no caption
     captions = ["a red car left of a car", "a car of a", "red red"]
@@ -158,11 +162,13 @@ def test_one_word_is_exchanged_for_another_of_its_kind():
     }
 
 
-def test_words_that_cannot_be_exchanged_are_named():
+def test_exchange_rejects_invalid_kinds():
     words = Vocabulary(["left", "red", "right"])
-    with pytest.raises(ValueError, match="of the words red, blue the captions have 1; it should be two"):
+    with pytest.raises(
+        ValueError, match="the captions contain 1 of the words red, blue; they should contain at least 2"
+    ):
         Exchange([("red", "blue")], words)
-    with pytest.raises(ValueError, match="the word 'left' is to be exchanged in two ways"):
+    with pytest.raises(ValueError, match="the word 'left' is in two kinds; it should be in one"):
         Exchange([("left", "right"), ("left", "red")], words)
 
 
@@ -174,14 +180,14 @@ def test_padding_has_no_influence():
     assert not torch.allclose(network.text(short), network.text(torch.tensor([[4, 3, 5]])))  # but the order has
 
 
-def test_an_image_of_its_own_size_is_not_resized():
+def test_image_of_network_size_is_not_resized():
     images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     assert torch.equal(to_network_size(images, 32), images / 127.5 - 1)
     assert to_network_size(images, 64).shape == (2, 3, 64, 64)
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)])
-def test_images_that_are_no_pixels_are_refused(images):
+def test_non_pixel_images_are_rejected(images):
     with pytest.raises(ValueError, match="should be uint8 pixels"):
         to_network_size(images, 16)
 
@@ -195,12 +201,12 @@ def test_images_that_are_no_pixels_are_refused(images):
         (lambda: ImageNetwork(image_size=64, width=0, dim=8), "width is 0"),
     ],
 )
-def test_shapes_that_cannot_be_are_refused(build, said):
+def test_invalid_shapes_are_rejected(build, said):
     with pytest.raises(ValueError, match=said):
         build()
 
 
-# Folders that are damaged
+# Damaged folders
 
 
 @pytest.fixture
@@ -208,14 +214,14 @@ def copy(tmp_path) -> Path:
     return Path(shutil.copytree(SCENES_DUAL_ENCODER, tmp_path / "copy"))
 
 
-def test_a_copy_is_the_same(copy, encoder):
+def test_copied_folder_loads(copy, encoder):
     captions = ["a red car"]
     assert torch.equal(load_dual_encoder_folder(copy).encode_captions(captions), encoder.encode_captions(captions))
 
 
-def test_a_folder_without_its_config_is_none(copy):
+def test_missing_config_is_rejected(copy):
     (copy / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"copy is no trained evaluator: it has no config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"copy is not a complete trained evaluator: config\.json is missing"):
         load_dual_encoder_folder(copy)
 
 
@@ -225,15 +231,15 @@ def test_missing_weights_are_named(copy):
         load_dual_encoder_folder(copy)
 
 
-def test_other_weights_are_refused(copy):
+def test_changed_weights_are_rejected(copy):
     content = bytearray((copy / WEIGHTS_FILE).read_bytes())
     content[-1] ^= 1
     (copy / WEIGHTS_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match="one of the two is not its own"):
+    with pytest.raises(ValueError, match=r"has SHA-256 \w+; config\.json expects"):
         load_dual_encoder_folder(copy)
 
 
-def test_weights_of_another_shape_are_refused(copy):
+def test_weights_of_another_shape_are_rejected(copy):
     config = json.loads((copy / "config.json").read_text())
     config["shape"]["width"] *= 2
     (copy / "config.json").write_text(json.dumps(config))
@@ -241,18 +247,18 @@ def test_weights_of_another_shape_are_refused(copy):
         load_dual_encoder_folder(copy)
 
 
-def test_an_evaluator_of_another_kind_is_refused():
+def test_other_kind_is_rejected():
     with pytest.raises(ValueError, match="kind 'presence'; it should be 'dual-encoder'"):
         load_dual_encoder_folder(SCENES_PRESENCE)
 
 
-def test_a_config_that_is_no_json_is_refused(copy):
+def test_invalid_json_is_rejected(copy):
     (copy / "config.json").write_text('{"kind": ')
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         load_dual_encoder_folder(copy)
 
 
-def test_the_network_judges_in_evaluation_mode(encoder):
+def test_network_is_frozen_and_in_evaluation_mode(encoder):
     assert module.TrainedDualEncoder is type(encoder)
     assert not encoder.network.training
     assert not any(parameter.requires_grad for parameter in encoder.network.parameters())

@@ -66,7 +66,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
-def test_the_tensorflow_port_is_torch_fidelitys(tensorflow_file, images):
+def test_tensorflow_port_matches_torch_fidelity(tensorflow_file, images):
     extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
     theirs = FeatureExtractorInceptionV3(
         "theirs", ["2048", "logits_unbiased", "logits"], feature_extractor_weights_path=str(tensorflow_file)
@@ -81,22 +81,22 @@ def test_the_tensorflow_port_is_torch_fidelitys(tensorflow_file, images):
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    ("name", "mode"),
     [("inception-v3-tf-antialiased", "antialiased"), ("inception-v3-tf-legacy-pytorch", "legacy-pytorch")],
 )
-def test_its_resizing_is_chosen_by_name(tensorflow_file, images, name, how):
+def test_resizing_mode_by_name(tensorflow_file, images, name, mode):
     """torch-fidelity's network takes pixels alone, so these are resized and rounded beforehand."""
     extractor = load_feature_extractor(name, tensorflow_file)
     theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(tensorflow_file))
-    (features,) = theirs(resize(images, 299, how).round().to(torch.uint8))
+    (features,) = theirs(resize(images, 299, mode).round().to(torch.uint8))
     (legacy,) = theirs(images)
     ours = extractor(images).features_BF
     assert (ours - features).abs().mean() < (ours - legacy).abs().mean() / 2  # what is left is the rounding
-    assert extractor.protocol["resize"] == f"{how} 299"
+    assert extractor.protocol["resize"] == f"{mode} 299"
     assert extractor.name == name
 
 
-def test_torchvisions_is_torchvisions(torchvision_file, images):
+def test_torchvision_matches_direct_call(torchvision_file, images):
     extractor = load_feature_extractor("inception-v3-torchvision", torchvision_file)
     network = torchvision.models.inception_v3(weights=None, init_weights=False, transform_input=True).eval()
     network.load_state_dict(torch.load(torchvision_file, weights_only=True))
@@ -117,7 +117,7 @@ def test_torchvisions_is_torchvisions(torchvision_file, images):
     }
 
 
-def test_the_result_says_which_weights(tensorflow_file, tmp_path, images):
+def test_weights_sha256_and_protocol(tensorflow_file, tmp_path, images):
     """The hash is the file's; the same tensors in a .safetensors file are another file, and the same network."""
     extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
     assert extractor.weights_sha256 == hashlib.sha256(tensorflow_file.read_bytes()).hexdigest()
@@ -132,7 +132,7 @@ def test_the_result_says_which_weights(tensorflow_file, tmp_path, images):
     }
 
 
-def test_it_is_frozen_and_leaves_no_graph(tensorflow_file, images):
+def test_network_is_frozen(tensorflow_file, images):
     extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
     assert isinstance(extractor, Inception)
     assert not extractor.layers.training
@@ -140,21 +140,23 @@ def test_it_is_frozen_and_leaves_no_graph(tensorflow_file, images):
     both, second = extractor(images), extractor(images[1:])
     assert not both.features_BF.requires_grad
     assert both.features_BF.dtype == both.logits_BC.dtype == torch.float32
-    assert torch.equal(both.features_BF[1:], second.features_BF)  # whatever it is judged with
+    assert torch.equal(both.features_BF[1:], second.features_BF)  # whatever else is in the batch
     assert torch.equal(both.logits_BC[1:], second.logits_BC)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("inception-v3-tf", "6726825d"), ("inception-v3-torchvision", "inception_v3_google-0cc3c7bd")]
+    ("name", "file"), [("inception-v3-tf", "6726825d"), ("inception-v3-torchvision", "inception_v3_google-0cc3c7bd")]
 )
-def test_without_weights_it_is_said_where_they_are_published(name, told, tmp_path):
-    with pytest.raises(ValueError, match=f"{name} needs a local file of weights.*https://.*{told}"):
+def test_missing_weights_error_names_the_published_file(name, file, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} needs a local weight file.*https://.*{file}"):
         load_feature_extractor(name)
-    with pytest.raises(FileNotFoundError, match=rf"no weights of {name} at .*nowhere\.pth.*{told}"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"nowhere\.pth does not exist; it should hold the weights of {name}.*{file}"
+    ):
         load_feature_extractor(name, tmp_path / "nowhere.pth")
 
 
-def test_the_weights_of_another_network_are_refused(tensorflow_file, torchvision_file):
+def test_weights_of_another_network_are_rejected(tensorflow_file, torchvision_file):
     with pytest.raises(ValueError, match=r"inception_v3_google\.pth does not hold the weights of inception-v3-tf: "):
         load_feature_extractor("inception-v3-tf", torchvision_file)
     with pytest.raises(ValueError, match=r"pt_inception\.pth does not hold the weights of inception-v3-torchvision: "):
@@ -162,7 +164,7 @@ def test_the_weights_of_another_network_are_refused(tensorflow_file, torchvision
 
 
 @pytest.mark.parametrize("name", ["inception-v3-tf", "inception-v3-torchvision"])
-def test_a_damaged_file_is_named(name, tensorflow_file, tmp_path):
+def test_damaged_file_is_named(name, tensorflow_file, tmp_path):
     path = tmp_path / "half.pth"
     path.write_bytes(tensorflow_file.read_bytes()[: 2**20])
     with pytest.raises(ValueError, match=r"half\.pth cannot be read as a state dict"):

@@ -1,4 +1,4 @@
-"""Networks by name: what stands behind the names of trained evaluators, and what there is where a name is wrong."""
+"""Loading networks by name: trained evaluators, and errors on wrong names."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def presence_folder(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("by_path", [True, False])
-def test_a_trained_dual_encoder_is_had_by_its_folder(encoder_folder, by_path):
+def test_load_trained_dual_encoder_by_folder(encoder_folder, by_path):
     given = (str(encoder_folder), None) if by_path else ("folder", encoder_folder)
     encoder, extractor = load_dual_encoder(*given), load_feature_extractor(*given)
     images = torch.randint(256, (2, 3, 20, 20), dtype=torch.uint8)
@@ -55,8 +55,8 @@ def test_a_trained_dual_encoder_is_had_by_its_folder(encoder_folder, by_path):
     assert torch.equal(extractor(images).features_BF, encoder.encode_images(images))
 
 
-def test_the_scenes_judges_are_had_by_name(encoder_folder, presence_folder, monkeypatch):
-    """Those that ship are tested where they are made; here others stand in their place."""
+def test_load_scenes_networks_by_name(encoder_folder, presence_folder, monkeypatch):
+    """With tiny networks instead of the shipped ones, which have their own tests."""
     monkeypatch.setattr(dual_encoder, "SCENES_DUAL_ENCODER", encoder_folder)
     monkeypatch.setattr(presence, "SCENES_PRESENCE", presence_folder)
     assert load_dual_encoder("scenes-dual-encoder").name == "tiny"
@@ -67,7 +67,7 @@ def test_the_scenes_judges_are_had_by_name(encoder_folder, presence_folder, monk
         (load_feature_extractor, "scenes-dual-encoder"),
         (load_detector, "scenes-presence"),
     ):
-        with pytest.raises(ValueError, match=f"{name} comes with the package and takes no weights"):
+        with pytest.raises(ValueError, match=f"{name} ships with the package and takes no weights"):
             load(name, encoder_folder)
 
 
@@ -79,16 +79,16 @@ def test_the_scenes_judges_are_had_by_name(encoder_folder, presence_folder, monk
         (load_detector, DETECTORS, "detector"),
     ],
 )
-def test_an_unknown_name_is_told_what_there_is(load, those, kind):
-    with pytest.raises(ValueError, match=f"{kind} 'yolov3' is unknown; it can be {', '.join(those)}$"):
+def test_unknown_name_lists_the_choices(load, those, kind):
+    with pytest.raises(ValueError, match=f"unknown {kind} 'yolov3'; it can be {', '.join(those)}$"):
         load("yolov3")
 
 
-def test_a_folder_that_is_no_trained_dual_encoder_is_refused(tmp_path, presence_folder):
+def test_invalid_dual_encoder_folder_is_rejected(tmp_path, presence_folder):
     for load in (load_dual_encoder, load_feature_extractor):
-        with pytest.raises(ValueError, match="folder needs the folder of a dual encoder"):
+        with pytest.raises(ValueError, match="folder: weights are missing; give a folder"):
             load("folder")
-        with pytest.raises(FileNotFoundError, match=f"{tmp_path} is no trained evaluator"):
+        with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a complete trained evaluator"):
             load(str(tmp_path))
         with pytest.raises(ValueError, match="it should be 'dual-encoder'"):
             load("folder", presence_folder)

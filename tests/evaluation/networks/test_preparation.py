@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, resize, whole_float32
+from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, resize, strict_float32
 
 # What cleanfid.resize.make_resizer of clean-fid 0.1.35 (Pillow 12, torch 2.14) gives for picture(): pixels at (row,
 # column, channel) of ``points``, and the mean of all.
@@ -24,8 +24,8 @@ def picture() -> torch.Tensor:
     return torch.from_numpy(pixels.astype(np.uint8)).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize(("how", "size"), CLEAN_FID)
-def test_values_are_those_of_clean_fid(how, size):
+@pytest.mark.parametrize(("mode", "size"), CLEAN_FID)
+def test_values_are_those_of_clean_fid(mode, size):
     last = size - 1
     points = (
         (0, 0, 0),
@@ -35,8 +35,8 @@ def test_values_are_those_of_clean_fid(how, size):
         (last // 2, last // 3, 1),
         (last // 5, last // 2, 2),
     )
-    values, mean = CLEAN_FID[how, size]
-    resized = resize(picture(), size, how)
+    values, mean = CLEAN_FID[mode, size]
+    resized = resize(picture(), size, mode)
     assert resized.shape == (1, 3, size, size)
     assert resized.dtype == torch.float32
     assert [resized[0, channel, row, column].item() for row, column, channel in points] == pytest.approx(
@@ -91,17 +91,17 @@ def test_overshoot_is_cut_off_and_nothing_is_rounded():
     assert (resized != resized.round()).any()
 
 
-@pytest.mark.parametrize("how", ["antialiased", "legacy-tensorflow", "legacy-pytorch"])
-def test_an_image_of_the_right_size_is_left_as_it_is(how):
+@pytest.mark.parametrize("mode", ["antialiased", "legacy-tensorflow", "legacy-pytorch"])
+def test_an_image_of_the_right_size_is_left_as_it_is(mode):
     image = torch.randint(256, (2, 3, 20, 20), dtype=torch.uint8)
-    assert torch.equal(resize(image, 20, how), image.float())
+    assert torch.equal(resize(image, 20, mode), image.float())
 
 
-@pytest.mark.parametrize("how", ["antialiased", "legacy-tensorflow", "legacy-pytorch"])
-def test_an_image_does_not_depend_on_its_company(how):
+@pytest.mark.parametrize("mode", ["antialiased", "legacy-tensorflow", "legacy-pytorch"])
+def test_an_image_does_not_depend_on_its_company(mode):
     images = torch.randint(256, (3, 3, 50, 40), dtype=torch.uint8)
-    together = resize(images, 31, how)
-    assert all(torch.equal(resize(images[[k]], 31, how)[0], together[k]) for k in range(3))
+    together = resize(images, 31, mode)
+    assert all(torch.equal(resize(images[[k]], 31, mode)[0], together[k]) for k in range(3))
 
 
 def test_pil_sees_the_same_pixels():
@@ -122,29 +122,29 @@ def test_pil_sees_the_same_pixels():
     ],
 )
 def test_what_is_no_batch_of_pixels_is_refused(images):
-    with pytest.raises(ValueError, match=r"a network judges torch\.uint8 \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"should be torch\.uint8 \(B, 3, H, W\)"):
         resize(images, 8, "antialiased")
-    with pytest.raises(ValueError, match=r"a network judges torch\.uint8 \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"should be torch\.uint8 \(B, 3, H, W\)"):
         as_pil(images)
 
 
 def test_an_unknown_resizing_is_refused():
-    with pytest.raises(ValueError, match="resize is 'clean'; it can be antialiased, legacy-tensorflow, legacy-pytorch"):
+    with pytest.raises(ValueError, match="mode is 'clean'; it can be antialiased, legacy-tensorflow, legacy-pytorch"):
         resize(picture(), 8, "clean")  # type: ignore[arg-type]
 
 
-def test_whole_float32_is_left_again():
+def test_strict_float32_restores_settings():
     torch.set_float32_matmul_precision("high")
     weight = torch.rand(4, 4, requires_grad=True)
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            with whole_float32(torch.device("cpu")):
+            with strict_float32(torch.device("cpu")):
                 product = weight @ weight
                 assert torch.get_float32_matmul_precision() == "highest"
                 assert product.dtype == torch.float32
                 assert not product.requires_grad
             assert (weight @ weight).dtype == torch.bfloat16
-        with pytest.raises(KeyError), whole_float32(torch.device("cpu")):
+        with pytest.raises(KeyError), strict_float32(torch.device("cpu")):
             raise KeyError
         assert torch.get_float32_matmul_precision() == "high"
     finally:

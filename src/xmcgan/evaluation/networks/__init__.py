@@ -1,1 +1,1 @@
-"""The networks that judge images: feature extractors, dual encoders of image and text, detectors."""
+"""Evaluation networks: feature extractors, dual encoders of images and captions, and detectors."""

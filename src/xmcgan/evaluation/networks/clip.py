@@ -1,7 +1,7 @@
-"""CLIP as a dual encoder of images and captions (R-precision, CLIPScore), and as a feature extractor.
+"""CLIP as a dual encoder (R-precision, CLIPScore) and as a feature extractor.
 
-Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021. Never run by this
-project with the true weights: they could not be had where it was made.
+Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021. Tested with random
+weights only: the published weights were not available during development.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, whole_float32
+from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, strict_float32
 from xmcgan.evaluation.networks.pretrained import (
     image_protocol,
     load_image_processor,
@@ -28,17 +28,16 @@ CLIP = "openai/clip-vit-base-patch32"
 
 
 class Clip:
-    """Images and captions to CLIP's common space: unit vectors as a dual encoder, plain ones as a feature extractor.
+    """CLIP embeddings: normalised as a dual encoder, unnormalised as a feature extractor.
 
-    Images go through the model's own processor. A caption that is longer than the model reads (77 word pieces, of
-    which two are special) loses its end, as everywhere with CLIP; longer captions, such as those of Localized
-    Narratives, are thus judged by how they begin.
+    Images go through the model's own processor. Captions longer than CLIP's 77 tokens (two of them special) are
+    truncated, so only the beginning of long captions such as Localized Narratives counts.
 
     Args:
-        source: a local folder of transformers, or a hub name, which is downloaded.
+        source: a local folder of transformers, or a hub name to download.
 
     Raises:
-        ValueError: naming the source, if it is not a CLIP with its processor and tokenizer.
+        ValueError: naming the source, if it is not a CLIP model with its processor and tokenizer.
     """
 
     def __init__(self, name: str, source: Path | str = CLIP, *, device: torch.device | str = "cpu"):
@@ -53,7 +52,7 @@ class Clip:
         self.protocol = {**image_protocol(self.processor), "caption_length": str(self.max_length)}
 
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
-        """uint8 images to their projected features (B, F), of any length (clean-fid's CLIP FID); no logits."""
+        """uint8 images to unnormalised embeddings (B, F), as in clean-fid's CLIP FID; no logits."""
         return ImageFeatures(self.project_images(images_B3HW), None)
 
     def encode_images(self, images_B3HW: Tensor) -> Tensor:
@@ -62,16 +61,17 @@ class Clip:
 
     def project_images(self, images_B3HW: Tensor) -> Tensor:
         pixels = self.processor(as_pil(images_B3HW), return_tensors="pt")["pixel_values"]
-        with whole_float32(self.device):
+        with strict_float32(self.device):
             return in_chunks(self.project, pixels.to(self.device)).cpu()
 
     def project(self, pixels_B3HW: Tensor) -> Tensor:
         return self.model.get_image_features(pixel_values=pixels_B3HW).pooler_output
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """Captions, as they are and without a prompt, to unit rows (B, F), float32 on the CPU.
+        """Captions, without a prompt, to unit rows (B, F), float32 on the CPU.
 
-        Every forward pass has CHUNK captions of the model's full length, as many as there are and empty ones.
+        Every forward pass has CHUNK captions of full length, padded with empty ones, so that an embedding does not
+        depend on the other captions.
         """
         rows = []
         for start in range(0, len(captions), CHUNK):
@@ -83,6 +83,6 @@ class Clip:
                 max_length=self.max_length,
                 return_tensors="pt",
             ).to(self.device)
-            with whole_float32(self.device):
+            with strict_float32(self.device):
                 rows.append(self.model.get_text_features(**tokens).pooler_output[: len(chunk)].cpu())
         return unit_rows(torch.cat(rows))

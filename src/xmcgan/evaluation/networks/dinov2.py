@@ -1,7 +1,7 @@
-"""DINOv2 as a feature extractor: FID on its features ranks generators of photographs closer to how people do.
+"""DINOv2 as a feature extractor: Fréchet distances on its features agree better with human rankings of generators.
 
 Stein et al., Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion models,
-NeurIPS 2023. Never run by this project with the true weights: they could not be had where it was made.
+NeurIPS 2023. Tested with random weights only: the published weights were not available during development.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import Dinov2Model
 
-from xmcgan.evaluation.networks.preparation import as_pil, in_chunks, whole_float32
+from xmcgan.evaluation.networks.preparation import as_pil, in_chunks, strict_float32
 from xmcgan.evaluation.networks.pretrained import (
     colour,
     load_image_processor,
@@ -22,19 +22,19 @@ from xmcgan.evaluation.networks.pretrained import (
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 
 DINOV2 = "facebook/dinov2-large"
-"""ViT-L/14, the one whose Frechet distances are published."""
+"""ViT-L/14, the model of the published Fréchet distances."""
 
 
 class DinoV2:
-    """Images to the normalised last state of DINOv2's class token.
+    """The class token after DINOv2's last norm.
 
-    The image is resized by PIL (bicubic, rounded) to the side that the processor crops to, the whole of it: Stein et
-    al. do so, and their published distances need it. transformers' own processor would cut a border off. Its port
-    stretches the position embeddings to the image a little otherwise than Meta's code (no offset of 0.1), so that a
-    distance may differ from a published one in its last digits; by how much was not measured.
+    PIL resizes the whole image (bicubic, rounded) to the processor's crop size, as Stein et al. did for their published
+    distances; transformers' default would crop a border. transformers also interpolates the position embeddings
+    slightly differently from Meta's code (no offset of 0.1), so the last digits of a distance may differ from published
+    ones; the difference was not measured.
 
     Args:
-        source: a local folder of transformers, or a hub name, which is downloaded.
+        source: a local folder of transformers, or a hub name to download.
 
     Raises:
         ValueError: naming the source, if it is not a DINOv2 with its processor.
@@ -49,7 +49,7 @@ class DinoV2:
         self.weights_sha256 = pretrained_sha256(folder)
         cropped = self.processor.crop_size
         if not cropped or cropped.height != cropped.width:
-            raise ValueError(f"{folder} crops to no square: crop_size in preprocessor_config.json is {cropped}")
+            raise ValueError(f"{folder}: crop_size in preprocessor_config.json is {cropped}; it should be a square")
         self.side: int = cropped.height
         self.protocol = {
             "resize": f"pil-bicubic {self.side}",
@@ -59,7 +59,7 @@ class DinoV2:
         }
 
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
-        """uint8 images of any size to features (B, F), float32 on the CPU; there are no logits."""
+        """uint8 images of any size to features (B, F), float32 on the CPU; no logits."""
         pixels = self.processor(
             as_pil(images_B3HW),
             size={"height": self.side, "width": self.side},
@@ -67,6 +67,6 @@ class DinoV2:
             resample=Image.Resampling.BICUBIC,
             return_tensors="pt",
         )["pixel_values"]
-        with whole_float32(self.device):
+        with strict_float32(self.device):
             features_BF = in_chunks(lambda chunk: self.model(chunk).pooler_output, pixels.to(self.device))
         return ImageFeatures(features_BF.cpu(), None)

@@ -1,8 +1,8 @@
-"""A small dual encoder of images and captions, trained from scratch and apart from every generator.
+"""A small dual encoder of images and captions, trained from scratch and independently of any generator.
 
-Its text network has its own words rather than MiniLM's embeddings: those condition the generator, and a judge that
-reads with the same eyes as the judged would overlook the same things (the paper takes a dual encoder trained on
-Conceptual Captions for the same reason, section 5).
+Its text network learns its own word embeddings. MiniLM's embeddings condition the generator, and an evaluation network
+that shared them would share their blind spots; the paper uses a dual encoder trained on Conceptual Captions for the
+same reason (section 5).
 """
 
 import re
@@ -27,15 +27,15 @@ HEAD_WIDTH = 32
 
 @dataclass(frozen=True)
 class DualEncoderShape:
-    """What the networks are built from.
+    """Sizes of the networks.
 
     Args:
-        image_size: images are resized to this side in pixels, a multiple of 16.
-        width: channels of the image network's first block.
-        dim: of the space that images and captions share.
-        text_width: of the word embeddings, a multiple of 32, the width of a head.
-        text_layers: of the text network.
-        words: read of a caption; the rest is cut off.
+        image_size: side in pixels to which images are resized, a multiple of 16.
+        width: channels of the image network's first stage.
+        dim: dimension of the joint embedding space.
+        text_width: width of the word embeddings, a multiple of 32, the width of an attention head.
+        text_layers: layers of the text network.
+        words: maximum caption length in words; longer captions are truncated.
     """
 
     image_size: int = 64
@@ -54,7 +54,7 @@ class DualEncoderShape:
 
 
 class TextNetwork(nn.Module):
-    """words_BT, numbers of words, PADDING where there is none -> (B, dim): a transformer, averaged over real words."""
+    """Word ids words_BT, padded with PADDING -> (B, dim): a transformer, averaged over real words."""
 
     def __init__(self, *, vocabulary: int, words: int, width: int, layers: int, dim: int):
         super().__init__()
@@ -75,7 +75,7 @@ class TextNetwork(nn.Module):
 
 
 class DualEncoderNetwork(nn.Module):
-    """Both networks and the learnt temperature of their scores (as CLIP has it, its inverse kept under 100)."""
+    """Image network, text network, and a learned inverse temperature of at most 100, as in CLIP."""
 
     def __init__(self, shape: DualEncoderShape, vocabulary: int):
         super().__init__()
@@ -90,20 +90,20 @@ class DualEncoderNetwork(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def scores(self, images_BF: Tensor, captions_BF: Tensor) -> Tensor:
-        """Of every image (row) with every caption (column), from what the two networks make of them."""
+        """Scaled cosine similarity of every image (row) and every caption (column), from the networks' outputs."""
         return self.log_scale.exp().clamp(max=100) * (unit_rows(images_BF) @ unit_rows(captions_BF).T)
 
 
-def spelled(caption: str) -> list[str]:
+def split_words(caption: str) -> list[str]:
     """The words of a caption: runs of letters and digits, in lower case."""
     return re.findall(r"\w+", unicodedata.normalize("NFKC", caption).casefold())
 
 
 class Vocabulary:
-    """Words and their numbers; one that is not among them has the number UNKNOWN.
+    """Maps words to ids; unknown words have the id UNKNOWN.
 
     Args:
-        words: all different, in the order of their embeddings.
+        words: distinct words, in the order of their embeddings.
     """
 
     def __init__(self, words: Sequence[str]):
@@ -111,38 +111,38 @@ class Vocabulary:
         self.numbers = {word: number for number, word in enumerate(self.words, FIRST_WORD)}
 
     @classmethod
-    def of(cls, captions: Iterable[str], *, most: int) -> "Vocabulary":
-        """The ``most`` commonest words of some captions; of equally common ones the first in the alphabet."""
-        counts = Counter(word for caption in captions for word in spelled(caption))
-        return cls(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
+    def from_captions(cls, captions: Iterable[str], *, size: int) -> "Vocabulary":
+        """The ``size`` most frequent words of captions; ties are broken alphabetically."""
+        counts = Counter(word for caption in captions for word in split_words(caption))
+        return cls(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:size]))
 
     def __len__(self) -> int:
         return len(self.words)
 
     def __call__(self, captions: Sequence[str], *, length: int) -> Tensor:
-        """words_BT, B captions of ``length`` words, PADDING behind them; one without a word is a single UNKNOWN.
+        """Word ids (B, length) of B captions, padded with PADDING; a caption without words is a single UNKNOWN.
 
-        The length is the same whatever is asked for, so that a caption's embedding does not depend on its company.
+        The length is fixed so that a caption's embedding does not depend on the others in the batch.
         """
         words_BT = torch.full((len(captions), length), PADDING)
         for row, caption in zip(words_BT, captions, strict=True):
-            numbers = [self.numbers.get(word, UNKNOWN) for word in spelled(caption)[:length]] or [UNKNOWN]
+            numbers = [self.numbers.get(word, UNKNOWN) for word in split_words(caption)[:length]] or [UNKNOWN]
             row[: len(numbers)] = torch.tensor(numbers)
         return words_BT
 
 
 class Exchange:
-    """Puts one word of a caption for another of its kind: "a red car" becomes "a blue car".
+    """Makes hard negative captions by exchanging one word for another of its kind: "a red car", "a blue car".
 
-    A caption and the same with a mistake are told apart by an image alone, where random captions of other images differ
-    in so much that sides or counts need not be looked at (Yuksekgonul et al., When and Why Vision-Language Models
-    Behave like Bags-of-Words, ICLR 2023).
+    Captions of other images differ in so many ways that a dual encoder can ignore sides or counts; a caption with one
+    wrong word differs only there (Yuksekgonul et al., When and Why Vision-Language Models Behave like Bags-of-Words,
+    ICLR 2023).
 
     Args:
-        kinds: words that stand for one another.
+        kinds: groups of words that may replace each other.
 
     Raises:
-        ValueError: if the vocabulary has fewer than two words of a kind, or a word is of two kinds.
+        ValueError: if the vocabulary has fewer than two words of a kind, or a word belongs to two kinds.
     """
 
     def __init__(self, kinds: Sequence[Sequence[str]], vocabulary: Vocabulary):
@@ -151,16 +151,20 @@ class Exchange:
         for number, kind in enumerate(kinds):
             known = [vocabulary.numbers[word] for word in kind if word in vocabulary.numbers]
             if len(known) < 2:
-                raise ValueError(f"of the words {', '.join(kind)} the captions have {len(known)}; it should be two")
+                raise ValueError(
+                    f"the captions contain {len(known)} of the words {', '.join(kind)}; they should contain at least 2"
+                )
             for word in known:
                 if word in self.kind:
-                    raise ValueError(f"the word {vocabulary.words[word - FIRST_WORD]!r} is to be exchanged in two ways")
+                    raise ValueError(
+                        f"the word {vocabulary.words[word - FIRST_WORD]!r} is in two kinds; it should be in one"
+                    )
                 self.others[word], self.kind[word] = [other for other in known if other != word], number
 
     def __call__(self, words_BT: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-        """The same captions with a mistake each, a random one; those without a word to exchange stay as they are.
+        """Exchange one random word of each caption; captions without an exchangeable word stay unchanged.
 
-        A kind is chosen before one of its words, so that a rare one is exchanged as often as a common one.
+        The kind is drawn before the word, so that rare kinds are exchanged as often as common ones.
         """
         rows = words_BT.tolist()
         for row, generator in zip(rows, generators, strict=True):
@@ -176,7 +180,7 @@ class Exchange:
 
 
 class TrainedDualEncoder:
-    """A trained dual encoder: a protocols.DualEncoder, and a protocols.FeatureExtractor of the images' unit vectors."""
+    """A trained dual encoder: implements protocols.DualEncoder and, for images, protocols.FeatureExtractor."""
 
     def __init__(
         self, network: DualEncoderNetwork, shape: DualEncoderShape, vocabulary: Vocabulary, *, name: str, sha256: str
@@ -187,7 +191,7 @@ class TrainedDualEncoder:
         self.protocol = {"resize": f"bilinear-antialiased {shape.image_size}"}
 
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
-        """The unit vectors of images as features to compare as distributions; there are no logits."""
+        """Image embeddings as features; no logits."""
         return ImageFeatures(self.encode_images(images_B3HW), None)
 
     @torch.no_grad()
@@ -200,17 +204,17 @@ class TrainedDualEncoder:
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """Captions to unit rows (B, dim), float32; a word that was not learnt counts as unknown."""
+        """Captions to unit rows (B, dim), float32; words outside the vocabulary count as unknown."""
         chunks = self.vocabulary(captions, length=self.shape.words).split(CHUNK)
         return torch.cat([unit_rows(self.network.text(words_BT)) for words_BT in chunks])
 
 
 def load_dual_encoder_folder(folder: Path | str) -> TrainedDualEncoder:
-    """A dual encoder that ``xmcgan train-dual-encoder`` or ``xmcgan train-evaluators`` wrote.
+    """Load a dual encoder written by ``xmcgan train-dual-encoder`` or ``xmcgan train-evaluators``.
 
     Raises:
-        FileNotFoundError: if the folder holds none, or its weights are missing.
-        ValueError: if a file is damaged, or of another kind.
+        FileNotFoundError: if the configuration or the weights are missing.
+        ValueError: if a file is damaged, or describes another kind of network.
     """
     folder = Path(folder)
     description = read_folder(folder, "dual-encoder")
@@ -222,5 +226,5 @@ def load_dual_encoder_folder(folder: Path | str) -> TrainedDualEncoder:
 
 
 def load_scenes_dual_encoder() -> TrainedDualEncoder:
-    """The dual encoder of Scenes, as it ships with the package (docs/evaluators.md)."""
+    """Load the dual encoder of Scenes that ships with the package (docs/evaluators.md)."""
     return load_dual_encoder_folder(SCENES_DUAL_ENCODER)

@@ -1,18 +1,18 @@
-"""The small convolutional network with which the trainable evaluators look at an image."""
+"""The small convolutional image network of the trained evaluation networks."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 CELL = 16
-"""Pixels of the side of a cell: what the last stage sees as one place."""
+"""Total stride of the network: side in pixels of one cell of the last stage."""
 
 CHUNK = 256
-"""Images or captions in one forward pass: bounds the memory whatever is asked for."""
+"""Images or captions per forward pass, which bounds memory."""
 
 
 class Stage(nn.Module):
-    """A strided convolution to half the height and width, then, if deep, one more convolution beside an identity."""
+    """A stride-2 convolution, followed by a residual convolution if ``deep``."""
 
     def __init__(self, in_channels: int, channels: int, *, kernel: int, deep: bool):
         super().__init__()
@@ -31,17 +31,16 @@ class Stage(nn.Module):
 class ImageNetwork(nn.Module):
     """images_B3HW in [-1, 1] -> (B, dim).
 
-    Four stages, each at half the resolution of the one before; the first two, where there are most pixels, are a
-    single convolution. The cells that are left (4 x 4 of an image of 64 pixels) are not averaged but read one by one:
-    captions say what is left and what is right.
+    Four stages, each halving the resolution; the first two, which have the most pixels, are single convolutions. The
+    remaining cells (4 x 4 for 64-pixel images) are flattened rather than averaged, because captions describe positions.
 
     Args:
         image_size: height and width in pixels, a multiple of 16.
         width: channels of the first stage; the others have 2, 4 and 6 times as many.
-        dim: of the output.
+        dim: output dimension.
 
     Raises:
-        ValueError: on an image size that is no multiple of 16, or a width or dim under 1.
+        ValueError: if the image size is not a multiple of 16, or width or dim is below 1.
     """
 
     def __init__(self, *, image_size: int, width: int, dim: int):
@@ -65,10 +64,10 @@ class ImageNetwork(nn.Module):
 
 
 def to_network_size(images_B3HW: Tensor, size: int) -> Tensor:
-    """uint8 pixels of any size to float32 images in [-1, 1] of size x size, bilinear, antialiased where it shrinks.
+    """uint8 pixels of any size to float32 images in [-1, 1] of size x size: bilinear, antialiased when shrinking.
 
     Raises:
-        ValueError: if they are not uint8 (B, 3, H, W).
+        ValueError: if the images are not uint8 (B, 3, H, W).
     """
     if images_B3HW.dtype != torch.uint8 or images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3:
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Networks that judge, by name, each with the weights it is given.
+"""Load evaluation networks by name.
 
-``weights`` is a local file of weights (the Inceptions, torchvision's detectors), a folder of transformers or a name on
-the Hugging Face hub (CLIP, DINOv2, DETR, RT-DETR, which have a default there), or the folder of a trained dual encoder.
-The scenes' judges come with the package and take none. ``device`` is where a network computes; the scenes' judges and
-trained dual encoders are so small that they stay on the CPU. A name's module is imported when the name is asked for.
+``weights`` is a local file (Inception, torchvision detectors); a transformers folder or Hugging Face hub name (CLIP,
+DINOv2, DETR, RT-DETR, each with a default); or the folder of a trained dual encoder. The networks of Scenes ship with
+the package and take no weights. Networks run on ``device``, except those of Scenes and trained dual encoders, which are
+so small that they stay on the CPU. Modules are imported on demand.
 """
 
 from collections.abc import Callable
@@ -20,59 +20,59 @@ Device = torch.device | str
 
 
 def load_feature_extractor(name: str, weights: Weights = None, *, device: Device = "cpu") -> FeatureExtractor:
-    """A feature extractor by name: one of FEATURE_EXTRACTORS, or the path of a trained dual encoder.
+    """Load a feature extractor: a name in FEATURE_EXTRACTORS, or the path of a trained dual encoder.
 
     Raises:
-        ValueError: on an unknown name, or weights that are missing, damaged or another network's.
-        FileNotFoundError: if there is no such file of weights.
+        ValueError: on an unknown name, or weights that are missing, damaged or belong to another network.
+        FileNotFoundError: if the weight file does not exist.
     """
-    name, weights = folder_as_name(name, weights, FEATURE_EXTRACTORS)
+    name, weights = resolve_folder(name, weights, FEATURE_EXTRACTORS)
     check_name(name, FEATURE_EXTRACTORS, "feature extractor")
     return FEATURE_EXTRACTORS[name](name, weights, device)
 
 
 def load_dual_encoder(name: str, weights: Weights = None, *, device: Device = "cpu") -> DualEncoder:
-    """A dual encoder by name: one of DUAL_ENCODERS, or the path of a trained one.
+    """Load a dual encoder: a name in DUAL_ENCODERS, or the path of a trained one.
 
     Raises:
-        ValueError: on an unknown name, or weights that are missing, damaged or another network's.
+        ValueError: on an unknown name, or weights that are missing, damaged or belong to another network.
     """
-    name, weights = folder_as_name(name, weights, DUAL_ENCODERS)
+    name, weights = resolve_folder(name, weights, DUAL_ENCODERS)
     check_name(name, DUAL_ENCODERS, "dual encoder")
     return DUAL_ENCODERS[name](name, weights, device)
 
 
 def load_detector(name: str, weights: Weights = None, *, device: Device = "cpu") -> Detector:
-    """A detector by name: one of DETECTORS. A function of one's own is a detection.FunctionDetector.
+    """Load a detector: a name in DETECTORS. To use your own function, wrap it in detection.FunctionDetector.
 
     Raises:
-        ValueError: on an unknown name, or weights that are missing, damaged or another network's.
-        FileNotFoundError: if there is no such file of weights.
+        ValueError: on an unknown name, or weights that are missing, damaged or belong to another network.
+        FileNotFoundError: if the weight file does not exist.
     """
     check_name(name, DETECTORS, "detector")
     return DETECTORS[name](name, weights, device)
 
 
-def check_name(name: str, those: dict[str, Callable], kind: str) -> None:
-    if name not in those:
-        raise ValueError(f"{kind} {name!r} is unknown; it can be {', '.join(those)}")
+def check_name(name: str, loaders: dict[str, Callable], kind: str) -> None:
+    if name not in loaders:
+        raise ValueError(f"unknown {kind} {name!r}; it can be {', '.join(loaders)}")
 
 
-def folder_as_name(name: str, weights: Weights, those: dict[str, Callable]) -> tuple[str, Weights]:
-    """A path in a name's place is the folder of a trained dual encoder."""
-    return ("folder", name) if name not in those and Path(name).is_dir() else (name, weights)
+def resolve_folder(name: str, weights: Weights, loaders: dict[str, Callable]) -> tuple[str, Weights]:
+    """Treat the path of an existing folder as a trained dual encoder."""
+    return ("folder", name) if name not in loaders and Path(name).is_dir() else (name, weights)
 
 
-def inception_tf(name: str, weights: Weights, device: Device, *, how: Resize) -> FeatureExtractor:
+def inception_tf(name: str, weights: Weights, device: Device, *, mode: Resize) -> FeatureExtractor:
     from xmcgan.evaluation.networks.inception import inception_v3_tf
 
-    return inception_v3_tf(name, as_path(weights), how=how, device=device)
+    return inception_v3_tf(name, as_path(weights), mode=mode, device=device)
 
 
-def inception_torchvision(name: str, weights: Weights, device: Device, *, how: Resize) -> FeatureExtractor:
+def inception_torchvision(name: str, weights: Weights, device: Device, *, mode: Resize) -> FeatureExtractor:
     from xmcgan.evaluation.networks.inception import inception_v3_torchvision
 
-    return inception_v3_torchvision(name, as_path(weights), how=how, device=device)
+    return inception_v3_torchvision(name, as_path(weights), mode=mode, device=device)
 
 
 def dinov2(name: str, weights: Weights, device: Device) -> FeatureExtractor:
@@ -91,7 +91,7 @@ def trained_folder(name: str, weights: Weights, _device: Device):
     from xmcgan.evaluation.networks.dual_encoder import load_dual_encoder_folder
 
     if weights is None:
-        raise ValueError(f"{name} needs the folder of a dual encoder, as xmcgan train-dual-encoder writes it")
+        raise ValueError(f"{name}: weights are missing; give a folder written by `xmcgan train-dual-encoder`")
     return load_dual_encoder_folder(Path(weights))
 
 
@@ -127,15 +127,15 @@ def as_path(weights: Weights) -> Path | None:
 
 def refuse_weights(name: str, weights: Weights) -> None:
     if weights is not None:
-        raise ValueError(f"{name} comes with the package and takes no weights, not {weights}")
+        raise ValueError(f"{name} ships with the package and takes no weights, but weights is {weights}")
 
 
 FEATURE_EXTRACTORS: dict[str, Callable[[str, Weights, Device], FeatureExtractor]] = {
-    "inception-v3-tf": partial(inception_tf, how="legacy-tensorflow"),  # as FID was first published
-    "inception-v3-tf-antialiased": partial(inception_tf, how="antialiased"),  # as clean-fid
-    "inception-v3-tf-legacy-pytorch": partial(inception_tf, how="legacy-pytorch"),  # as pytorch-fid
-    "inception-v3-torchvision": partial(inception_torchvision, how="legacy-pytorch"),
-    "inception-v3-torchvision-antialiased": partial(inception_torchvision, how="antialiased"),
+    "inception-v3-tf": partial(inception_tf, mode="legacy-tensorflow"),  # as in the original FID
+    "inception-v3-tf-antialiased": partial(inception_tf, mode="antialiased"),  # as in clean-fid
+    "inception-v3-tf-legacy-pytorch": partial(inception_tf, mode="legacy-pytorch"),  # as in pytorch-fid
+    "inception-v3-torchvision": partial(inception_torchvision, mode="legacy-pytorch"),
+    "inception-v3-torchvision-antialiased": partial(inception_torchvision, mode="antialiased"),
     "dinov2": dinov2,
     "clip": clip,
     "scenes-dual-encoder": scenes_dual_encoder,

@@ -1,7 +1,7 @@
-"""What images and arithmetic go through before a pretrained network: the choices behind most differences of FID.
+"""Image resizing and numerics of pretrained networks: the choices behind most differences between FID values.
 
-Images here are uint8, so they have been rounded as a PNG rounds them, whoever drew them. They are squares already
-where the protocol has squares (data.captions.ImageTransform); a network's own size is reached by squashing.
+Images are uint8, rounded as in a PNG whatever their source. ``data.images.ImageTransform`` has already made them
+square; here they are squashed to the network's input size.
 """
 
 from collections.abc import Callable, Generator
@@ -15,40 +15,40 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Resize = Literal["antialiased", "legacy-tensorflow", "legacy-pytorch"]
-"""How an image gets the size that a network wants (Parmar et al., On Aliased Resizing and Surprising Subtleties in GAN
+"""How images are resized to a network's input size (Parmar et al., On Aliased Resizing and Surprising Subtleties in GAN
 Evaluation, CVPR 2022):
 
-- ``antialiased``: PIL's bicubic filter, widened where it shrinks, a channel at a time in float32; clean-fid's "clean".
-- ``legacy-tensorflow``: bilinear between the two nearest pixels, corners aligned as TensorFlow 1 does; the resizing
-  inside the first Inception graph of FID, clean-fid's "legacy_tensorflow", torch-fidelity's only one.
-- ``legacy-pytorch``: bilinear between the two nearest pixels, centres aligned; clean-fid's "legacy_pytorch".
+- ``antialiased``: PIL's antialiased bicubic filter on float32 channels; clean-fid's "clean".
+- ``legacy-tensorflow``: bilinear without antialiasing, TensorFlow 1's top-left alignment; built into FID's original
+  Inception graph, clean-fid's "legacy_tensorflow", and the only choice of torch-fidelity.
+- ``legacy-pytorch``: bilinear without antialiasing, aligned pixel centres; clean-fid's "legacy_pytorch".
 """
 
 CHUNK = 10
-"""Rows of every forward pass, whatever was asked for: libraries choose their kernels by the shape, and an image's
-features are to have the same bits in any company. On a CPU 10 images are as fast an image as 50."""
+"""Rows of every forward pass. Libraries choose kernels by shape; with a fixed shape, an image's features have the same
+bits whatever else is in the batch. On a CPU, time per image is the same at 10 and at 50 images."""
 
 
-def resize(images_B3HW: Tensor, size: int, how: Resize) -> Tensor:
+def resize(images_B3HW: Tensor, size: int, mode: Resize) -> Tensor:
     """uint8 images to float32 pixels in [0, 255], not rounded: (B, 3, size, size).
 
     Raises:
-        ValueError: on an unknown way, or what :func:`check_images` refuses.
+        ValueError: on an unknown mode, or images that :func:`check_images` rejects.
     """
     check_images(images_B3HW)
     pixels = images_B3HW.float()
-    match how:
+    match mode:
         case "antialiased":
             return antialiased(pixels, size)
         case "legacy-tensorflow":
             return corner_bilinear(pixels, size)
         case "legacy-pytorch":
             return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=False)
-    raise ValueError(f"resize is {how!r}; it can be {', '.join(get_args(Resize))}")
+    raise ValueError(f"mode is {mode!r}; it can be {', '.join(get_args(Resize))}")
 
 
 def antialiased(pixels_B3HW: Tensor, size: int) -> Tensor:
-    """Each channel as a float image of PIL, resized bicubically, and clipped to [0, 255] as clean-fid 0.1.35 does."""
+    """Bicubic resizing by PIL of each channel as a float image, clipped to [0, 255] as in clean-fid 0.1.35."""
     channels = pixels_B3HW.flatten(0, 1).numpy()
     resized = [
         np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.BICUBIC)) for channel in channels
@@ -57,7 +57,7 @@ def antialiased(pixels_B3HW: Tensor, size: int) -> Tensor:
 
 
 def corner_bilinear(pixels_B3HW: Tensor, size: int) -> Tensor:
-    """Bilinear as TensorFlow 1 does it, to the bit: output k lies at k * (input / output), columns before rows."""
+    """TensorFlow 1's bilinear resizing to the bit: output k samples position k * (input / output), columns first."""
     for axis in (3, 2):
         length = pixels_B3HW.shape[axis]
         places = torch.arange(size, dtype=torch.float32) * torch.tensor(length / size, dtype=torch.float32)
@@ -70,25 +70,25 @@ def corner_bilinear(pixels_B3HW: Tensor, size: int) -> Tensor:
 
 
 def as_pil(images_B3HW: Tensor) -> list[Image.Image]:
-    """uint8 images as PIL's."""
+    """uint8 images as PIL images."""
     check_images(images_B3HW)
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images_B3HW]
 
 
 def check_images(images_B3HW: Tensor) -> None:
-    """Refuses all but uint8 pixels (B, 3, H, W) with at least one image.
+    """Reject images other than uint8 pixels (B, 3, H, W), at least one. Floats in [-1, 1] would count as black images.
 
     Raises:
-        ValueError: saying what was given. Floats in [0, 1] or [-1, 1] would be judged as black otherwise.
+        ValueError: with the type and shape of the images.
     """
     if images_B3HW.dtype != torch.uint8 or images_B3HW.dim() != 4 or images_B3HW.shape[1] != 3 or not len(images_B3HW):
-        given = f"{images_B3HW.dtype} {tuple(images_B3HW.shape)}"
-        raise ValueError(f"the images are {given}; a network judges torch.uint8 (B, 3, H, W), at least one")
+        actual = f"{images_B3HW.dtype} {tuple(images_B3HW.shape)}"
+        raise ValueError(f"images are {actual}; they should be torch.uint8 (B, 3, H, W), at least one")
 
 
 @contextmanager
-def whole_float32(device: torch.device) -> Generator[None]:
-    """Without gradients, autocast, TF32 or kernels chosen by a trial: a number should not depend on the card."""
+def strict_float32(device: torch.device) -> Generator[None]:
+    """Disable gradients, autocast, TF32 and cuDNN autotuning, so that results do not depend on the GPU."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -103,7 +103,7 @@ def whole_float32(device: torch.device) -> Generator[None]:
 
 
 def in_chunks(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """What a network makes of each row, CHUNK rows at a time; the last chunk is filled up with zeros."""
+    """Apply a network to CHUNK rows at a time; the last chunk is padded with zeros."""
     results = []
     for chunk in rows.split(CHUNK):
         filling = chunk.new_zeros(CHUNK - len(chunk), *chunk.shape[1:])

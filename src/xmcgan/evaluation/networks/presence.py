@@ -1,4 +1,4 @@
-"""A small model of which categories are seen in an image: the detector of Scenes, for Semantic Object Accuracy."""
+"""A small multi-label classifier of the categories present in an image: the detector of Scenes, for SOA."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +10,16 @@ from xmcgan.evaluation.networks.folder import SCENES_PRESENCE, load_network, rea
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 
 CONFIDENCE = 0.5
-"""From which probability on a category counts as seen (the threshold of SOA's detector)."""
+"""Least probability at which a category counts as detected (the threshold of SOA's detector)."""
 
 
 @dataclass(frozen=True)
 class PresenceShape:
-    """What the network is built from.
+    """Categories and sizes of the network.
 
     Args:
-        categories: the COCO id of each category by its name, in the order of the outputs.
-        image_size: images are resized to this side in pixels, a multiple of 16.
+        categories: COCO ids by category name, in the order of the outputs.
+        image_size: side in pixels to which images are resized, a multiple of 16.
         width: channels of the image network's first stage.
     """
 
@@ -33,38 +33,38 @@ class PresenceShape:
 
 
 def presence_network(shape: PresenceShape) -> ImageNetwork:
-    """images_B3HW in [-1, 1] -> the logit of each category (B, C), with fresh weights."""
+    """A new network: images_B3HW in [-1, 1] -> a logit for each category (B, C)."""
     return ImageNetwork(image_size=shape.image_size, width=shape.width, dim=len(shape.categories))
 
 
 class PresenceModel:
-    """A trained presence model as evaluation wants it: a protocols.Detector."""
+    """A trained presence model; implements protocols.Detector."""
 
     def __init__(self, network: ImageNetwork, shape: PresenceShape, *, name: str, sha256: str):
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.shape, self.name, self.weights_sha256 = shape, name, sha256
-        self.sees = frozenset(shape.categories.values())
+        self.detectable = frozenset(shape.categories.values())
         self.protocol = {"resize": f"bilinear-antialiased {shape.image_size}", "confidence": str(CONFIDENCE)}
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:
-        """uint8 pixels (B, 3, H, W) of any size to the COCO ids of the categories seen in each."""
+        """uint8 pixels (B, 3, H, W) of any size to the COCO ids of the categories detected in each."""
         ids = list(self.shape.categories.values())
-        seen_BC = self.probabilities(images_B3HW) >= CONFIDENCE
-        return [{ids[number] for number in row.nonzero().flatten().tolist()} for row in seen_BC]
+        detected_BC = self.probabilities(images_B3HW) >= CONFIDENCE
+        return [{ids[number] for number in row.nonzero().flatten().tolist()} for row in detected_BC]
 
     @torch.no_grad()
     def probabilities(self, images_B3HW: Tensor) -> Tensor:
-        """Of each category to be in each image: (B, C), float32, in [0, 1]."""
+        """Probability that each category is present in each image: (B, C), float32."""
         chunks = images_B3HW.split(CHUNK)
         return torch.cat([self.network(to_network_size(chunk, self.shape.image_size)).sigmoid() for chunk in chunks])
 
 
 def load_presence_folder(folder: Path | str) -> PresenceModel:
-    """A presence model that ``xmcgan train-evaluators`` wrote.
+    """Load a presence model written by ``xmcgan train-evaluators``.
 
     Raises:
-        FileNotFoundError: if the folder holds none, or its weights are missing.
-        ValueError: if a file is damaged, or of another kind.
+        FileNotFoundError: if the configuration or the weights are missing.
+        ValueError: if a file is damaged, or describes another kind of network.
     """
     folder = Path(folder)
     description = read_folder(folder, "presence")
@@ -74,5 +74,5 @@ def load_presence_folder(folder: Path | str) -> PresenceModel:
 
 
 def load_scenes_presence() -> PresenceModel:
-    """The presence model of the 26 categories of Scenes, as it ships with the package (docs/evaluators.md)."""
+    """Load the presence model of the 26 categories of Scenes that ships with the package (docs/evaluators.md)."""
     return load_presence_folder(SCENES_PRESENCE)

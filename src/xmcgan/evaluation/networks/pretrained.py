@@ -1,4 +1,4 @@
-"""Networks that judge, as transformers saves them: from a local folder, or a name on the Hugging Face hub."""
+"""Load transformers models as evaluation networks, from a local folder or the Hugging Face hub."""
 
 import json
 import re
@@ -18,57 +18,59 @@ from xmcgan.evaluation.networks.weight_files import weights_sha256
 
 
 def pretrained_folder(source: Path | str) -> Path:
-    """The local folder of a model: itself, or the snapshot of a name on the hub, which is downloaded.
+    """A model's local folder: ``source`` itself, or a downloaded snapshot of a hub name.
 
     Raises:
-        ValueError: if it is neither a folder with a config.json nor a model that can be had from the hub.
+        ValueError: if it is neither a folder with a config.json nor a model that can be downloaded.
     """
     folder, name = Path(source), str(source)
     if folder.exists():
         if not (folder / "config.json").is_file():
-            raise ValueError(f"{name} has no config.json: it is not a folder that transformers wrote")
+            raise ValueError(f"{name} has no config.json; it should be a folder saved by transformers")
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(f"{name} is no folder, nor a name on the Hugging Face hub such as facebook/dinov2-large")
+        raise ValueError(f"{name} is neither a folder nor a Hugging Face hub name such as facebook/dinov2-large")
     try:
         folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model*.bin"]))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{name} is no folder here, and cannot be had from the Hugging Face hub: {reason}") from error
+        raise ValueError(
+            f"{name} is not a local folder and cannot be downloaded from the Hugging Face hub: {reason}"
+        ) from error
     return folder
 
 
 def pretrained_sha256(folder: Path) -> str:
-    """SHA-256 over a folder's .safetensors files, or over pytorch_model.bin of a model that is published only so.
+    """SHA-256 of a folder's .safetensors files, or of pytorch_model*.bin if there are none.
 
     Raises:
         ValueError: if it has neither.
     """
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
-        raise ValueError(f"{folder} has no weights: neither *.safetensors nor pytorch_model.bin")
+        raise ValueError(f"{folder} has no weights; it should have *.safetensors or pytorch_model.bin")
     return weights_sha256(files)
 
 
 def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
-    """A frozen model in float32 whose every weight came from the folder.
+    """Load a frozen float32 model and check that the folder holds all its weights.
 
     Args:
-        architecture: of transformers, such as CLIPModel.
-        kinds: what ``model_type`` in config.json may be.
+        architecture: a transformers class such as CLIPModel.
+        kinds: accepted values of ``model_type`` in config.json.
 
     Raises:
-        ValueError: naming the folder, if it is of another kind, cannot be read, or lacks weights, which transformers
-            would make up.
+        ValueError: naming the folder, if it holds another kind of model, cannot be read, or lacks weights, which
+            transformers would silently initialise at random.
     """
     try:
         kind = json.loads((folder / "config.json").read_text())["model_type"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'} does not say its model_type") from error
+        raise ValueError(f"{folder / 'config.json'} has no model_type; it should be {' or '.join(kinds)}") from error
     if kind not in kinds:
-        raise ValueError(f"{folder} is of model_type {kind!r}; it should be {' or '.join(kinds)}")
+        raise ValueError(f"{folder} has model_type {kind!r}; it should be {' or '.join(kinds)}")
     try:
         with quiet_transformers():
             model, info = architecture.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -76,42 +78,42 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
         raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ValueError(f"{folder} lacks weights of {kind}: {', '.join(missing[:3])} ({len(missing)} in all)")
+        raise ValueError(f"{folder} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}, ...")
     return model.eval().requires_grad_(False)
 
 
 def load_image_processor(folder: Path) -> Any:
-    """What a model's images go through, with the numbers of its preprocessor_config.json, computed by PIL.
+    """Load a model's image processor from preprocessor_config.json; it runs on PIL.
 
     Raises:
-        ValueError: naming the folder, if it does not say.
+        ValueError: naming the folder, if the file is missing or damaged.
     """
     try:
         with quiet_transformers():
             return AutoImageProcessor.from_pretrained(folder, backend="pil")
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} has no preprocessor_config.json that can be read: {error}") from error
+        raise ValueError(f"{folder} has no readable preprocessor_config.json: {error}") from error
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """A model's tokenizer.
+    """Load a model's tokenizer.
 
     Raises:
-        ValueError: naming the folder, if it has none.
+        ValueError: naming the folder, if it has no readable tokenizer.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise ValueError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json")
+        raise ValueError(f"{folder} has no tokenizer; it should have tokenizer.json or vocab.json")
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} has no tokenizer that can be read: {error}") from error
+        raise ValueError(f"{folder} has no readable tokenizer: {error}") from error
 
 
 def image_protocol(processor: Any) -> dict[str, str]:
-    """The numbers of a processor, for a result's protocol."""
+    """Settings of an image processor, as recorded in results."""
     size, resample, crop = processor.size, Image.Resampling(processor.resample), None
-    if getattr(processor, "do_center_crop", False):  # detectors' have none
+    if getattr(processor, "do_center_crop", False):  # processors of detectors lack the attribute
         crop = processor.crop_size
     side = f"shorter side {size.shortest_edge}" if size.shortest_edge else f"{size.height} x {size.width}"
     return {
@@ -123,5 +125,5 @@ def image_protocol(processor: Any) -> dict[str, str]:
 
 
 def colour(values: Sequence[float]) -> str:
-    """Red, green and blue."""
+    """Values of the red, green and blue channels as text."""
     return " ".join(f"{value:g}" for value in values)

@@ -1,4 +1,4 @@
-"""Captions with one mistake: what a dual encoder of Scenes can tell apart, by kind of mistake."""
+"""Probe a dual encoder of Scenes with captions that contain one mistake: side, colour, kind, background or weather."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from torch import Tensor
 from xmcgan.evaluation.networks.protocols import DualEncoder
 from xmcgan.scenes import BACKGROUNDS, COLOURS, Scene, World, describe, render_scene, sample_scene
 
-# Phrases of place and weather, and ones that are not true where those are.
+# Phrases for backgrounds and weather, each with one that contradicts it.
 OTHER_PLACE = {
     "on a city street": "in the desert",
     "in the desert": "on a city street",
@@ -35,44 +35,44 @@ OTHER_WEATHER = {
     "in falling snow": "on a sunny day",
 }
 SCENERY = ("sky", "field", "meadow", "sea", "ocean", "wooden", "table", "tablecloth", "cloth", "wall", "room", "rainy")
-"""Words before which a colour is not that of an object."""
+"""Nouns that are not objects: a colour before them is not the colour of an object."""
 
 
 def wrong_side(caption: str, _scene: Scene, _rng: random.Random) -> str | None:
-    """Left for right and right for left; None where neither is said."""
+    """Swap left and right; None if the caption has neither."""
     swapped = {"left": "right", "right": "left"}
     wrong = re.sub(r"\b(left|right)\b", lambda match: swapped[match[0]], caption)
     return wrong if wrong != caption else None
 
 
 def wrong_colour(caption: str, scene: Scene, rng: random.Random) -> str | None:
-    """Another colour of one object, one that nothing in the scene has; None where no object's colour is said."""
-    there = {thing.colour for thing in scene.objects} | {scene.colour}
+    """Give one object a colour that is not in the scene; None if the caption names no object's colour."""
+    present = {thing.colour for thing in scene.objects} | {scene.colour}
     named = [
         match
         for match in re.finditer(rf"\b({'|'.join(COLOURS)})\b (\w+)", caption)
-        if match[1] in there - {scene.colour} and match[2] not in SCENERY
+        if match[1] in present - {scene.colour} and match[2] not in SCENERY
     ]
     if not named:
         return None
     match = rng.choice(named)
-    return caption[: match.start(1)] + rng.choice([c for c in COLOURS if c not in there]) + caption[match.end(1) :]
+    return caption[: match.start(1)] + rng.choice([c for c in COLOURS if c not in present]) + caption[match.end(1) :]
 
 
 def wrong_kind(caption: str, scene: Scene, rng: random.Random) -> str | None:
-    """Another kind of object that could stand there and does not; None where no kind is said by its own name."""
-    there = [thing for thing in scene.objects if re.search(rf"\b{thing.kind}\b", caption) and thing.kind != "orange"]
-    if not there:
+    """Replace one object by a plausible kind that is not in the scene; None if the caption names no kind."""
+    named = [thing for thing in scene.objects if re.search(rf"\b{thing.kind}\b", caption) and thing.kind != "orange"]
+    if not named:
         return None
-    thing, background = rng.choice(there), BACKGROUNDS[scene.background]
+    thing, background = rng.choice(named), BACKGROUNDS[scene.background]
     kinds = set(background.high if thing.high else background.low) - {each.kind for each in scene.objects}
-    # An article that does not fit would give the mistake away.
+    # Keep a/an correct: a wrong article would reveal the mistake.
     fitting = sorted(kind for kind in kinds if (kind[0] in "aeiou") == (thing.kind[0] in "aeiou") or thing.colour)
     return re.sub(rf"\b{thing.kind}\b", rng.choice(fitting), caption) if fitting else None
 
 
 def wrong_phrase(others: dict[str, str]) -> Callable[[str, Scene, random.Random], str | None]:
-    """Puts another phrase for the first of some that a caption has."""
+    """Replace the first phrase of ``others`` found in a caption by its contradiction."""
 
     def wrong(caption: str, _scene: Scene, _rng: random.Random) -> str | None:
         found = [phrase for phrase in others if re.search(rf"\b{phrase}\b", caption)]
@@ -91,16 +91,16 @@ MISTAKES: dict[str, Callable[[str, Scene, random.Random], str | None]] = {
 
 
 def fresh_scenes(count: int, world: World, *, size: int = 64, first: int = 0) -> tuple[list[Scene], Tensor]:
-    """Scenes of the validation split and their pictures, uint8 (count, 3, size, size), not compressed."""
+    """Scenes of the validation split and their images, uint8 (count, 3, size, size), without JPEG compression."""
     scenes = [sample_scene(0, "val", first + index, world) for index in range(count)]
     pixels = [torch.from_numpy(np.array(render_scene(scene, size).picture)).permute(2, 0, 1) for scene in scenes]
     return scenes, torch.stack(pixels)
 
 
 def mistakes_detected(encoder: DualEncoder, world: World, *, count: int = 1000, seed: int = 0) -> dict[str, float]:
-    """By kind of mistake, the share of captions that are nearer to their image than the same with that mistake.
+    """Fraction of captions that match their image better than their wrong version, by kind of mistake.
 
-    Of each scene every caption in which the mistake can be made; chance is 0.5.
+    Uses every caption of ``count`` scenes in which the mistake is possible. Chance is 0.5.
     """
     scenes, images_B3HW = fresh_scenes(count, world)
     images_BF = encoder.encode_images(images_B3HW)

@@ -1,7 +1,7 @@
-"""What evaluation asks of a network that judges images. Nothing need inherit from these: a fitting shape is enough.
+"""Interfaces of evaluation networks. They are structural: implementations need not inherit from them.
 
-Images are always uint8 pixels (B, 3, H, W), RGB, on the CPU: what a PNG can hold, so that images of this library and
-images that another system wrote are judged alike.
+Images are uint8 RGB pixels (B, 3, H, W) on the CPU, exactly what a PNG holds, so that images of this library and of
+other systems are evaluated alike.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 class ImageFeatures(NamedTuple):
-    """What a feature extractor says of B images, float32 on the CPU."""
+    """Output of a feature extractor for B images, float32 on the CPU."""
 
     features_BF: Tensor
-    logits_BC: Tensor | None  # of a classifier, for the Inception Score
+    logits_BC: Tensor | None  # for the Inception Score; None if the network is not a classifier
 
 
 class FeatureExtractor(Protocol):
@@ -29,7 +29,7 @@ class FeatureExtractor(Protocol):
 
 
 class DualEncoder(Protocol):
-    """Images and captions in one space, in which a dot product of unit vectors says how well they match."""
+    """Embeds images and captions in one space; the dot product of unit vectors measures how well they match."""
 
     name: str
     dim: int
@@ -42,11 +42,11 @@ class DualEncoder(Protocol):
 
 
 class Detector(Protocol):
-    """Which COCO categories (official ids, 1 to 90) are seen in each image, at the detector's confidence."""
+    """Detects COCO categories (official ids, 1 to 90) in each image, at its own confidence threshold."""
 
     name: str
     weights_sha256: str
     protocol: dict[str, str]
-    sees: frozenset[int]  # the categories that it can see at all
+    detectable: frozenset[int]  # the categories that it can detect
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]: ...

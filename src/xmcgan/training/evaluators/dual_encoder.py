@@ -72,7 +72,7 @@ def train_dual_encoder(
         ValueError: if there are too few images, or ``output`` holds something else; it says what.
     """
     check_counts(records, held_out, fitting, candidates)
-    words = Vocabulary.of((caption for record in records for caption in record.captions), most=vocabulary)
+    words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
     settings = {
         "kind": "dual-encoder",
         "shape": asdict(shape),
