@@ -119,10 +119,10 @@ class Alive(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self.see(leaf)
+                self.track(leaf)
         return result
 
-    def see(self, tensor: Tensor) -> None:
+    def track(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage._cdata not in self.known:
             self.known[storage._cdata] = storage.nbytes()
@@ -149,14 +149,14 @@ def some_loss(name: str, output: DiscriminatorOutput, *more: Tensor) -> Terms:
 
 
 class Count(NamedTuple):
-    """Bytes alive."""
+    """Bytes of live storages."""
 
-    resting: int  # before a step: weights, moments, average, batches
-    most: int  # in it
+    resting: int  # before a step: weights, moments, EMA, batches
+    most: int  # peak during the step
 
 
 def counted(config: Config, text_dim: int, *, encoder: bool) -> Count:
-    """Bytes that are alive in a training step."""
+    """Bytes of live storages in a training step."""
     settings, size, words = config.training, config.image_size, config.text.max_length
     with FakeTensorMode(), Alive() as alive:
         generator, discriminator = build_generator(config, text_dim), build_discriminator(config, text_dim)

@@ -133,7 +133,7 @@ def test_project_says_what_it_assumes(capsys):
     assert "| 4 |" in printed
     with pytest.raises(ValueError, match="unknown recipe"):
         project_command(["nothing"])
-    with pytest.raises(ValueError, match=r"mfu is 2\.0; it is a share"):
+    with pytest.raises(ValueError, match=r"mfu is 2\.0; it should be a share"):
         project_command(["scenes-64", "--text_dim", "32", "--mfu", "2"])
 
 

@@ -87,7 +87,7 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     output = tmp_path / "prepared"
     flags = ["data", "prepare", "folder", "--source", str(mine), "--output", str(output), "--size", "16"]
     assert main([*flags, "--workers", "1", "--splits", "train"]) == 2
-    assert "Mend them" in capsys.readouterr().err
+    assert "Fix them" in capsys.readouterr().err
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
     said = capsys.readouterr().out
     assert "train: 3 images, 3 captions, 0.0 MB; problems: 2" in said
@@ -97,7 +97,7 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     assert "was prepared already; nothing was made" in capsys.readouterr().out
     (mine / "2.txt").write_text("another text\n")
     assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 2
-    assert "was prepared from another mine, or this one has changed since" in capsys.readouterr().err
+    assert "was prepared from another mine, or this one has changed" in capsys.readouterr().err
 
 
 def test_the_command_that_trains_names_what_the_recipe_does_not():

@@ -303,7 +303,7 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path):
     assert torch.equal(pixels[0], pixels[2])
 
 
-@pytest.mark.parametrize(("kind", "said"), [(np.float32, "real numbers"), (np.int32, "from 0 to 70000")])
+@pytest.mark.parametrize(("kind", "said"), [(np.float32, "floating-point"), (np.int32, "range from 0 to 70000")])
 def test_pixels_of_no_known_white_are_refused(tmp_path, kind, said):
     Image.fromarray(np.array([[0, 70000]], dtype=kind)).save(tmp_path / "numbers.tiff")
     with pytest.raises(ValueError, match=rf"numbers\.tiff cannot be read as an image: its pixels .*{said}"):

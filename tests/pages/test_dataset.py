@@ -211,7 +211,7 @@ def test_an_earlier_page_is_replaced_by_a_whole_one_only(tmp_path):
 def test_no_records_and_too_many_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no records to show"):
         written(tmp_path)
-    monkeypatch.setattr(browse, "MOST", 2)
+    monkeypatch.setattr(browse, "MAX_RECORDS", 2)
     with pytest.raises(ValueError, match="3 records are too many for one page; it holds at most 2"):
         written(tmp_path, PLAIN, TOLD, BAD)
     assert list(tmp_path.iterdir()) == []

@@ -166,8 +166,8 @@ def test_where_the_shares_turn_over():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mfu": 0.0}, "mfu is 0.0; it is a share"),
-        ({"mfu": 1.5}, "mfu is 1.5; it is a share"),
+        ({"mfu": 0.0}, "mfu is 0.0; it should be a share"),
+        ({"mfu": 1.5}, "mfu is 1.5; it should be a share"),
         ({"overlap": -0.1}, "overlap is -0.1"),
         ({"tflops": 0.0}, "tflops is 0.0; it should be more than 0"),
         ({"latency_us": -1.0}, "latency_us is -1.0"),

@@ -84,8 +84,8 @@ def test_a_world_has_only_what_it_names():
         ({"colours": ("mauve",)}, "unknown colour mauve"),
         ({"colours": ()}, "unknown colour"),
         ({"kinds": ("stop sign",), "colours": ("blue",), "backgrounds": ("street",)}, "no stop sign on the background"),
-        ({"sides": 1.01}, "sides is a chance, 0 to 1, not 1.01"),
-        ({"sides": float("nan")}, "sides is a chance"),
+        ({"sides": 1.01}, "sides must be a probability, 0 to 1, not 1.01"),
+        ({"sides": float("nan")}, "sides must be a probability"),
         ({"largest": 0.4}, "largest must be 0.5 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -703,8 +703,8 @@ def test_a_killed_writing_is_never_taken_for_a_finished_one(tmp_path):
     [
         ({"layout": "openimages"}, "layout must be coco or open-images, not 'openimages'"),
         ({"size": 15}, "size must be at least 16"),
-        ({"train": -1}, "train must count at least 0"),
-        ({"evaluator": -3}, "evaluator must count at least 0"),
+        ({"train": -1}, "train must be at least 0"),
+        ({"evaluator": -3}, "evaluator must be at least 0"),
         ({"train": 0, "val": 0, "evaluator": 0}, "nothing to write"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"workers": 0}, "workers must be at least 1"),

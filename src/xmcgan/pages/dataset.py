@@ -1,7 +1,7 @@
-"""One HTML page to look through a data set: images, captions, boxes, and mouse traces drawn while the words are said.
+"""Writes an HTML page to browse a data set: images, captions, boxes, and mouse traces animated along the narrative.
 
-Nothing outside the page: it works from a file, and its policy forbids it the network. What comes from the data set
-reaches the page as JSON and is only ever set as text; no script but the page's own would run.
+The page is self-contained: it works from a file, and its content security policy forbids network access and foreign
+scripts. Data reaches the page as JSON and is only ever inserted as text.
 """
 
 import base64
@@ -20,8 +20,8 @@ from xmcgan.data.images import open_image
 from xmcgan.data.records import Narrative, Record, Slice
 from xmcgan.runtime.files import write_text
 
-MOST = 500
-"""Records a page: each brings up to some 60 KB."""
+MAX_RECORDS = 500
+"""Records in a page; each takes up to about 60 KB."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = (TEMPLATES / "dataset.css").read_text(encoding="utf-8")
@@ -35,19 +35,19 @@ def write_browser(page: Path, records: Sequence[Record], *, title: str, side: in
     """Writes the page and returns its path.
 
     Args:
-        page: the file to write; an earlier page there is replaced, but only by a whole one.
-        records: 1 to ``MOST``, with boxes and narratives where they were read.
-        title: heading of the page.
-        side: pixels of an image's longer side on the page; smaller images stay as they are.
+        page: the file to write, atomically; an existing page is replaced.
+        records: 1 to ``MAX_RECORDS`` records, with boxes and narratives if they were read.
+        title: the page's heading.
+        side: maximum length of an image's longer side, in pixels; smaller images keep their size.
 
     Raises:
-        ValueError: if there are no records or too many, or naming an image that cannot be read.
+        ValueError: if there are no or too many records, or an image cannot be read.
     """
     if not records:
         raise ValueError("there are no records to show")
-    if len(records) > MOST:
-        raise ValueError(f"{len(records):,} records are too many for one page; it holds at most {MOST}")
-    # What a script element holds ends at the first "</script" and reads "<!--" as its own: there is no < in the data.
+    if len(records) > MAX_RECORDS:
+        raise ValueError(f"{len(records):,} records are too many for one page; it holds at most {MAX_RECORDS}")
+    # Escape every <: "</script" would end the script element, and "<!--" has a special meaning in it.
     data = json.dumps(page_data(records, side), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     digest = base64.b64encode(sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -63,7 +63,7 @@ def write_browser(page: Path, records: Sequence[Record], *, title: str, side: in
 
 
 def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:
-    """What the page's script reads. Records of one image share its picture; boxes name categories by number."""
+    """The data for the page's script. Records of one image share its picture; boxes refer to categories by index."""
     counts = Counter(box.category for record in records for box in record.boxes)
     categories = sorted(counts, key=lambda category: (-counts[category], category))
     numbers = {category: number for number, category in enumerate(categories)}
@@ -87,7 +87,7 @@ def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:
 
 
 def picture(image: Image.Image, side: int) -> dict[str, Any]:
-    """A JPEG as a data URL, and its size."""
+    """The image as a JPEG data URL, with its size; shrinks the image in place."""
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
@@ -96,7 +96,7 @@ def picture(image: Image.Image, side: int) -> dict[str, Any]:
 
 
 def spoken(narrative: Narrative) -> dict[str, Any] | None:
-    """A narrative with the length of its clock, in hundredths of a second; None of one whose clock never runs."""
+    """A narrative with its duration, times rounded to 0.01 s; None if its duration is zero."""
     ends = [utterance.end for utterance in narrative.utterances]
     ends += [point.t for stroke in narrative.strokes for point in stroke]
     seconds = round(max(ends, default=0.0), 2)

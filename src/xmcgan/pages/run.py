@@ -1,4 +1,4 @@
-"""One HTML page of a run: samples beside real pictures, training curves, attention maps. Nothing outside the page."""
+"""Writes a self-contained HTML page about a run: samples beside real images, training curves and attention maps."""
 
 import base64
 import html
@@ -18,17 +18,17 @@ from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
 from xmcgan.runtime.files import write_text
 
 PICTURE = 128
-"""Side of a picture on the page, in CSS pixels."""
+"""Side of an image on the page, in CSS pixels."""
 
 CURVES = (
     ("Adversarial losses", ("d_hinge", "g_hinge"), "hinge loss"),
     (
         "Contrastive losses",
         ("real_sentence", "real_word", "fake_sentence", "fake_word", "image_discriminator", "image_encoder"),
-        "cross entropy, both directions",
+        "symmetric cross entropy",
     ),
     (
-        "Pairs told apart in the batch",
+        "Contrastive accuracy in the batch",
         ("real_sentence_accuracy", "real_word_accuracy", "fake_sentence_accuracy", "fake_word_accuracy"),
         "accuracy",
     ),
@@ -54,20 +54,20 @@ pre { background: #1d2330; color: #f2f4f7; padding: 1rem 1.2rem; border-radius: 
 
 @dataclass(frozen=True)
 class Curves:
-    """The lines of log.jsonl, as columns."""
+    """The columns of log.jsonl."""
 
     steps: list[int]
     columns: dict[str, list[float]]
 
 
 def read_log(path: Path) -> Curves:
-    """The log of a run.
+    """Reads the log of a run.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no log.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: not a training run, or one that has not logged yet")
+        raise FileNotFoundError(f"{path} is missing: this is not a training run, or it has not logged yet")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     names = {name for line in lines for name in line} - {"step", "time"}
     columns = {name: [line.get(name, float("nan")) for line in lines] for name in sorted(names)}
@@ -75,7 +75,7 @@ def read_log(path: Path) -> Curves:
 
 
 def plot_evaluations(curves: Curves) -> Figure:
-    """Each metric against the step (the paper's Figure 5 has FID and contrastive accuracy)."""
+    """Plots each metric over the steps (compare FID and contrastive accuracy in the paper's Figure 5)."""
     figure = Figure(figsize=(13.5, 3.2), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(curves.columns)))
     for axis, (name, values) in zip(axes, curves.columns.items(), strict=True):
@@ -87,15 +87,15 @@ def plot_evaluations(curves: Curves) -> Figure:
 
 
 def evaluations_section(path: Path) -> list[str]:
-    """The metrics that were taken while training; nothing where none were."""
+    """The section on metrics computed during training; empty if there are none."""
     if not path.is_file():
         return []
     figure = data_url(plot_evaluations(read_log(path)))
-    return ["<h2>Judged while training</h2>", f'<img class="wide" alt="metrics against the step" src="{figure}">']
+    return ["<h2>Metrics during training</h2>", f'<img class="wide" alt="metrics against the step" src="{figure}">']
 
 
 def plot_curves(curves: Curves) -> Figure:
-    """Losses and accuracies against the step."""
+    """Plots losses and accuracies over the steps."""
     figure = Figure(figsize=(13.5, 3.9), layout="constrained")
     for axis, (title, names, unit) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
         for name in (name for name in names if name in curves.columns):
@@ -120,12 +120,12 @@ def write_report(
     """Writes the page of a run.
 
     Args:
-        page: the file to write; an earlier page there is replaced.
+        page: the file to write; an existing page is replaced.
         run: folder of the training run, for its log and sample grids.
         pipe: the run's pipeline.
-        held_out: captioned images the run never saw; the first caption of each is drawn beside the image.
+        held_out: captioned images not used in training; samples for the first caption of each appear beside it.
         typed: captions without an image.
-        images_a_caption: seeds 0, 1, ... of every caption.
+        images_a_caption: images generated for each caption, with seeds 0, 1, ...
     """
     config = pipe.config
     captions = [record.captions[0] for record in held_out]
@@ -135,22 +135,22 @@ def write_report(
         f"<h1>XMC-GAN, step {pipe.step:,}</h1>",
         paragraph(
             f"{config.image_size} px, {config.training.batch_size} images a batch, base width "
-            f"{config.generator.width}, trained on {trained_on(run)} and drawn by the averaged generator. None of the "
-            "captions below was seen in training.",
+            f"{config.generator.width}, trained on {trained_on(run)}. The images are generated with the EMA weights, "
+            "from captions that were not used in training.",
             soft=True,
         ),
         "<h2>Typed captions</h2>",
         samples_table(alone, [None] * len(typed), images_a_caption),
-        "<h2>Held-out captions, beside the real picture</h2>",
-        paragraph("The picture with a grey edge is real; the others are drawn from its caption with seeds 0, 1, ..."),
+        "<h2>Held-out captions, beside the real image</h2>",
+        paragraph("The image with a grey border is real; the others are generated from its caption, seeds 0, 1, ..."),
         samples_table(beside, held_out, images_a_caption),
         attention_section(alone, images_a_caption),
         "<h2>Training</h2>",
         f'<img class="wide" alt="training curves" src="{data_url(plot_curves(read_log(run / "log.jsonl")))}">',
         *evaluations_section(run / "evaluations.jsonl"),
-        "<h2>The same captions as training went on</h2>",
+        "<h2>The same captions over the course of training</h2>",
         progress_row(run / "samples"),
-        "<h2>Go on</h2>",
+        "<h2>Next steps</h2>",
         "<pre>"
         + html.escape(
             f'xmcgan generate "{typed[0]}" --model {run} --seed 7 --count 8 --output out\n'
@@ -170,7 +170,7 @@ def write_report(
 
 
 def trained_on(run: Path) -> str:
-    """How many images a run was trained on, from what it wrote down."""
+    """The number of images a run was trained on, from its config.json."""
     data = json.loads((run / "config.json").read_text())["data"]
     return f"{data['records']:,} images"
 
@@ -181,13 +181,13 @@ def paragraph(text: str, *, soft: bool = False) -> str:
 
 
 def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_caption: int) -> str:
-    """A row a caption: the real picture where there is one, and the drawn ones."""
+    """A table with a row for each caption: the real image, if any, and the generated ones."""
     rows = []
     for number, record in enumerate(real):
         first = number * images_a_caption
         cells = [f'<td class="caption">{html.escape(pictures.captions[first])}</td>']
         if record is not None:
-            cells.append(f'<td class="real">{picture(open_image(record), "real picture")}</td>')
+            cells.append(f'<td class="real">{picture(open_image(record), "real image")}</td>')
         for position in range(first, first + images_a_caption):
             cells.append(f"<td>{picture(pictures.images[position], f'seed {pictures.seeds[position]}')}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -195,7 +195,7 @@ def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_ca
 
 
 def attention_section(pictures: Pictures, images_a_caption: int) -> str:
-    """The first picture of every caption with its words' maps; nothing with plain self-modulation."""
+    """The first image of each caption with an attention map for each word; empty with plain self-modulation."""
     if pictures.attention is None:
         return ""
     rows = [
@@ -203,14 +203,14 @@ def attention_section(pictures: Pictures, images_a_caption: int) -> str:
         for position in range(0, len(pictures.images), images_a_caption)
     ]
     about = paragraph(
-        "At 16 x 16 every region of the picture chooses among the words (attentional self-modulation). Bright: the "
-        "regions that listened to the word most. Each map is stretched over its own range."
+        "Each of the 16 x 16 regions of the image attends to the words (attentional self-modulation). Bright regions "
+        "attend most to the word. Each map is scaled to its own range."
     )
-    return "\n".join(["<h2>Where each word went</h2>", about, *rows])
+    return "\n".join(["<h2>Attention to each word</h2>", about, *rows])
 
 
 def attention_row(image: Image.Image, words: list[str], attention: np.ndarray) -> str:
-    """A picture and its words' maps, [CLS] and [SEP] left out."""
+    """An image and the attention maps of its words, without [CLS] and [SEP]."""
     figures = [f"<figure>{picture(image, 'picture', 88)}<figcaption>&nbsp;</figcaption></figure>"]
     for word, word_map in list(zip(words, attention, strict=True))[1:-1]:
         overlay = picture(attention_overlay(image, word_map), word, 88)
@@ -219,7 +219,7 @@ def attention_row(image: Image.Image, words: list[str], attention: np.ndarray) -
 
 
 def progress_row(folder: Path, most: int = 4) -> str:
-    """Sample grids of a run, evenly spread over its steps."""
+    """Sample grids of a run, evenly spaced over its steps."""
     grids = sorted(folder.glob("step-*.png"))
     chosen = [grids[round(k * (len(grids) - 1) / max(most - 1, 1))] for k in range(most)] if grids else []
     figures = []
@@ -231,7 +231,7 @@ def progress_row(folder: Path, most: int = 4) -> str:
 
 
 def picture(image: Image.Image, alternative: str, size: int = PICTURE) -> str:
-    """An image inside the page."""
+    """An HTML image with embedded data."""
     return (
         f'<img class="pixels" width="{size}" height="{size}" alt="{html.escape(alternative)}" '
         f'title="{html.escape(alternative)}" src="{data_url(image)}">'

@@ -1,9 +1,9 @@
-"""How fast a recipe is on this machine: training step, generation, text encoding, loading.
+"""Benchmarks a recipe on this machine: training step, generation, text encoding and loading.
 
-Times are of whole calls with the device waited for; medians with quartiles. Operations are convolutions and matrix
-products, two a multiply-add, as torch's own counter sees them; the ceiling they are held against is the best rate of
-one large matrix product in the same precision, measured in the same run. A training step is counted without running it
-and as the plain step it stands for: what is computed a second time to save memory is no work done.
+Times are medians and quartiles of whole calls, with device synchronisation. Operations are those of convolutions and
+matrix products, two for a multiply-add, by torch's counter. MFU compares them with the ceiling: the best rate of one
+large matrix product in the same precision, measured in the same run. The operations of a training step are counted
+without running it, and without recomputation: what is computed again to save memory is not useful work.
 """
 
 import copy
@@ -25,7 +25,7 @@ from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.inference.sample import batch_rows, sample
 from xmcgan.model.generator import Generator
-from xmcgan.profiling.flops import count_gflop, count_step, plainly, random_batch, random_text
+from xmcgan.profiling.flops import count_gflop, count_step, random_batch, random_text, without_recomputation
 from xmcgan.profiling.timing import DEFAULT_SCHEDULE, Measurement, OutOfMemory, Schedule, machine, measure
 from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
@@ -36,18 +36,18 @@ PARTS: tuple[Part, ...] = ("training", "generation", "text", "loading")
 
 
 def can_be_timed(config: Config) -> tuple[Config, str]:
-    """The configuration that a training step is timed with, and in words what sets it apart.
+    """The configuration to time a training step with, and a description of its variant.
 
-    Without ``losses.encoder_weights`` the frozen image encoder is left out: its weights would be downloaded.
+    Without ``losses.encoder_weights``, the frozen image encoder is left out, because it would need a download.
     """
     settings, variant = config.training, []
     if config.losses.image_encoder > 0 and config.losses.encoder_weights is None:
         config = replace(config, losses=replace(config.losses, image_encoder=0.0, encoder="vgg19"))
         variant.append("no frozen image encoder")
     variant += [f"micro-batches of {settings.micro_batch}"] if settings.micro_batch is not None else []
-    variant += ["activations twice"] if settings.checkpoint_activations else []
+    variant += ["activation checkpointing"] if settings.checkpoint_activations else []
     variant += [] if settings.channels_last else ["channels first"]
-    variant += ["Adam fused"] if settings.fused else []
+    variant += ["fused Adam"] if settings.fused else []
     variant += ["TF32"] if settings.tf32 else []
     variant += ["compiled"] if settings.compile else []
     return config, ", ".join(variant)
@@ -60,9 +60,9 @@ def bench_training(
     *,
     schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
-    """Algorithm 1's whole step: ``discriminator_steps`` batches, every update, the average; switches as configured.
+    """Times a whole step of Algorithm 1 as configured: ``discriminator_steps`` batches, all updates, and the EMA.
 
-    But for ``training.tf32``, which is of the process (``device.use_tf32``).
+    The caller sets ``training.tf32``, which applies to the whole process (``device.use_tf32``).
     """
     config, variant = can_be_timed(config)
     state = initial_state(config, text_dim, device)
@@ -75,7 +75,7 @@ def bench_training(
         lambda: train_step(state, batches),
         images=config.training.batch_size * config.training.discriminator_steps,
         device=device,
-        gflop=count_step(plainly(config), text_dim, words),
+        gflop=count_step(without_recomputation(config), text_dim, words),
         gflop_run=count_step(config, text_dim, words),
         schedule=schedule,
     )
@@ -94,11 +94,14 @@ def bench_generation(
     cuda_graphs: bool = False,
     schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
-    """One full forward pass of ``sample``, to uint8 on the CPU: with fused weights as ``Pipeline`` draws, or not.
+    """Times ``sample`` on one batch, up to uint8 images on the CPU.
 
-    CUDA graphs are those of torch.compile.
-
-    The generator itself stays as and where it is: neither moved nor compiled.
+    Args:
+        generator: copied, so that it is neither moved nor compiled.
+        length: word embeddings of a caption.
+        batch_size: by default, that of ``Pipeline``.
+        fused: use fused weights, as ``Pipeline`` does.
+        cuda_graphs: compile with torch.compile's CUDA graphs.
     """
     generator = copy.deepcopy(generator).eval().to(device).to(memory_format=torch.channels_last)
     rows = batch_rows(generator.image_size, device) if batch_size is None else batch_size
@@ -129,7 +132,7 @@ def bench_generation(
 
 
 def bench_text(encoder: TextEncoder, *, captions: int = 64, schedule: Schedule = DEFAULT_SCHEDULE) -> Measurement:
-    """Captions never seen before, tokenized and embedded; no cache can answer."""
+    """Times tokenizing and encoding of new captions, which are not in the cache."""
     words = ["a", "red", "blue", "green", "car", "boat", "tree", "dog", "near", "under", "left", "of", "the", "street"]
     rng = np.random.default_rng(0)
 
@@ -155,7 +158,7 @@ def bench_loading(
     originals: int = 32,
     schedule: Schedule = DEFAULT_SCHEDULE,
 ) -> Measurement:
-    """JPEGs of 640 x 480 smooth noise, from the page cache: read, decoded, resized and flipped, in this process."""
+    """Times reading, decoding, resizing and flipping of 640 x 480 JPEGs of smooth noise, cached, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         records = list(write_photographs(Path(folder), originals))
         stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
@@ -173,7 +176,7 @@ def bench_loading(
 
 
 def write_photographs(folder: Path, count: int) -> Iterator[Record]:
-    """Pictures that compress about as photographs do."""
+    """Writes images that compress about as well as photographs."""
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
@@ -183,7 +186,7 @@ def write_photographs(folder: Path, count: int) -> Iterator[Record]:
 
 
 def report(device: torch.device, ceilings: dict[str, float], found: list[Measurement | OutOfMemory]) -> dict[str, Any]:
-    """What goes into the JSON file, of all that was measured so far."""
+    """The content of the JSON file: all measurements so far."""
     return {
         "machine": machine(device),
         "ceiling_tflops": ceilings,
@@ -197,7 +200,7 @@ HEAD = """| part | how | images/s | ms, median | quartiles | peak MB | GFLOP | M
 
 
 def table(measurements: Sequence[Measurement | OutOfMemory], ceilings: dict[str, float]) -> str:
-    """The measurements in Markdown."""
+    """The measurements as a Markdown table."""
     return "\n".join([HEAD, *(row(each, ceilings) for each in measurements)])
 
 

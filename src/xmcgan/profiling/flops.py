@@ -1,4 +1,4 @@
-"""Counted operations: of one call, and of a training step without running it."""
+"""Counts floating-point operations of a call, and of a training step without running it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from xmcgan.types import REGION_GRID, Batch, DiscriminatorOutput, TextEmbedding
 
 
 def count_gflop(call: Callable[[], object]) -> float:
-    """Operations of one call in units of 10^9. Of compiled code torch counts none: count before compiling."""
+    """Operations of one call, in units of 10^9. torch cannot count compiled code: count before compiling."""
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 1e9
@@ -34,7 +34,7 @@ def count_gflop(call: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class CountedObjective(Objective):
-    """The losses of fake tensors: how many words are real is a value, which a fake mask has none of."""
+    """The objective for fake tensors, whose mask has no values: the number of real words is given instead."""
 
     words: int = 0
 
@@ -52,17 +52,17 @@ class CountedObjective(Objective):
 
 
 def count_step(config: Config, text_dim: int, words: int) -> float:
-    """GFLOP of a training step, on tensors that have shapes and no memory: a batch of any size can be counted.
+    """GFLOP of a training step as configured, counted on fake tensors, which need no memory.
 
-    Switches as configured: ``plainly`` leaves out what repeats operations. Of compiled code none are counted, and
-    neither device nor precision changes any.
+    ``without_recomputation`` removes the settings that repeat operations. Compilation, device and precision do not
+    affect the count.
 
     Args:
-        words: real words of a batch, all captions together: the region-word loss takes no others.
+        words: real words in a batch, over all captions; the region-word loss uses only these.
     """
     settings, losses = config.training, config.losses
     with FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        # Not by train.start: networks of fake tensors cannot be moved, and a copy is of another, copied mode.
+        # Not by initial_state: fake networks cannot be moved, and a copy would belong to a copied fake mode.
         generator = build_generator(config, text_dim)
         discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         generator.checkpoint_activations = settings.checkpoint_activations
@@ -89,13 +89,13 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def plainly(config: Config) -> Config:
-    """The configuration without the switches that compute something a second time."""
+def without_recomputation(config: Config) -> Config:
+    """The configuration without micro-batches and activation checkpointing, which repeat operations."""
     return replace(config, training=replace(config.training, micro_batch=None, checkpoint_activations=False))
 
 
 def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> TextEmbedding:
-    """Standard-normal word vectors; lengths lie evenly between a third of ``length`` and all of it."""
+    """Standard-normal word embeddings; caption lengths are evenly spaced from ``length`` / 3 to ``length``."""
     lengths = torch.linspace(max(1, length // 3), length, rows).round()
     mask_BT = torch.arange(length) < lengths[:, None]
     words_BTD = torch.randn(rows, length, text_dim) * mask_BT[..., None]
@@ -103,7 +103,7 @@ def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> 
 
 
 def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
-    """What a training step takes, made of noise: neither data nor a text encoder are needed."""
+    """A training batch of random numbers, without data and text encoder."""
     rows, size = config.training.batch_size, config.image_size
     images = torch.rand(rows, 3, size, size, device=device) * 2 - 1
     images = to_memory_format(images, channels_last=config.training.channels_last)

@@ -1,9 +1,9 @@
-"""Hours and memory of a training at scale, projected from counted operations and a device's rate.
+"""Projects the time and memory of training at scale from counted operations and the rate of a device.
 
-A small model, every assumption of which is a field with a name. What is counted is exact: operations of the networks by
-torch's counter, parameters, bytes of gradients and features. What is not known is how fast a device works through
-them: ``tflops`` (its peak) times ``mfu`` (the share of it that a step reaches). Nothing here was measured on a GPU; the
-defaults are assumptions, and a JSON file of ``xmcgan bench --output``, measured on the device itself, replaces both.
+A simple model: each assumption is a named field. The counts are exact: operations by torch's counter, parameters, bytes
+of gradients and features. The rate of a device is not known exactly: ``tflops`` (its peak) times ``mfu`` (the share of
+the peak that a step reaches). The defaults are assumptions, not measurements; a JSON file of ``xmcgan bench --output``,
+measured on the device, replaces both.
 """
 
 import json
@@ -23,29 +23,28 @@ from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 PAIRS = {"coco14": 82_783, "12-million": 12_000_000}
-"""Images of the data sets that are projected; an epoch sees each once."""
+"""Number of images of each projected data set; an epoch uses each once."""
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is assumed of machines, each with a reason; of these numbers ``images_per_worker`` alone was measured here.
+    """Assumptions about the machines; only ``images_per_worker`` was measured.
 
     Args:
-        tflops: peak of one device in bfloat16, dense, in 10^12 operations a second; 989 is an H100 SXM's data sheet.
-        mfu: share of that peak that a training step reaches on its counted operations; 0.30 is a guess, two thirds
-            of the 0.45 that is aimed at.
-        memory_gb: of one device, in 10^9 bytes.
-        bandwidth_gbs: of one device to the others, each way, in 10^9 bytes a second: 50 is one 400 Gbit/s port a
-            device, between nodes; within a node NVLink gives several times that.
-        latency_us: of one collective operation, microseconds.
-        overlap: share of the gradients' averaging hidden behind the backward pass; 0 hides nothing.
-        score_mfu: share of the peak that the region-word loss reaches: its products are float32, whose own peak on
-            that card is 0.07 of bfloat16's.
-        activation_bytes: of one element kept for the backward pass, in bfloat16.
-        reserve: of allocator and workspaces, as a share of what is counted.
-        images_per_worker: images that one CPU core reads and decodes a second, from prepared shards (docs/data.md).
-        tflops_source: where the peak is from, in words.
-        mfu_source: where the share is from.
+        tflops: dense bfloat16 peak of one device, in 10^12 operations a second; 989 is from an H100 SXM's data sheet.
+        mfu: share of the peak that a training step reaches; 0.30 is a guess, two thirds of the target of 0.45.
+        memory_gb: memory of one device, in 10^9 bytes.
+        bandwidth_gbs: bandwidth between devices in each direction, in 10^9 bytes a second; 50 is a 400 Gbit/s port
+            for each device, between nodes. NVLink within a node is several times faster.
+        latency_us: latency of one collective operation, in microseconds.
+        overlap: share of the gradient averaging that is hidden behind the backward pass, 0 to 1.
+        score_mfu: share of the peak that the region-word loss reaches. Its products are in float32, whose peak on
+            that device is 0.07 of bfloat16's.
+        activation_bytes: bytes of one element kept for the backward pass, in bfloat16.
+        reserve: memory of allocator and workspaces, as a share of the counted memory.
+        images_per_worker: images that one CPU core decodes in a second from prepared shards (docs/data.md).
+        tflops_source: origin of ``tflops``, for the report.
+        mfu_source: origin of ``mfu``, for the report.
     """
 
     tflops: float = 989.0
@@ -67,9 +66,9 @@ class Assumptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be more than 0")
         for name in ("mfu", "score_mfu"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, more than 0 and at most 1")
+                raise ValueError(f"{name} is {getattr(self, name)}; it should be a share, more than 0 and at most 1")
         if not 0 <= self.overlap <= 1:
-            raise ValueError(f"overlap is {self.overlap}; it is a share, from 0 to 1")
+            raise ValueError(f"overlap is {self.overlap}; it should be a share, from 0 to 1")
         for name in ("latency_us", "reserve"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be 0 or more")
@@ -77,23 +76,23 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Counted:
-    """What is exact of a configuration.
+    """The counted quantities of a configuration.
 
     Args:
-        generator_gflop: forward pass of the generator, an image, without the losses.
-        discriminator_gflop: forward pass of the discriminator, an image.
-        encoder_gflop: forward pass of the frozen image encoder, an image; 0 where it is left out.
-        encoder_dim: width of its features; 0 where it is left out.
-        generator_parameters: trained numbers of the generator.
-        discriminator_parameters: of the discriminator.
-        generator_elements: outputs of convolutions, linear layers and norms in the generator, an image: what autograd
-            keeps, about.
-        discriminator_elements: the same of the discriminator.
-        norms: batch norms of the generator, each one collective operation a pass when synchronised.
-        batch_size: images of a batch, over all devices.
-        batches: batches of a step (discriminator steps).
-        words: real words of a caption at most (T).
-        text_dim: width of a word (D).
+        generator_gflop: forward pass of the generator for one image, without losses.
+        discriminator_gflop: forward pass of the discriminator for one image.
+        encoder_gflop: forward pass of the frozen image encoder for one image; 0 without it.
+        encoder_dim: width of its features; 0 without it.
+        generator_parameters: number of the generator's parameters.
+        discriminator_parameters: number of the discriminator's parameters.
+        generator_elements: outputs of convolutions, linear layers and norms in the generator for one image, which is
+            roughly what autograd keeps.
+        discriminator_elements: the same for the discriminator.
+        norms: batch norms of the generator; synchronised, each needs one collective operation a pass.
+        batch_size: images in a batch, over all devices.
+        batches: batches in a step (discriminator steps).
+        words: maximum number of real words in a caption (T).
+        text_dim: width of a word embedding (D).
         feature_dim: width of an image feature (F).
     """
 
@@ -114,11 +113,11 @@ class Counted:
 
     @property
     def step_gflop_per_image(self) -> float:
-        """A whole step, a real image consumed; a backward pass counts twice a forward pass.
+        """A whole step, per real image; a backward pass counts as two forward passes.
 
-        n - 1 discriminator steps: G forward, D forward on two halves, their gradient to D's weights. The shared step:
-        G and D forward once, the gradient of D's loss to D's weights (both halves), and of G's loss through D (the
-        generated half, images only) and G; the frozen encoder on both halves, and back through the generated one.
+        The first n - 1 discriminator steps: G forward, D forward on real and generated images, and D's weight gradient.
+        The last step, shared with the generator: G and D forward once, D's weight gradient, the gradient of G's loss
+        through D (generated images only) and G, and the frozen encoder forward on both and backward on the generated.
         """
         g, d, encoder = self.generator_gflop, self.discriminator_gflop, self.encoder_gflop
         alone = g + 2 * d + 2 * 2 * d
@@ -127,20 +126,20 @@ class Counted:
 
     @property
     def again_gflop_per_image(self) -> float:
-        """What micro-batches repeat, a real image consumed: the features are made once without a graph, then with one.
+        """Operations that micro-batches repeat, per real image: features are computed first without a graph, then with.
 
-        D of every batch, on both halves; of the last batch also G and the frozen encoder on what it drew. Drawings of
-        the others and what the encoder sees in real images are made once in any case.
+        This repeats D on the real and generated images of every batch, and for the last batch G and the frozen encoder
+        on the generated images. Everything else is computed only once.
         """
         d = 2 * self.discriminator_gflop
         return (self.batches * d + self.generator_gflop + self.encoder_gflop) / self.batches
 
     @property
     def score_gflop_per_step(self) -> float:
-        """The region-word scores of a step, over the whole batch: real images each batch, generated ones once.
+        """The region-word scores of a step over the global batch: real images in each batch, generated ones once.
 
-        Similarities (B T, B R, D) and attended (B T, B R, R) forward, once more in the backward pass, and as much for
-        the gradient to the regions (words have none); Gram matrices (B, R, R, D) forward and backward.
+        Similarities (B T, B R, D) and G alpha (B T, B R, R) forward, their recomputation in the backward pass, and as
+        much for the gradient of the regions (words have none); Gram matrices (B, R, R, D) forward and backward.
         """
         b, t, r, d = self.batch_size, self.words, REGION_GRID**2, self.text_dim
         products = 3 * (b * t * b * r * d + b * t * b * r * r) + 2 * b * r * r * d
@@ -148,8 +147,8 @@ class Counted:
 
 
 def count(config: Config, text_dim: int) -> Counted:
-    """Counts the networks of a configuration, without making their weights."""
-    with FakeTensorMode():  # shapes without memory, of which a counter knows the operations
+    """Counts the operations, parameters and activations of a configuration's networks, on fake tensors."""
+    with FakeTensorMode():
         generator = build_generator(config, text_dim)
         discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         length, size = config.text.max_length, config.image_size
@@ -157,14 +156,15 @@ def count(config: Config, text_dim: int) -> Counted:
             torch.randn(2, length, text_dim), torch.ones(2, length, dtype=torch.bool), torch.randn(2, text_dim)
         )
         noise, images = torch.randn(2, config.generator.noise_dim), torch.randn(2, 3, size, size)
-        made = [counted(generator.eval(), noise, text), counted(discriminator.eval(), images, text)]
+        generator_gflop, generator_elements = count_forward(generator.eval(), noise, text)
+        discriminator_gflop, discriminator_elements = count_forward(discriminator.eval(), images, text)
         encoder_gflop, encoder_dim = 0.0, 0
         if config.losses.image_encoder > 0:
             encoder = untrained_image_encoder(config.losses.encoder)
-            encoder_gflop = counted(encoder.eval(), images)[0] / 2
+            encoder_gflop = count_forward(encoder.eval(), images)[0] / 2
             encoder_dim = encoder(images).shape[1]
         feature_dim = discriminator.network.sentence_projection.out_features
-    (generator_gflop, generator_elements), (discriminator_gflop, discriminator_elements) = made
+
     return Counted(
         generator_gflop=generator_gflop / 2,
         discriminator_gflop=discriminator_gflop / 2,
@@ -183,8 +183,8 @@ def count(config: Config, text_dim: int) -> Counted:
     )
 
 
-def counted(network: nn.Module, *inputs: Any) -> tuple[float, int]:
-    """GFLOP of a forward pass, and the elements of what its layers put out."""
+def count_forward(network: nn.Module, *inputs: Any) -> tuple[float, int]:
+    """GFLOP of a forward pass, and the number of elements of its layers' outputs."""
     elements = 0
 
     def add(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -202,7 +202,7 @@ def counted(network: nn.Module, *inputs: Any) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Projection:
-    """A training on some devices: seconds of one step, and where they go."""
+    """Training on a number of devices: the seconds of one step by cause, and the memory."""
 
     devices: int
     images_per_step: int
@@ -224,22 +224,22 @@ class Projection:
 
     @property
     def communication(self) -> float:
-        """Share of the step spent sending."""
+        """Share of the step spent on communication."""
         return (self.gradients_s + self.features_s + self.norms_s) / self.step_s
 
     def hours(self, images: int, epochs: float) -> float:
-        """Of so many passes over a data set."""
+        """Hours for a number of epochs over a data set of ``images`` images."""
         return images * epochs / self.images_per_step * self.step_s / 3600
 
 
 def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
-    """One global batch split over ``devices``; every contrastive loss sees all of it (``negatives: global``).
+    """Splits one global batch over N devices; contrastive losses use all of it (``negatives: global``).
 
-    Each device scores its own images against every sentence: B^2 / N pairs. A ring moves 2 (N - 1) / N of the
-    gradients; a gather moves (N - 1) / N of what is gathered, and its backward pass as much again.
+    Each device scores its own images against every sentence: B^2 / N pairs. A ring all-reduce sends 2 (N - 1) / N of
+    the gradients; an all-gather sends (N - 1) / N of the gathered tensor, and its backward pass the same again.
 
     Raises:
-        ValueError: if the batch does not split evenly.
+        ValueError: if ``devices`` does not divide the batch size.
     """
     if devices < 1 or counted.batch_size % devices:
         raise ValueError(f"{devices} devices do not share a batch of {counted.batch_size} images evenly")
@@ -276,11 +276,11 @@ def project(counted: Counted, devices: int, assumed: Assumptions) -> Projection:
 
 
 def gathered(counted: Counted) -> tuple[int, int]:
-    """Numbers an example that a step gathers over the devices (those with a gradient twice), and messages for it.
+    """Numbers that a step gathers per example (those with a gradient count twice), and the messages this takes.
 
-    Of each batch and of the generated images of the last: image and sentence features, words (without a gradient) and
-    mask, a row of scores; and of the last both images' features once more, and what the frozen encoder makes of both.
-    Regions stay where they are.
+    For each batch of real images, and for the last batch's generated images: image and sentence features, words
+    (without a gradient), mask, and a row of scores. For the last batch, also the image features and frozen-encoder
+    features of real and generated images. Region features are not gathered.
     """
     sentence, scores = 2 * counted.feature_dim, counted.batch_size
     contrasts = counted.batches + 1
@@ -290,10 +290,10 @@ def gathered(counted: Counted) -> tuple[int, int]:
 
 
 def memory_of(counted: Counted, devices: int, assumed: Assumptions) -> tuple[float, int]:
-    """Gigabytes of a device in the shared step, and the largest micro-batch that divides the share and fits; 0: none.
+    """Gigabytes that a device needs in the last step of Algorithm 1, and the largest micro-batch that fits; 0 if none.
 
-    Weights, gradients and two moments in float32 of both networks and the average; activations of G and of D on both
-    halves. The memory is that of the whole share at once.
+    Counts float32 weights, gradients and two moments of both networks, the EMA, and the activations of G and of D on
+    real and generated images, for the device's whole part of the batch at once.
     """
     fixed = 4 * (4 * (counted.generator_parameters + counted.discriminator_parameters) + counted.generator_parameters)
     image = assumed.activation_bytes * (counted.generator_elements + 2 * counted.discriminator_elements)
@@ -307,8 +307,8 @@ def memory_of(counted: Counted, devices: int, assumed: Assumptions) -> tuple[flo
 
 
 def crossings(counted: Counted, assumed: Assumptions, most: int = 2**16) -> dict[str, int | None]:
-    """Where the shares turn over: devices at which a fixed batch spends half its step sending, and the global batch
-    (at the same images a device) at which the gathered negatives cost as much as the networks.
+    """Break-even points: the number of devices from which a fixed batch spends half of its step on communication, and
+    the global batch (with a constant batch per device) from which the negatives cost as much as the networks.
     """
     half: int | None = None
     devices = 1
@@ -329,12 +329,11 @@ def crossings(counted: Counted, assumed: Assumptions, most: int = 2**16) -> dict
 
 
 def measured(path: Path, assumed: Assumptions) -> Assumptions:
-    """The rate of a training step that ``xmcgan bench --output`` measured, in place of the assumed one.
+    """Replaces the assumed rate by that of a training step measured by ``xmcgan bench --output``.
 
-    The bench may have had another width, size or batch: what carries over is operations a second, of the step that is
-    fastest for its plain operations. Those that its micro-batches repeated were work too, and where micro-batches are
-    projected they are counted again: the rate is that of all. The region-word scores were part of the step, and are
-    projected at its rate, too, in place of ``score_mfu``.
+    The measured step may have another width, size or batch; only its operations per second are used. If the file has
+    several, it is the step with the highest rate without recomputation, but its rate includes recomputation, which the
+    projection counts separately. The rate also replaces ``score_mfu``, since the step included the scores.
 
     Raises:
         ValueError: if the file holds no training step.
@@ -359,9 +358,10 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
 
 
 def table(projections: Iterable[Projection], epochs: dict[str, tuple[int, float]]) -> str:
-    """Projections in Markdown; ``epochs`` names (images, epochs) of every training.
+    """Projections as a Markdown table.
 
-    Shares of a step: networks, what micro-batches repeat of them, region-word scores, sending.
+    Args:
+        epochs: (images, epochs) of each training, by name.
     """
     names = list(epochs)
     head = ["devices", "ms a step", "images/s", *(f"hours, {name}" for name in names)]

@@ -1,4 +1,4 @@
-"""Times, memory and the rate of a device."""
+"""Measures time, peak memory and the peak rate of a device."""
 
 import gc
 import resource
@@ -22,7 +22,7 @@ class Schedule:
     Args:
         repetitions: timed calls.
         warmup: untimed calls before them.
-        tick: called with a few words after every call: progress.
+        tick: called after every call with a progress message.
     """
 
     repetitions: int = 9
@@ -30,7 +30,7 @@ class Schedule:
     tick: Callable[[str], None] = lambda _: None
 
     def __post_init__(self):
-        # Of one call there is no spread, and without a warm-up the first, slow one would be among them.
+        # Quartiles need two calls, and the first call is always slow.
         for name, least in (("repetitions", 2), ("warmup", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be at least {least}")
@@ -41,20 +41,19 @@ DEFAULT_SCHEDULE = Schedule()
 
 @dataclass(frozen=True)
 class Measurement:
-    """One part's calls, timed.
+    """The timed calls of one part.
 
     Args:
         part: what was called.
-        variant: how: compiled or not, prepared or not.
-        precision: of the layers, ``float32`` or ``bfloat16``: whose ceiling the operations are held against.
-        images: images (or captions) of one call.
-        seconds: of each call.
-        gflop: counted operations of one call; 0 where none were counted. Of a training step those of the plain one.
-        peak_mb: most memory during the calls: of the process (resident) on a CPU, allocated on a GPU; None where the
-            system does not tell.
-        first_seconds: of the first call, which is not in ``seconds``: compilation and allocation are in it.
-        gflop_run: operations of one call as it is run, with those that micro-batches and checkpointed activations
-            repeat; None where they are ``gflop``.
+        variant: how it ran, such as compiled or fused.
+        precision: of the layers, ``float32`` or ``bfloat16``; selects the ceiling for MFU.
+        images: images (or captions) in one call.
+        seconds: duration of each call.
+        gflop: operations of one call, without recomputation; 0 if not counted.
+        peak_mb: peak memory during the calls: resident on a CPU, allocated on a GPU; None if the system cannot tell.
+        first_seconds: duration of the first call, with compilation and allocation; not in ``seconds``.
+        gflop_run: operations of one call including recomputation by micro-batches and activation checkpointing; None
+            if the same as ``gflop``.
     """
 
     part: str
@@ -82,20 +81,20 @@ class Measurement:
 
     @property
     def tflops(self) -> float:
-        """Counted operations a second, in units of 10^12."""
+        """Operations per second without recomputation, in units of 10^12."""
         return self.gflop / self.median / 1e3
 
     @property
     def tflops_run(self) -> float:
-        """Operations a second as they are run, repeated ones included, in units of 10^12."""
+        """Operations per second including recomputation, in units of 10^12."""
         return (self.gflop if self.gflop_run is None else self.gflop_run) / self.median / 1e3
 
     def mfu(self, ceilings: dict[str, float]) -> float | None:
-        """Model FLOP utilisation: counted operations a second over the measured ceiling of this precision."""
+        """Model FLOP utilisation: ``tflops`` over the measured ceiling of this precision; None if not counted."""
         return self.tflops / ceilings[self.precision] if self.gflop else None
 
     def summary(self, ceilings: dict[str, float]) -> dict[str, Any]:
-        """What goes into the JSON file."""
+        """The entry for the JSON file."""
         first, third = self.quartiles
         return asdict(self) | {
             "median_ms": 1e3 * self.median,
@@ -109,13 +108,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """A part that the device's memory did not hold.
+    """A part that ran out of memory.
 
     Args:
         part: what was called.
-        variant: how.
+        variant: how it ran.
         precision: of the layers.
-        reason: what the allocator said.
+        reason: the allocator's message.
     """
 
     part: str
@@ -127,32 +126,32 @@ class OutOfMemory:
 def attempt(
     part: str, variant: str, precision: str, call: Callable[[], Measurement], device: torch.device
 ) -> Measurement | OutOfMemory:
-    """A measurement, or that there was not enough memory for it; what it took is free again."""
+    """The result of ``call``, or ``OutOfMemory``; frees its memory afterwards."""
     try:
         found: Measurement | OutOfMemory = call()
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; of the CPU's memory torch says it in words alone
+    except RuntimeError as error:  # on the CPU, torch raises a plain RuntimeError when memory runs out
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         found = OutOfMemory(part, variant, precision, str(error).splitlines()[0])
-    free(device)  # not before here: the error holds on to the frames it came through, and they to their tensors
+    free(device)  # only here: within the except block, the error's traceback still references the tensors
     return found
 
 
 def free(device: torch.device) -> None:
-    """Gives back what nothing refers to any more."""
+    """Frees unreferenced memory."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def reset_peak(device: torch.device) -> bool:
-    """Starts the count of peak memory anew; whether this system can do that."""
+    """Resets the peak memory counter; returns whether the system supports that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
@@ -186,8 +185,8 @@ def measure(
     schedule: Schedule,
     gflop_run: float | None = None,
 ) -> Measurement:
-    """Times ``call`` after untimed calls, of which the first is reported apart."""
-    known = reset_peak(device)
+    """Times ``call`` after warm-up calls; the first of these is reported separately."""
+    has_peak = reset_peak(device)
     seconds = []
     for number in range(schedule.warmup + schedule.repetitions):
         began = time.perf_counter()
@@ -195,7 +194,7 @@ def measure(
         synchronise(device)
         seconds.append(time.perf_counter() - began)
         schedule.tick(f"{part} {variant}: {'warm-up' if number < schedule.warmup else f'{1e3 * seconds[-1]:.0f} ms'}")
-    peak = peak_mb(device) if known else None
+    peak = peak_mb(device) if has_peak else None
     kept = tuple(seconds[schedule.warmup :])
     return Measurement(part, variant, precision, images, kept, gflop, peak, seconds[0], gflop_run)
 
@@ -215,7 +214,7 @@ def ceiling(device: torch.device, dtype: torch.dtype, *, side: int | None = None
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What was measured on, so that numbers can be told apart."""
+    """Describes the machine and the software of a measurement."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": str(device),
@@ -228,7 +227,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name, where the system tells."""
+    """The processor's name, or "unknown"."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return "unknown"

@@ -1,4 +1,4 @@
-"""Captions of Scenes."""
+"""Generates the captions of Scenes."""
 
 import itertools
 import random
@@ -24,7 +24,7 @@ from xmcgan.scenes.words import (
 
 
 def _relation(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool = False) -> str:
-    """A relation that holds of `a` to `b`, fit to stand between the two; if `sided`, left or right where it can be."""
+    """A true relation of `a` to `b`, as words between the two; if `sided`, left or right where possible."""
     if sided and _apart(a, b):
         side = "left" if _left_of(a, b) else "right"
         return rng.choice((f"{side} of", f"to the {side} of"))
@@ -43,7 +43,7 @@ def _relation(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: 
 
 
 def _alone(scene: Scene, group: _Group, rng: random.Random, *, sided: bool) -> str:
-    """One caption for a scene with a single group in it; if `sided`, of its side where it has one."""
+    """A caption for a scene with a single group; if `sided`, it names the side where possible."""
     noun, weather = _noun(group, rng), _weather(scene, rng)
     high = group.one.high
     place = _place(scene, rng, int(high))
@@ -75,7 +75,7 @@ def _alone(scene: Scene, group: _Group, rng: random.Random, *, sided: bool) -> s
 
 
 def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool) -> str:
-    """One caption for two groups, on one level or on two; if `sided`, of their sides where one is left of the other."""
+    """A caption for two groups, on one level or on two; if `sided`, it says which is left where possible."""
     if a.one.high != b.one.high:
         return _pair_on_two_levels(scene, a, b, rng, sided=sided)
     first, second, weather = _noun(a, rng), _noun(b, rng), _weather(scene, rng)
@@ -88,7 +88,7 @@ def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool
         f"{_place(scene, rng, 2)} {weather} with {first} {relation} {second}",
     ]
     if not a.one.high:
-        # The weather alone may stand for the whole background, as it often does in COCO.
+        # As often in COCO, the weather may be all that is said about the background.
         forms.append(f"{first} {relation} {second} {weather or place}")
     if relation != "and":
         forms.append(f"{first} {is_} {relation} {second} {place} {weather}")
@@ -98,7 +98,7 @@ def _pair(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool
 
 
 def _pair_on_two_levels(scene: Scene, a: _Group, b: _Group, rng: random.Random, *, sided: bool) -> str:
-    """One caption for things on the ground and things in the sky, or on the floor and on the wall."""
+    """A caption for objects on the ground and in the sky, or on the floor and on the wall."""
     low, high = (b, a) if a.one.high else (a, b)
     down, up, weather = _noun(low, rng), _noun(high, rng), _weather(scene, rng)
     place = _place(scene, rng, 0)
@@ -134,7 +134,7 @@ def _both_sides(a: _Group, b: _Group, rng: random.Random, scenery: str) -> str:
 
 
 def _several(scene: Scene, groups: list[_Group], rng: random.Random, *, sided: bool) -> str:
-    """One caption for three or more groups; if `sided`, for two of which one is left of the other."""
+    """A caption for three or more groups; if `sided`, about two of them, one left of the other."""
     if sided and (pairs := [pair for pair in itertools.permutations(groups, 2) if _apart(*pair)]):
         a, b = rng.choice(pairs)
         return _pair(scene, a, b, rng, sided=True)
@@ -171,12 +171,15 @@ def _several(scene: Scene, groups: list[_Group], rng: random.Random, *, sided: b
 
 
 def describe(scene: Scene, rng: random.Random, *, sides: float = 0.0) -> tuple[str, str, str, str, str]:
-    """Five different captions of 6 to 16 words, true of the scene; `rng` chooses among the ways to say it.
+    """Five different captions of 6 to 16 words that are true of the scene.
 
-    `sides` is a `World`'s: the chance of each caption that it names a side, or what is left or right of what, where
-    the scene has it; the others name it as often as it comes.
+    Args:
+        rng: chooses among possible wordings.
+        sides: as in `World`: the probability that a caption must name a side, or say what is left or right of what, if
+            the scene allows it. Other captions do so by chance.
 
-    Raises ValueError when the scene has no objects.
+    Raises:
+        ValueError: if the scene has no objects.
     """
     if not scene.objects:
         raise ValueError("a scene without objects cannot be described")
@@ -200,13 +203,13 @@ def describe(scene: Scene, rng: random.Random, *, sides: float = 0.0) -> tuple[s
             if len(captions) == 5:
                 break
     else:
-        raise AssertionError(f"no five captions were found for {scene}")
+        raise AssertionError(f"could not find five captions for {scene}")
     a, b, c, d, e = (_finish(text, rng) for text in captions)
     return a, b, c, d, e
 
 
 def _finish(text: str, rng: random.Random) -> str:
-    """Punctuation and capitals come and go, as among COCO's annotators."""
+    """Varies punctuation and capitals, as COCO's annotators do."""
     if rng.random() < 0.6:
         text = text[0].upper() + text[1:]
     # A full stop costs a token, so the longest captions go without.

@@ -1,8 +1,8 @@
-"""Drawing a scene: a scene becomes a picture, and the exact shape of every object in it.
+"""Draws scenes: a picture, and the exact shape of every object in it.
 
-Everything is drawn in relative coordinates on a canvas several times the wanted size, then averaged down,
-so that edges are smooth and a scene looks the same at 64 and at 256 pixels. Along with the picture a map of
-owners is kept, which says of every canvas pixel whose it is; boxes and outlines are read off that map.
+Everything is drawn in relative coordinates on a larger canvas and then averaged down, so that edges are smooth and a
+scene looks the same at 64 and at 256 pixels. A second map records which object owns each canvas pixel; boxes and
+outlines are computed from it.
 """
 
 import math
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from xmcgan.scenes.scene import Scene
 
-Ink = tuple[int, ...]  # (red, green, blue), or with an alpha behind for what is only a veil, all 0..255
+Ink = tuple[int, ...]  # (red, green, blue) in 0..255, with an alpha for translucent inks
 Point = tuple[float, float]
 
 PAINT: dict[str, Ink] = {
@@ -37,7 +37,7 @@ GLASS: Ink = (176, 220, 242)
 LIT_GLASS: Ink = (255, 228, 140)
 SHADOW: Ink = (20, 20, 40, 64)
 
-# What the hour and the weather do to every colour: (colour of the air, how much of it there is far away, near).
+# The effect of weather and time of day on colours: (colour of the air, its amount far away, its amount nearby).
 _AIR: dict[str, tuple[Ink, float, float]] = {
     "clear": (WHITE, 0.0, 0.0),
     "sunset": ((255, 120, 70), 0.22, 0.04),
@@ -59,7 +59,7 @@ _SKY: dict[str, tuple[Ink, ...]] = {
 
 
 def mix(ink: Ink, other: Ink, amount: float) -> Ink:
-    """`ink` with `amount` (0..1) of `other` stirred in; keeps the alpha of `ink`."""
+    """Mixes `amount` (0..1) of `other` into `ink`; keeps the alpha of `ink`."""
     return (*(round(a + (b - a) * amount) for a, b in zip(ink[:3], other[:3], strict=True)), *ink[3:])
 
 
@@ -72,9 +72,9 @@ def darker(ink: Ink, amount: float = 0.22) -> Ink:
 
 
 class Pen:
-    """Draws in the coordinates of one thing: x from 0 to 1 over its width, y in the same unit up from its base.
+    """Draws in the coordinates of one object: x from 0 to 1 over its width, y upwards from its base in the same unit.
 
-    Solid inks also mark their pixels as the thing's own; inks with an alpha (shadows, glows, glints) do not.
+    Solid inks also mark the object as owner of their pixels; translucent ones (shadows, glows, glints) do not.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Pen:
     def _box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
         (left, bottom), (right, top) = self._at(x0, y0), self._at(x1, y1)
         left, right = min(left, right), max(left, right)
-        # Pillow counts the last row and column in; a shape of no size still leaves a dot.
+        # Pillow includes the last row and column; a shape of zero size is still a dot.
         return left, top, max(right - 1, left), max(bottom - 1, top)
 
     def _canvases(self, ink: Ink) -> Iterator[tuple[ImageDraw.ImageDraw, Ink | int]]:
-        """Where an ink goes and as what: onto the picture as a colour, and onto the map as its owner."""
+        """The canvases that an ink goes to, with the value to draw: the picture, and the map of owners."""
         yield self._picture, mix(ink, self._air, self._amount) if self._amount else ink
-        # The background, owner 0, is drawn before there is anything on the map.
+        # The background, owner 0, needs no marks: the map is 0 at first.
         if self._owner and len(ink) == 3:
             yield self._owners, self._owner
 
@@ -130,9 +130,9 @@ class Pen:
         self.ellipse(x, y, r, r, ink)
 
     def rect(self, x0: float, y0: float, x1: float, y1: float, ink: Ink, r: float = 0.0) -> None:
-        """A box between two corners, (x0, y0) the lower left; `r` rounds its corners."""
+        """A box from its lower left corner (x0, y0) to (x1, y1), with corner radius `r`."""
         box = self._box(x0, y0, x1, y1)
-        # Rounding is slow in Pillow, so corners that would not show are left square.
+        # Rounded corners are slow in Pillow, so invisibly small ones are left square.
         radius = r * self._scale
         for canvas, fill in self._canvases(ink):
             if radius < 1:
@@ -147,7 +147,7 @@ class Pen:
             canvas.line(spots, fill=fill, width=pixels, joint="curve")
 
     def slice(self, x: float, y: float, rx: float, ry: float, start: float, end: float, ink: Ink) -> None:
-        """The part of an ellipse from `start` to `end` degrees, against the clock from the right."""
+        """The sector of an ellipse from `start` to `end` degrees, counterclockwise from the right."""
         turns = np.linspace(math.radians(start), math.radians(end), 24)
         self.polygon([(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns], ink)
 
@@ -156,7 +156,7 @@ class Pen:
 
 
 def _gradient(inks: Sequence[Ink], width: int, height: int) -> Image.Image:
-    """Inks spread evenly from top to bottom over an RGB image of the given size."""
+    """An RGB image with a vertical gradient through evenly spaced inks."""
     stops = np.linspace(0, 1, len(inks))
     rows = np.linspace(0, 1, height)
     column = np.stack([np.interp(rows, stops, [ink[c] for ink in inks]) for c in range(3)], axis=-1)
@@ -164,7 +164,7 @@ def _gradient(inks: Sequence[Ink], width: int, height: int) -> Image.Image:
 
 
 def _ridge(rng: random.Random, low: float, high: float, waves: float, bottom: float) -> list[Point]:
-    """A rolling skyline between two heights, closed at `bottom`."""
+    """A polygon with a rolling skyline between two heights, closed at `bottom`."""
     phase, other = rng.uniform(0, 6.3), rng.uniform(0, 6.3)
     points = []
     for x in np.linspace(0, 1, 41):
@@ -180,7 +180,7 @@ def _cloud(pen: Pen, x: float, y: float, w: float, ink: Ink) -> None:
 
 
 def _sky(pen: Pen, rng: random.Random, weather: str, horizon: float) -> None:
-    """Sun, moon, stars and clouds over the sky's gradient; `horizon` is its height from the bottom."""
+    """Draws sun, moon, stars and clouds over the sky's gradient; `horizon` is its height from the bottom."""
     x = rng.uniform(0.1, 0.9)
     if weather == "night":
         for _ in range(34):
@@ -382,7 +382,7 @@ def _desert(far: Pen, near: Pen, rng: random.Random) -> None:
 
 
 def _kitchen(pen: Pen, rng: random.Random) -> None:
-    """The wall behind a table: tiles, and a window with a curtain."""
+    """Draws the wall behind a table: tiles, and a window with a curtain."""
     pen.rect(0, 0, 1, 1, (206, 226, 220))
     for i in range(1, 8):
         pen.rect(i / 8 - 0.002, 0, i / 8 + 0.002, 1, (222, 237, 232))
@@ -452,7 +452,7 @@ def _room(pen: Pen, rng: random.Random, ink: Ink) -> None:
 
 
 _OUTDOORS: dict[str, tuple[Callable[[Pen, Pen, random.Random], None], float]] = {
-    # name: (its painter, the height of its horizon from the bottom)
+    # name: (draw function, height of the horizon from the bottom)
     "field": (_field, 0.44),
     "beach": (_beach, 0.46),
     "sea": (_sea, 0.45),
@@ -474,7 +474,7 @@ def _wheel(pen: Pen, x: float, r: float) -> None:
 
 
 def _roundness(pen: Pen, x: float, y: float, rx: float, ry: float, ink: Ink) -> None:
-    """A crescent of shade along the lower edge of an ellipse."""
+    """Draws a crescent of shade along the lower edge of an ellipse."""
     turns = np.linspace(math.pi, 2 * math.pi, 24)
     edge = [(x + rx * math.cos(t), y + ry * math.sin(t)) for t in turns]
     inner = [(x + rx * math.cos(t), y + 0.62 * ry * math.sin(t)) for t in turns]
@@ -1016,7 +1016,7 @@ _PAINTERS: dict[str, Callable[[Pen, Ink], None]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What can be seen of one object, in pixels of the picture."""
+    """The visible part of one object, in pixels of the picture."""
 
     box: tuple[float, float, float, float]  # left, top, width, height
     area: float
@@ -1025,21 +1025,26 @@ class Shape:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture (RGB, size x size) and the shapes of the scene's objects, in the scene's order."""
+    """A picture (RGB, size x size) and the shapes of the scene's objects, in their order."""
 
     picture: Image.Image
     shapes: tuple[Shape, ...]
 
 
 def draw_scene(scene: Scene, size: int) -> Image.Image:
-    """The scene as an RGB picture of size x size pixels. Raises ValueError when `size` is under 16."""
+    """The scene as an RGB picture of size x size pixels.
+
+    Raises:
+        ValueError: if `size` is below 16.
+    """
     return render_scene(scene, size).picture
 
 
 def render_scene(scene: Scene, size: int) -> Drawing:
-    """The scene's picture of size x size pixels together with the shapes of its objects.
+    """The scene as a picture of size x size pixels, with the shapes of its objects.
 
-    Raises ValueError when `size` is under 16.
+    Raises:
+        ValueError: if `size` is below 16.
     """
     if size < 16:
         raise ValueError(f"size must be at least 16 pixels, not {size}")
@@ -1064,7 +1069,7 @@ def render_scene(scene: Scene, size: int) -> Drawing:
             left=thing.left,
             base=thing.top + thing.height,
             width=thing.width,
-            mirrored=thing.mirrored and thing.kind not in ("stop sign", "clock"),  # these are read
+            mirrored=thing.mirrored and thing.kind not in ("stop sign", "clock"),  # their text or dial must be readable
             owner=number,
             air=(air, near_air),
             night=night,
@@ -1078,7 +1083,7 @@ def render_scene(scene: Scene, size: int) -> Drawing:
 
 
 def contact_sheet(scenes: Sequence[Scene], columns: int, size: int, gap: int = 4) -> Image.Image:
-    """The scenes' pictures, size x size pixels each, in rows of `columns` with white gaps between."""
+    """A grid of the scenes' pictures, each size x size pixels, with `columns` columns and white gaps."""
     rows = -(-len(scenes) // columns)
     step = size + gap
     sheet = Image.new("RGB", (columns * step - gap, rows * step - gap), WHITE)
@@ -1092,7 +1097,7 @@ def _paint_background(scene: Scene, picture: Image.Image, clear: Pen, far: Pen, 
         painter, horizon = _OUTDOORS[scene.background]
         side = picture.width
         picture.paste(_gradient(_SKY[scene.weather], side, round(side * (1 - horizon) + 1)), (0, 0))
-        # Below the horizon, where hills may leave a gap, the lowest sky goes on.
+        # Hills may leave a gap below the horizon: continue the lowest sky colour.
         picture.paste(_SKY[scene.weather][-1], (0, round(side * (1 - horizon)), side, side))
         _sky(clear, rng, scene.weather, horizon)
         painter(far, near, rng)
@@ -1105,7 +1110,7 @@ def _paint_background(scene: Scene, picture: Image.Image, clear: Pen, far: Pen, 
 
 
 def _fall(pen: Pen, weather: str, rng: random.Random) -> None:
-    """Rain, snow or mist in front of everything."""
+    """Draws rain, snow or mist in front of everything."""
     if weather == "rain":
         for _ in range(70):
             x, y, length = rng.uniform(-0.05, 1.05), rng.random(), rng.uniform(0.03, 0.07)
@@ -1120,14 +1125,14 @@ def _fall(pen: Pen, weather: str, rng: random.Random) -> None:
 
 
 def _shape(mine: np.ndarray, fineness: int) -> Shape:
-    """Reads a shape off the canvas pixels (side x side, bool) that are an object's own."""
+    """The shape of an object from the canvas pixels that it owns (side x side, bool)."""
     rows = np.flatnonzero(mine.any(axis=1))
     columns = np.flatnonzero(mine.any(axis=0))
     if not rows.size:
         return Shape((0.0, 0.0, 0.0, 0.0), 0.0, ())
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     left, right = int(columns[0]), int(columns[-1]) + 1
-    # The outline goes down the left edge and up the right one, which is exact but for overhangs.
+    # The outline follows the left edge down and the right edge up, which is exact except for overhangs.
     steps = np.unique(np.linspace(0, rows.size - 1, 20).round().astype(int))
     levels = rows[steps]
     lefts = mine[levels].argmax(axis=1)

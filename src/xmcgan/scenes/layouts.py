@@ -1,6 +1,6 @@
-"""The files of Scenes in the layouts of COCO 2014 and of Open Images, with Localized Narratives on either.
+"""Writes the annotation files of Scenes in the layouts of COCO 2014 and Open Images, with Localized Narratives.
 
-What is drawn and said is the same; where it stands, and how it is written down, is each owner's way.
+Pictures and texts are the same in both; file names and annotation formats are those of each data set.
 """
 
 import csv
@@ -14,7 +14,7 @@ from xmcgan.data.records import Narrative
 from xmcgan.scenes.draw import Shape
 from xmcgan.scenes.scene import KINDS, SPLITS
 
-VERSION = 1  # of the generator: a change of its pictures or words must change it
+VERSION = 1  # of the generated pictures and texts: increase it when they change
 
 _MOST_OBJECTS = 4
 _DATE = "2014-01-01 00:00:00"
@@ -22,9 +22,9 @@ _DATE = "2014-01-01 00:00:00"
 
 @dataclass(frozen=True)
 class Picture:
-    """What the annotation files say of one picture, but its narrative."""
+    """The annotations of one picture, except its narrative."""
 
-    number: int  # from 1, through all splits
+    number: int  # from 1, over all splits
     id: str
     captions: tuple[str, ...]
     kinds: tuple[str, ...]  # of its objects
@@ -33,11 +33,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a layout has its files, relative to the folder of the set, and how its annotations are written.
+    """The file names of a layout, relative to the data set's folder, and how to write its annotations.
 
-    `folders` holds the images of each of SPLITS; `files` is the name of an image's file, of its folder and id.
-    `identify` makes an image's id of (seed, split, index, number). `annotate` writes the annotation files of all
-    pictures, whose side is so many pixels.
+    `folders` are the image folders of SPLITS; `files` maps folder and image id to a file name. `identify` maps (seed,
+    split, index, number) to an image id. `annotate` writes the annotation files for all pictures, given their side in
+    pixels.
     """
 
     folders: dict[str, str]
@@ -48,7 +48,7 @@ class Layout:
 
 
 def narrative_line(narrative: Narrative, folder: str, image_id: str, annotator: int) -> str:
-    """A line of Localized Narratives about an image of a folder."""
+    """A line of a Localized Narratives file for an image."""
     dataset = f"scenes_{folder}"
     line = {
         "dataset_id": dataset,
@@ -77,7 +77,7 @@ def _coco_file(folder: str, image_id: str) -> str:
 
 
 def _annotate_as_coco(root: Path, pictures: dict[str, list[Picture]], size: int) -> None:
-    """`annotations/captions_*.json` and `annotations/instances_*.json`."""
+    """Writes `annotations/captions_*.json` and `annotations/instances_*.json`."""
     (root / "annotations").mkdir()
     for split, there in pictures.items():
         folder = COCO.folders[split]
@@ -158,8 +158,8 @@ COCO = Layout(
 
 # ----------------------------------------------------------------------------------------------- Open Images
 
-# The labels of Open Images' classes by the kinds of Scenes. A class has the name that COCO has for it, so that the
-# boxes of both layouts are of the same categories.
+# Open Images' class label for each kind of object. Classes get COCO's names, so that categories are the same in both
+# layouts.
 LABELS: dict[str, str] = {
     "car": "/m/0k4j",
     "airplane": "/m/0cmf2",
@@ -196,12 +196,12 @@ _COLUMNS = (
 
 
 def _open_images_id(seed: int, split: str, index: int, number: int) -> str:
-    """16 hexadecimal digits, as much a function of (seed, split, index) as the scene itself."""
+    """16 hexadecimal digits, a function of (seed, split, index) like the scene itself."""
     return hashlib.blake2b(f"{seed} {split} {index}".encode(), digest_size=8).hexdigest()
 
 
 def _annotate_as_open_images(root: Path, pictures: dict[str, list[Picture]], size: int) -> None:
-    """`*-annotations-bbox.csv` in order of the images' ids, and `class-descriptions-boxable.csv`."""
+    """Writes `*-annotations-bbox.csv`, sorted by image id, and `class-descriptions-boxable.csv`."""
     with (root / "class-descriptions-boxable.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(sorted((label, kind) for kind, label in LABELS.items()))
     for split, there in pictures.items():
@@ -217,10 +217,10 @@ def _annotate_as_open_images(root: Path, pictures: dict[str, list[Picture]], siz
 def _box_rows(picture: Picture, size: int) -> list[tuple]:
     rows = []
     for kind, shape in zip(picture.kinds, picture.shapes, strict=True):
-        left, top, width, height = (round(value, 2) for value in shape.box)  # of COCO's precision
+        left, top, width, height = (round(value, 2) for value in shape.box)  # to COCO's precision
         sides = (left, left + width, top, top + height)
         x_min, x_max, y_min, y_max = (f"{side / size:.6f}" for side in sides)
-        # Whether a thing is hidden in part is not known; -1 is Open Images' own word for that.
+        # Occlusion and truncation are unknown, for which Open Images uses -1.
         rows.append((picture.id, "xclick", LABELS[kind], 1, x_min, x_max, y_min, y_max, -1, -1, 0, 1, 0))
     return rows
 

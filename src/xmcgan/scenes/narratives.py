@@ -1,4 +1,4 @@
-"""Narratives of Scenes: spoken sentences with the mouse's path over what they name."""
+"""Generates the narratives of Scenes: spoken sentences with a mouse trace over the objects they mention."""
 
 import math
 import random
@@ -11,7 +11,7 @@ from xmcgan.scenes.words import _COUNTS, _NOUNS, _articles, _Group, _groups, _no
 # ----------------------------------------------------------------------------------------------- narratives
 
 
-# What the mouse goes over while something is said: things, or the upper or lower part of the picture, or nothing.
+# The target of the mouse during a segment: objects, the upper ("sky") or lower ("ground") part of the picture, or none.
 _Target = tuple[SceneObject, ...] | str | None
 
 _Segment = tuple[str, _Target]
@@ -73,9 +73,12 @@ _BACKDROPS: dict[str, tuple[str, ...]] = {
 
 
 def narrate(scene: Scene, rng: random.Random) -> Narrative:
-    """One long narrative of 30 to 70 words, with hesitations, timed, and with a mouse trace at about 10 Hz.
+    """A narrative of 30 to 70 words with hesitations, word times, and a mouse trace at about 10 Hz.
 
-    Times are in seconds from the start of the recording. Raises ValueError when the scene has no objects.
+    Times are in seconds from the start of the recording.
+
+    Raises:
+        ValueError: if the scene has no objects.
     """
     if not scene.objects:
         raise ValueError("a scene without objects cannot be described")
@@ -83,11 +86,11 @@ def narrate(scene: Scene, rng: random.Random) -> Narrative:
         segments = [(_articles(text), target) for text, target in _speech(scene, rng)]
         if 30 <= sum(len(text.split()) for text, _ in segments) <= 70:
             return _timed(segments, rng)
-    raise AssertionError(f"no narrative of 30 to 70 words was found for {scene}")
+    raise AssertionError(f"could not find a narrative of 30 to 70 words for {scene}")
 
 
 def _speech(scene: Scene, rng: random.Random) -> list[_Segment]:
-    """The whole speech in segments, each with what the mouse does meanwhile."""
+    """The whole speech in segments, each with the target of the mouse."""
     groups = _groups(scene)
     opening = rng.choice(
         (
@@ -139,16 +142,16 @@ def _stop(segments: list[_Segment]) -> None:
 
 
 def _closer(group: _Group, rng: random.Random) -> list[_Segment]:
-    """A sentence that looks closer at one group: where it is, or a detail of it."""
+    """A sentence with more detail on one group: its position, or a part of it."""
     side, detail = _side(group, rng), rng.choice(_DETAILS.get(group.one.kind, ("",)))
     hesitation = rng.choice(("", "", "", "Um,", "So,", "And"))
     noun = _noun(group, rng, "the", plain=True)
     if rng.random() < 0.12:
-        noun = f"the {noun}"  # as people stumble
+        noun = f"the {noun}"  # a stumble
     if not hesitation:
         noun = noun[0].upper() + noun[1:]
     segments: list[_Segment] = [(hesitation, None)] if hesitation else []
-    # Plurals would need plural details; their colour is enough, said after the bare noun.
+    # Details are singular; for plurals, mention only the colour, after the noun.
     if group.many:
         noun = " ".join(f"the {_COUNTS[len(group.things)]} {_NOUNS[group.one.kind][0][1].format(c='')}".split())
         noun = noun if hesitation else noun[0].upper() + noun[1:]
@@ -165,7 +168,7 @@ def _closer(group: _Group, rng: random.Random) -> list[_Segment]:
 
 
 def _related(scene: Scene, groups: list[_Group], rng: random.Random) -> list[_Segment]:
-    """A sentence on how two groups stand to one another."""
+    """A sentence on the relation of two groups."""
     a, b = rng.sample(groups, 2)
     relation = _relation(scene, a, b, rng)
     if relation == "and":
@@ -179,7 +182,7 @@ def _related(scene: Scene, groups: list[_Group], rng: random.Random) -> list[_Se
 
 
 def _timed(segments: list[_Segment], rng: random.Random) -> Narrative:
-    """Speaks the segments at a person's pace, moving the mouse along."""
+    """Assigns times to the segments at a speaker's pace, with mouse strokes over their targets."""
     utterances: list[Utterance] = []
     strokes: list[tuple[TracePoint, ...]] = []
     now = rng.uniform(0.2, 1.2)
@@ -205,13 +208,13 @@ def _timed(segments: list[_Segment], rng: random.Random) -> Narrative:
 
 
 def _times(start: float, end: float) -> list[float]:
-    """About ten moments a second, the first and the last included."""
+    """About ten times a second, including start and end."""
     count = max(2, round((end - start) * 10))
     return [round(start + (end - start) * i / (count - 1), 3) for i in range(count)]
 
 
 def _circle(thing: SceneObject, start: float, end: float, rng: random.Random) -> tuple[TracePoint, ...]:
-    """Round and round a thing's box, with an unsteady hand."""
+    """A stroke that circles an object's box with an unsteady hand."""
     rx, ry = thing.width / 2 * rng.uniform(0.8, 1.1), thing.height / 2 * rng.uniform(0.8, 1.1)
     angle, speed = rng.uniform(0, 2 * math.pi), rng.choice((-1, 1)) * rng.uniform(4.5, 7.5)
     points = []
@@ -224,7 +227,7 @@ def _circle(thing: SceneObject, start: float, end: float, rng: random.Random) ->
 
 
 def _sweep(part: str, start: float, end: float, rng: random.Random) -> tuple[TracePoint, ...]:
-    """To and fro over the sky or the ground, at times past the picture's edge."""
+    """A stroke back and forth over the sky or the ground, sometimes beyond the picture's edge."""
     middle, depth = (0.2, 0.1) if part == "sky" else (0.86, 0.07)
     phase, turns = rng.uniform(0, 2 * math.pi), rng.uniform(1.5, 3.0)
     reach = rng.uniform(0.40, 0.52)

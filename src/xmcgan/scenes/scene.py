@@ -1,7 +1,7 @@
-"""Sampling a scene: which objects there are, in which colours, and where they stand.
+"""Samples scenes: their objects, colours and positions.
 
-A scene is only words and numbers. Its coordinates are relative to the picture, x to the right and y down,
-both in [0, 1], so the same scene can be drawn at any size.
+A scene is a description in words and numbers. Coordinates are relative to the picture, x to the right and y down, both
+in [0, 1], so a scene can be drawn at any size.
 """
 
 import random
@@ -20,7 +20,7 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white"
 class Kind:
     """One of COCO's categories, as it appears in Scenes.
 
-    `width` is relative to the picture when the object is alone in it; `aspect` is height over width.
+    `width` is relative to the picture, for an object that is alone in it; `aspect` is height over width.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Kind:
 _PAINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 _BRIGHTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 
-# Ids and supercategories are COCO's own.
+# Ids and supercategories are COCO's.
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -70,14 +70,14 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Background:
-    """Where a scene happens: what may stand low in it, what may hang or fly high in it, and its weathers."""
+    """The setting of a scene: the kinds that can stand in it (low), hang or fly in it (high), and its weathers."""
 
     low: tuple[str, ...]
     high: tuple[str, ...]
     weathers: tuple[str, ...]
-    base: tuple[float, float]  # how far down the picture the low objects rest, in [0, 1]
-    colours: tuple[str, ...] = ()  # of the wall or the cloth, where that varies
-    weight: float = 1.0  # how often, relative to the others
+    base: tuple[float, float]  # range of y on which low objects rest, in [0, 1]
+    colours: tuple[str, ...] = ()  # of the wall or tablecloth, if it varies
+    weight: float = 1.0  # relative frequency
 
 
 _FLYING = ("bird", "kite", "airplane")
@@ -142,7 +142,7 @@ BACKGROUNDS: dict[str, Background] = {
     ),
 }
 
-# Colours that would be hard to see: on the ground or table, and against the sky.
+# Colours that are hard to see on the ground or table, and against the sky.
 _LOST_LOW = {
     "field": {"green"},
     "beach": {"yellow"},
@@ -164,7 +164,7 @@ _LOST_HIGH = {
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: its kind and colour, and the box it is drawn to fill, relative to the picture."""
+    """An object: its kind, its colour, and the box that it fills, relative to the picture."""
 
     kind: str
     colour: str
@@ -177,28 +177,28 @@ class SceneObject:
 
     @property
     def x(self) -> float:
-        """Centre, from the left."""
+        """x of the centre."""
         return self.left + self.width / 2
 
     @property
     def y(self) -> float:
-        """Centre, from the top."""
+        """y of the centre."""
         return self.top + self.height / 2
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole picture in words and numbers. `objects` are in reading order: low row, then high row."""
+    """The description of a picture. `objects` are ordered: low row, then high row."""
 
     background: str
     colour: str | None  # of the wall or the tablecloth
     weather: str
     objects: tuple[SceneObject, ...]
-    detail: int  # seeds the clouds, hills and other small things nobody speaks of
+    detail: int  # seed for clouds, hills and other details that captions never mention
 
 
 def stream(seed: int, split: str, index: int, purpose: str) -> random.Random:
-    """A random stream of its own for every (seed, split, index, purpose): nothing depends on the order of work."""
+    """An independent random stream for each (seed, split, index, purpose), so results do not depend on order."""
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
     if seed < 0 or index < 0:
@@ -213,15 +213,19 @@ _COUNT_WEIGHTS = (40, 35, 17, 8)  # of one, two, three and four objects
 
 @dataclass(frozen=True)
 class World:
-    """What scenes are sampled from: the fewer things, the sooner they are learnt.
+    """The distribution that scenes are sampled from; a smaller one is learnt faster.
 
-    `sides` is the chance, beyond what comes by itself, that a caption names a side, or what is left or right of what,
-    where the scene has it, and that a lone object stands at a side. `largest` is the most that an object takes of its
-    full size, which is that of one alone: a smaller one leaves its side plain to see. At 0 and 1 they change nothing.
+    Args:
+        most_objects: 1 to 4.
+        backgrounds, kinds, colours: the names to choose from.
+        sides: the probability, in addition to chance, that a caption names a side or says what is left or right of
+            what, if the scene allows it, and that a single object stands at a side. 0 to 1; 0 has no effect.
+        largest: the maximum size of an object, relative to its full size when alone; smaller objects make their side
+            clear. 0.5 to 1; 1 has no effect.
 
-    Raises ValueError on a number of objects that is not 1 to 4, an unknown background, kind or colour, a background in
-    which none of the kinds can stand in one of the colours, `sides` that is not 0 to 1, or `largest` that is not 0.5
-    to 1.
+    Raises:
+        ValueError: if a number is out of range, a name is unknown, or no kind can stand on one of the backgrounds in a
+            visible colour.
     """
 
     most_objects: int = 4
@@ -250,25 +254,29 @@ class World:
             if not any(seen & set(KINDS[kind].colours) for kind in standing):
                 raise ValueError(f"no {' or '.join(sorted(standing))} on the background {name} can be {listed(seen)}")
         if not 0 <= self.sides <= 1:
-            raise ValueError(f"sides is a chance, 0 to 1, not {self.sides}")
+            raise ValueError(f"sides must be a probability, 0 to 1, not {self.sides}")
         if not 0.5 <= self.largest <= 1:
             raise ValueError(f"largest must be 0.5 to 1 of an object's full size, not {self.largest}")
 
 
 def listed(names: set[str]) -> str:
-    """Names for an error."""
+    """Names, joined for an error message."""
     return " or ".join(sorted(names)) or "of a colour that would be seen there"
 
 
 def chosen(rng: random.Random, chance: float) -> bool:
-    """True with a chance. Of no chance, the stream takes no number: what comes after it stays as it was."""
+    """True with this probability. With 0, no random number is drawn, so the rest of the stream is unchanged."""
     return chance > 0 and rng.random() < chance
 
 
 def sample_scene(seed: int, split: str, index: int, world: World | None = None) -> Scene:
-    """The scene number `index` (from 0) of a split in a world (None: all there is); the same values, the same scene.
+    """Scene `index` (from 0) of a split, a deterministic function of the arguments.
 
-    Raises ValueError when `split` is not one of SPLITS or a number is negative.
+    Args:
+        world: by default, the full `World`.
+
+    Raises:
+        ValueError: if `split` is not one of SPLITS, or a number is negative.
     """
     world = world or World()
     rng = stream(seed, split, index, "scene")
@@ -304,7 +312,7 @@ def _weather(rng: random.Random, background: Background) -> str:
 
 
 def _how_many_high(rng: random.Random, kinds: tuple[str, ...], count: int) -> int:
-    """How many of the objects fly or hang; a wall carries at most one clock."""
+    """The number of objects that fly or hang; at most one clock hangs on a wall."""
     if not kinds:
         return 0
     chances = {1: (78, 22), 2: (55, 37, 8), 3: (45, 43, 12), 4: (0, 50, 50)}[count]
@@ -313,9 +321,9 @@ def _how_many_high(rng: random.Random, kinds: tuple[str, ...], count: int) -> in
 
 
 def _choose(rng: random.Random, names: tuple[str, ...], count: int, lost: set[str]) -> list[tuple[str, str]]:
-    """(kind, colour) for a row. Equal things stand side by side; trains stand alone."""
+    """(kind, colour) for each object in a row. Equal objects are neighbours; a train is alone."""
     things: list[tuple[str, str]] = []
-    for _ in range(1000):  # far more than any row of the whole vocabulary takes
+    for _ in range(1000):  # far more than any row needs
         if len(things) == count:
             return things
         kind = rng.choice(names)
@@ -323,30 +331,30 @@ def _choose(rng: random.Random, names: tuple[str, ...], count: int, lost: set[st
         if not colours or (kind == "train" and count > 1):
             continue
         thing = (kind, rng.choice(colours))
-        # Equal pairs come from here alone, so that "two red apples" is common but not the rule.
+        # Equal pairs come only from here, so that "two red apples" is common but not the rule.
         if things and things[-1] not in things[:-1] and rng.random() < 0.22:
             thing = things[-1]
         elif len(set(names)) > 1:
-            # Elsewhere equal things are drawn anew, and a second one of a kind, if of another colour, often.
+            # Otherwise reject equal objects, and often a second one of the same kind in another colour.
             again = any(kind == other for other, _ in things)
             if thing in things or (again and rng.random() < 0.6):
                 continue
-        # Equal things must stand side by side, or captions could not speak of them as one group.
+        # Equal objects must be neighbours, so that captions can mention them as one group.
         if thing in things[:-1] and things[-1] != thing:
             continue
         things.append(thing)
-    raise ValueError(f"{', '.join(sorted(set(names)))} cannot fill a row of {count}: name more kinds, or fewer objects")
+    raise ValueError(f"{', '.join(sorted(set(names)))} cannot fill a row of {count}: allow more kinds or fewer objects")
 
 
 def _centres(rng: random.Random, low: int, high: int, sides: float) -> tuple[list[float], list[float]]:
-    """The centres of both rows, from the left. Lonely objects take a side that a caption can name."""
+    """The x of the centres of both rows. A single object takes a position that a caption can name."""
     if low + high == 1 or (low == 1 and high > 1) or (high == 1 and low > 1):
         alone = rng.choice((0.29, 0.71) if chosen(rng, sides) else (0.5, 0.5, 0.29, 0.71)) + rng.uniform(-0.03, 0.03)
         return ([alone] if low == 1 else _row(rng, low)), ([alone] if high == 1 else _row(rng, high))
     if low == 1 and high == 1:
         apart = chosen(rng, sides)
         x = rng.choice((0.27, 0.73) if apart else (0.5, 0.27, 0.73))
-        # Straight above one another, or on either side of the picture.
+        # One straight above the other, or at opposite sides of the picture.
         above = x if x == 0.5 or (not apart and rng.random() < 0.25) else 1 - x
         return [x + rng.uniform(-0.03, 0.03)], [above + rng.uniform(-0.03, 0.03)]
     return _row(rng, low), _row(rng, high)
@@ -358,7 +366,7 @@ def _row(rng: random.Random, count: int) -> list[float]:
 
 
 def _room(count: int, low: bool, high: bool, largest: float) -> tuple[float, float]:
-    """(how much of its full size an object takes, how high the low objects may be)."""
+    """(scale of the objects relative to full size, maximum height of low objects)."""
     scale = min({1: 1.0, 2: 0.84, 3: 0.70, 4: 0.58}[count], largest)
     return scale, (0.42 if low and high else 0.62)
 
@@ -368,7 +376,7 @@ def _stand(
 ) -> SceneObject:
     kind = KINDS[thing[0]]
     scale, tallest = room
-    # A tall object leaves its width to the picture's height.
+    # The width of a tall object is limited by its height.
     slot = {1: 0.76, 2: 0.43, 3: 0.30, 4: 0.225}[neighbours]
     width = min(kind.width * scale * rng.uniform(0.93, 1.07), slot, tallest / kind.aspect)
     bottom = base + rng.uniform(-0.012, 0.012)

@@ -1,4 +1,4 @@
-"""The words of Scenes: nouns, places, weathers and relations, and the choice among them."""
+"""The vocabulary of Scenes: nouns, places, weathers and relations, and functions that choose among them."""
 
 import random
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xmcgan.scenes.scene import Scene, SceneObject
 
-# Of each kind: (one of it, several of it); {c} is where its colour goes.
+# For each kind: (singular, plural); {c} is the colour.
 _NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
     "car": (
         ("{c} car", "{c} cars"),
@@ -66,7 +66,7 @@ _NOUNS: dict[str, tuple[tuple[str, str], ...]] = {
     "teddy bear": (("{c} teddy bear", "{c} teddy bears"), ("{c} stuffed bear", "{c} stuffed bears")),
 }
 
-# What a thing can be said to be doing where it is.
+# What an object can be doing in its place.
 _DOING: dict[str, tuple[str, ...]] = {
     "car": ("parked", "standing"),
     "bus": ("parked", "stopped"),
@@ -85,7 +85,7 @@ _DOING: dict[str, tuple[str, ...]] = {
     "banana": ("lying",),
 }
 
-# Of each background: (where low things are, where high things are, the place by itself).
+# For each background: (phrases for low objects, phrases for high objects, the place itself).
 _PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "field": (
         ("on a grassy field", "on a green field", "on the grass", "in a meadow"),
@@ -156,12 +156,12 @@ _WEATHERS: dict[str, tuple[str, ...]] = {
 
 _COUNTS = {1: "a", 2: "two", 3: "three", 4: "four"}
 
-LEFT_OF, RIGHT_OF, MIDDLE = 0.38, 0.62, 0.07  # a thing is "on the left" up to LEFT_OF; in the middle within MIDDLE
+LEFT_OF, RIGHT_OF, MIDDLE = 0.38, 0.62, 0.07  # "on the left" up to LEFT_OF; "in the middle" within MIDDLE of 0.5
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Equal things, spoken of together: "two red apples"."""
+    """Equal objects, mentioned together: "two red apples"."""
 
     things: tuple[SceneObject, ...]
 
@@ -182,12 +182,12 @@ def _groups(scene: Scene) -> list[_Group]:
 
 
 def _articles(text: str) -> str:
-    """Every "a" before a vowel becomes "an", and the blanks are tidied."""
+    """Changes "a" before a vowel to "an", and normalises spaces."""
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", " ".join(text.split()))
 
 
 def _noun(group: _Group, rng: random.Random, article: str = "a", *, plain: bool = False) -> str:
-    """A group's noun phrase; the plain ones leave room for other words."""
+    """A group's noun phrase; plain ones are short."""
     thing = group.one
     single, plural = _NOUNS[thing.kind][0] if plain else rng.choice(_NOUNS[thing.kind])
     colour = thing.colour
@@ -200,7 +200,7 @@ def _noun(group: _Group, rng: random.Random, article: str = "a", *, plain: bool 
 
 
 def _place(scene: Scene, rng: random.Random, kind: int) -> str:
-    """0: where low things are; 1: where high things are; 2: the place by itself."""
+    """A phrase for the place: 0 for low objects, 1 for high objects, 2 for the place itself."""
     return rng.choice(_PLACES[scene.background][kind]).format(w=scene.colour)
 
 
@@ -209,7 +209,7 @@ def _weather(scene: Scene, rng: random.Random, chance: float = 0.85) -> str:
 
 
 def _side(group: _Group, rng: random.Random) -> str:
-    """Where in the picture a lone thing is, or "" when no side can be named with a good conscience."""
+    """The position of a single object in the picture, or "" if it is not clear."""
     if group.many:
         return ""
     if group.one.x <= LEFT_OF:
@@ -222,7 +222,7 @@ def _side(group: _Group, rng: random.Random) -> str:
 
 
 def _left_of(a: _Group, b: _Group) -> bool:
-    """All of `a` lies clear to the left of all of `b`."""
+    """Whether all of `a` is clearly left of all of `b`."""
     return max(t.x for t in a.things) < min(t.x for t in b.things) - 0.12
 
 
@@ -235,7 +235,7 @@ def _straight_above(a: _Group, b: _Group) -> bool:
 
 
 def _beside(a: _Group, b: _Group, scene: Scene) -> bool:
-    """`a` and `b` are on one level, and nothing else of that level stands between them."""
+    """Whether `a` and `b` are on the same level, with nothing else on that level between them."""
     if a.one.high != b.one.high or a.many or b.many:
         return False
     low, high = sorted((a.one.x, b.one.x))
@@ -243,5 +243,5 @@ def _beside(a: _Group, b: _Group, scene: Scene) -> bool:
 
 
 def _apart(a: _Group, b: _Group) -> bool:
-    """One of the two is left of the other."""
+    """Whether one of the two is left of the other."""
     return _left_of(a, b) or _left_of(b, a)

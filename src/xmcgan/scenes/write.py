@@ -1,4 +1,4 @@
-"""Writing Scenes to disk in the official layouts of COCO 2014 or Open Images, with Localized Narratives."""
+"""Writes Scenes to disk in the official layouts of COCO 2014 or Open Images, with Localized Narratives."""
 
 import json
 import multiprocessing
@@ -25,7 +25,7 @@ _CHUNK = 250
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A run of scenes of one split, for one worker."""
+    """A range of scenes of one split, for one worker."""
 
     root: Path
     layout: str
@@ -40,7 +40,7 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class _Written:
-    """What the annotation files say of a chunk."""
+    """The annotations of a chunk."""
 
     split: str
     pictures: list[Picture]
@@ -60,20 +60,25 @@ def write_scenes(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Writes the Scenes data set under `root` and returns `root`.
+    """Writes the Scenes data set to `root` and returns `root`.
 
-    `layout` is "coco", with captions and narratives, or "open-images", which has narratives alone. Either way the
-    pictures are size x size JPEGs of the same scenes of a `world` (None: all there is). `train`, `val` and `evaluator`
-    count the pictures of three disjoint splits, the last for training evaluation models. The files do not depend on
-    `workers` (None: one for every core). A finished data set of the same settings is left as it is. The writing
-    happens in a folder beside `root`, which takes its name only once everything is there, so an interrupted writing
-    never looks finished.
+    A finished data set with the same settings is kept. The files are written to a folder beside `root` and moved to
+    `root` when complete, so an interrupted data set never looks finished. Nothing is ever overwritten.
 
-    Several workers are started with multiprocessing's "spawn"; a script that calls this needs the usual
-    `if __name__ == "__main__":`.
+    With several workers, which multiprocessing spawns, a calling script needs the usual `if __name__ == "__main__":`.
 
-    Raises ValueError on another layout, a size under 16, a negative count or seed, no pictures at all, or fewer than
-    one worker; FileExistsError when `root` holds anything else. Nothing is ever overwritten.
+    Args:
+        layout: "coco" (captions and narratives) or "open-images" (narratives only), with the same pictures.
+        size: side of the pictures in pixels, at least 16; they are JPEGs.
+        train, val, evaluator: number of pictures in each of three disjoint splits; the last is for training evaluation
+            networks.
+        world: the distribution of scenes; by default, the full `World`.
+        seed: at least 0.
+        workers: number of processes; None for one on each core. The files do not depend on it.
+
+    Raises:
+        ValueError: if the layout is unknown, a number is out of range, or all splits are empty.
+        FileExistsError: if `root` holds anything else.
     """
     root, world = Path(root), world or World()
     counts = {"train": train, "val": val, "evaluator": evaluator}
@@ -97,7 +102,7 @@ def write_scenes(
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
     try:
-        partial.chmod(0o755)  # mkdtemp makes folders for its owner alone
+        partial.chmod(0o755)  # mkdtemp creates folders that only the owner can read
         _write_all(partial, layout, manifest, world, workers, progress)
         _finish(partial, root)
     except BaseException:
@@ -107,7 +112,7 @@ def write_scenes(
 
 
 def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
-    """The settings that a manifest has only where they are not the default, as in sets from before there were any."""
+    """Settings that the manifest records only if not the default, for compatibility with older data sets."""
     usual = {"layout": "coco", "colours": list(World.colours), "sides": World.sides, "largest": World.largest}
     asked = {"layout": layout, "colours": list(world.colours), "sides": world.sides, "largest": world.largest}
     return {name: value for name, value in asked.items() if value != usual[name]}
@@ -120,7 +125,7 @@ def _check(layout: str, size: int, counts: dict[str, int], seed: int, workers: i
         raise ValueError(f"size must be at least 16 pixels, not {size}")
     for split, count in counts.items():
         if count < 0:
-            raise ValueError(f"{split} must count at least 0 pictures, not {count}")
+            raise ValueError(f"{split} must be at least 0 pictures, not {count}")
     if not any(counts.values()):
         raise ValueError("train, val and evaluator are all 0: there is nothing to write")
     if seed < 0:
@@ -130,7 +135,7 @@ def _check(layout: str, size: int, counts: dict[str, int], seed: int, workers: i
 
 
 def _already_there(root: Path, manifest: dict) -> bool:
-    """True when `root` is finished with these settings, False when it is free to be written."""
+    """Whether `root` is finished with these settings; False if it can be written."""
     if not root.exists():
         return False
     if not root.is_dir():
@@ -143,8 +148,8 @@ def _already_there(root: Path, manifest: dict) -> bool:
         return True
     if found is not None:
         raise FileExistsError(
-            f"{root} holds Scenes with other settings: {json.dumps(found)} is there, {json.dumps(manifest)} "
-            "was asked for; choose another root, or delete that folder yourself"
+            f"{root} holds Scenes with other settings: {json.dumps(found)}, not {json.dumps(manifest)}; "
+            "choose another root, or delete that folder yourself"
         )
     names = sorted(path.name for path in root.iterdir())
     if names:
@@ -178,17 +183,17 @@ def _write_all(root: Path, layout_name: str, manifest: dict, world: World, worke
                 file.write(written.narratives)
             bar.update(len(written.pictures))
     layout.annotate(root, pictures, size)
-    # The manifest goes last: what has one is complete.
+    # Write the manifest last: a folder that has one is complete.
     write_json(root / MANIFEST, manifest)
 
 
 def _work(chunks: list[_Chunk], workers: int | None) -> Iterator[_Written]:
-    """The chunks' results, in the chunks' order whoever did them."""
+    """Writes the chunks with several processes; yields the results in order."""
     workers = min(workers or os.cpu_count() or 1, len(chunks))
     if workers == 1:
         yield from map(_write_chunk, chunks)
         return
-    # An executor, unlike a multiprocessing.Pool, ends with an error where its processes cannot start.
+    # Unlike multiprocessing.Pool, an executor raises an error if its processes cannot start.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_write_chunk, chunks)
 
@@ -198,7 +203,7 @@ def _finish(partial: Path, root: Path) -> None:
         partial.replace(root)
     except OSError as error:
         if root.exists():
-            raise FileExistsError(f"{root} appeared while Scenes were being written; it is left as it is") from error
+            raise FileExistsError(f"{root} was created by another process while writing Scenes; it is kept") from error
         raise
 
 

@@ -200,7 +200,7 @@ def test_too_many_bad_entries(photographs, tmp_path):
     with pytest.raises(ValueError, match="4 of 24 entries of all are bad") as error:
         prepared(entries, tmp_path / "out", most_bad=0.1)
     said = str(error.value)
-    assert "16.67%, and most_bad allows 10.00%" in said
+    assert "16.67%, but most_bad allows 10.00%" in said
     assert said.count("annotations.json, line 1: caption is empty; record cut: ") == 1
     assert "missing.jpg" in said
     assert "text.jpg" not in said  # the first three
@@ -223,9 +223,9 @@ def test_a_bad_set_is_given_up_early(photographs, tmp_path):
 
 
 def test_nothing_good(photographs, tmp_path):
-    with pytest.raises(ValueError, match="the split all has no record"):
+    with pytest.raises(ValueError, match="the split all has no usable record"):
         prepared([], tmp_path / "none")
-    with pytest.raises(ValueError, match="the split all has no record"):
+    with pytest.raises(ValueError, match="the split all has no usable record"):
         prepared([Problem("a", "b")], tmp_path / "bad", most_bad=1.0)
 
 
@@ -259,11 +259,11 @@ def test_a_finished_output_is_left_alone(photographs, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"size": 16}, "size is 32 there, 16 was asked for"),
-        ({"fit": "crop"}, "fit is 'squash' there, 'crop' was asked for"),
-        ({"quality": 80, "shard_records": 5}, "quality is 92 there, 80 was asked for; shard_records is 6 there, 5"),
-        ({"layout": "coco"}, "layout is 'table' there, 'coco' was asked for"),
-        ({"splits": ["all", "more"]}, r"splits is \['all'\] there, \['all', 'more'\] was asked for"),
+        ({"size": 16}, "size was 32 and is 16"),
+        ({"fit": "crop"}, "fit was 'squash' and is 'crop'"),
+        ({"quality": 80, "shard_records": 5}, "quality was 92 and is 80; shard_records was 6 and is 5"),
+        ({"layout": "coco"}, "layout was 'table' and is 'coco'"),
+        ({"splits": ["all", "more"]}, r"splits was \['all'\] and is \['all', 'more'\]"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
@@ -280,7 +280,7 @@ def test_other_settings_are_refused(photographs, tmp_path, setting, said, finish
 
 def test_other_content_is_refused(photographs, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"holds thesis\.tex, and that was not prepared"):
+    with pytest.raises(FileExistsError, match=r"holds thesis\.tex, which was not prepared"):
         prepared(photographs, tmp_path)
     with pytest.raises(FileExistsError, match="is a file"):
         prepared(photographs, tmp_path / "thesis.tex")
@@ -304,7 +304,7 @@ def test_two_at_once_are_refused(photographs, tmp_path):
     ("setting", "said"),
     [
         ({"splits": []}, "splits is"),
-        ({"splits": ["a", "a"]}, "each once"),
+        ({"splits": ["a", "a"]}, "each only once"),
         ({"splits": ["../a"]}, "name of a folder"),
         ({"size": 0}, "size must be at least 1"),
         ({"fit": "stretch"}, "fit is 'stretch'"),
@@ -521,7 +521,7 @@ def test_a_command_with_workers_that_is_stopped(scenes, tmp_path, how):
 
 @pytest.mark.slow
 def test_a_worker_that_dies(photographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_squares", fall_over)
+    monkeypatch.setattr(module, "_encode_all", fall_over)
     with pytest.raises(ChildProcessError, match="a worker process died"):
         prepared(photographs, tmp_path, workers=2)
     monkeypatch.undo()

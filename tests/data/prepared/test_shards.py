@@ -170,7 +170,7 @@ def test_what_is_prepared(made, tmp_path):
 
 def test_an_unfinished_preparation_is_no_data_folder(copy):
     (copy / "manifest.json").rename(copy / "preparing.jsonl")
-    with pytest.raises(ValueError, match=r"is not finished.*the same command"):
+    with pytest.raises(ValueError, match=r"is unfinished.*the same command"):
         is_prepared(copy)
 
 
@@ -330,7 +330,7 @@ def test_a_missing_shard(copy):
 
 def test_a_truncated_shard(copy):
     break_shard(copy / "train/00001.arrow", "truncated")
-    with pytest.raises(ValueError, match=r"00001\.arrow is damaged: it has \d+ bytes, in the manifest \d+"):
+    with pytest.raises(ValueError, match=r"00001\.arrow is damaged: it has \d+ bytes; the manifest says \d+"):
         opened(copy)
 
 
@@ -357,7 +357,7 @@ def test_shards_in_one_anothers_place(copy):
     one["file"], other["file"] = other["file"], one["file"]
     one["bytes"], other["bytes"] = other["bytes"], one["bytes"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=r"00002\.arrow is damaged: it holds 2 records, in the manifest 4"):
+    with pytest.raises(ValueError, match=r"00002\.arrow is damaged: it holds 2 records; the manifest says 4"):
         opened(copy)[0]
 
 

@@ -144,7 +144,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "top level is no object"),
+        ([], "top level should be an object"),
         ({"images": IMAGES}, "has no 'annotations'"),
         ({"annotations": ANNOTATIONS}, "has no 'images'"),
         ({"images": IMAGES, "annotations": {}}, "annotations is {}; it should be a list"),
@@ -165,15 +165,15 @@ def test_a_file_that_is_not_cocos_is_named(tmp_path, content, message):
         ({"caption": "A dog."}, "has no 'image_id'"),
         ("A dog.", "has no 'image_id'"),
         (None, "has no 'image_id'"),
-        ({"image_id": 9, "caption": ""}, "caption is ''; it should be words"),
-        ({"image_id": 9, "caption": " \n\t"}, r"caption is ' \n\t'; it should be words"),
+        ({"image_id": 9, "caption": ""}, "caption is ''; it should contain words"),
+        ({"image_id": 9, "caption": " \n\t"}, r"caption is ' \n\t'; it should contain words"),
         ({"image_id": 9, "caption": None}, "caption is None; it should be a text"),
         ({"image_id": 9, "caption": 5}, "caption is 5; it should be a text"),
-        ({"image_id": 9, "caption": "A \ud800."}, r"caption is 'A \ud800.', which is no UTF-8"),
+        ({"image_id": 9, "caption": "A \ud800."}, r"caption is 'A \ud800.', which is not UTF-8"),
         ({"image_id": [9], "caption": "A dog."}, "image_id is [9]; it should be a whole number"),
         ({"image_id": "9", "caption": "A dog."}, "image_id is '9'; it should be a whole number"),
         ({"image_id": True, "caption": "A dog."}, "image_id is True; it should be a whole number"),
-        ({"image_id": 10, "caption": "A dog."}, "image_id is 10, which none of the images has"),
+        ({"image_id": 10, "caption": "A dog."}, "image_id is 10, which is not the id of an image"),
     ],
 )
 def test_a_damaged_annotation_is_named_and_the_images_other_captions_kept(tmp_path, annotation, message):
@@ -192,8 +192,8 @@ def test_an_image_of_whom_nothing_good_was_said_is_no_record(tmp_path):
     records, problems = sorted_out(tmp_path)
     assert [record.id for record in records] == ["9"]
     assert [(problem.detail, problem.reason) for problem in problems] == [
-        (True, "caption is ' '; it should be words"),
-        (False, "has no caption that can be used"),
+        (True, "caption is ' '; it should contain words"),
+        (False, "has no usable caption"),
     ]
 
 
@@ -218,7 +218,7 @@ def test_an_image_of_whom_nothing_good_was_said_is_no_record(tmp_path):
         ({"id": 3, "file_name": "folder"}, "file_name is 'folder'; it leads out of the data set, or to no file"),
         ({"id": 3, "file_name": "away/secret.jpg"}, "file_name is 'away/secret.jpg'; it leads out of the data set"),
         ({"id": 3.5, "file_name": "x.jpg"}, "id is 3.5"),
-        ({"id": 9, "file_name": "x.jpg"}, "id is 9, as that of images[0]"),
+        ({"id": 9, "file_name": "x.jpg"}, "id is 9, the same as that of images[0]"),
     ],
 )
 def test_a_damaged_image_entry_is_named_and_nothing_outside_is_read(tmp_path, image, message):
@@ -277,17 +277,20 @@ def test_the_boxes_of_scenes_are_read_as_they_are_written(scenes):
 @pytest.mark.parametrize(
     ("instance", "message"),
     [
-        ({"image_id": 8, "category_id": 1, "bbox": [0, 0, 1, 1]}, "image_id is 8, which none of the images has"),
-        ({"image_id": 9, "category_id": 2, "bbox": [0, 0, 1, 1]}, "category_id is 2, which none of the categories has"),
+        ({"image_id": 8, "category_id": 1, "bbox": [0, 0, 1, 1]}, "image_id is 8, which is not the id of"),
+        ({"image_id": 9, "category_id": 2, "bbox": [0, 0, 1, 1]}, "category_id is 2, which is not the id of"),
         ({"image_id": 9, "category_id": 1}, "has no 'bbox'"),
         ({"image_id": 9, "category_id": 1, "bbox": [0, 0, 1]}, "it should be left, top, width and height"),
         ({"image_id": 9, "category_id": 1, "bbox": "0011"}, "bbox is '0011'; it should be a list"),
         ({"image_id": 9, "category_id": 1, "bbox": [0, 0, "1", 1]}, "is '1'; it should be a finite number"),
         ({"image_id": 9, "category_id": 1, "bbox": [0, float("nan"), 1, 1]}, "is nan; it should be a finite number"),
         ({"image_id": 9, "category_id": 1, "bbox": [0, 0, float("inf"), 1]}, "is inf; it should be a finite number"),
-        ({"image_id": 9, "category_id": 1, "bbox": [5, 0, -1, 1]}, "its width and height are -0.01 and 0.0125"),
-        ({"image_id": 9, "category_id": 1, "bbox": [101, 0, 5, 1]}, "bbox lies outside the picture"),
-        ({"image_id": 9, "category_id": 1, "bbox": [0, -9, 5, 1]}, "bbox lies outside the picture"),
+        (
+            {"image_id": 9, "category_id": 1, "bbox": [5, 0, -1, 1]},
+            "its relative width and height are -0.01 and",
+        ),
+        ({"image_id": 9, "category_id": 1, "bbox": [101, 0, 5, 1]}, "bbox lies outside the image"),
+        ({"image_id": 9, "category_id": 1, "bbox": [0, -9, 5, 1]}, "bbox lies outside the image"),
         (None, "has no 'image_id'"),
     ],
 )
@@ -313,8 +316,8 @@ def test_an_image_of_no_size_and_a_category_of_no_name_are_named(tmp_path):
     assert [str(problem) for problem in problems] == [
         f"{file}, images[0]: width is 0; it should be at least 1 pixel",
         f"{file}, categories[1]: has no 'name'",
-        f"{file}, annotations[0]: category_id is 18, which none of the categories has",
-        f"{file}, annotations[1]: image_id is 3, which none of the images has",
+        f"{file}, annotations[0]: category_id is 18, which is not the id of a category",
+        f"{file}, annotations[1]: image_id is 3, which is not the id of an image",
     ]
     assert [len(record.boxes) for record in records] == [0, 1]
 

@@ -51,8 +51,8 @@ def test_a_byte_order_mark_and_text_beyond_ascii(tmp_path):
         (None, "'bad.txt'; it is not in"),
         ("", "has no words"),
         (" \n\t\n", "has no words"),
-        (b"A caf\xe9", "is no UTF-8"),
-        ("A cat".encode("utf-16"), "is no UTF-8"),
+        (b"A caf\xe9", "is not UTF-8"),
+        ("A cat".encode("utf-16"), "is not UTF-8"),
     ],
 )
 def test_an_image_without_captions_is_named_and_the_others_come(tmp_path, captions, message):
@@ -118,7 +118,7 @@ def test_a_name_that_is_no_utf_8_is_a_problem(tmp_path):
     (record,), (problem,) = sorted_out(tmp_path)
     assert record.id == "good"
     assert problem.where.endswith(r"caf\udce9.jpg")
-    assert "no UTF-8" in problem.reason
+    assert "not UTF-8" in problem.reason
 
 
 def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path):

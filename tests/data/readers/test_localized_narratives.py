@@ -151,7 +151,7 @@ def test_text_beyond_ascii_is_kept(tmp_path):
         ("[]", "has no 'dataset_id'"),
         ("5", "has no 'dataset_id'"),
         ("null", "has no 'dataset_id'"),
-        (narrative(image_id="12x"), "image_id is '12x'; it should be a number of COCO's, or Open Images' 16"),
+        (narrative(image_id="12x"), "image_id is '12x'; it should be COCO's number or Open Images' 16"),
         (narrative(image_id="../../etc/passwd"), "image_id is '../../etc/passwd'"),
         (narrative(image_id="٣"), "image_id is '٣'"),
         (narrative(image_id=None), "image_id is None"),
@@ -161,9 +161,9 @@ def test_text_beyond_ascii_is_kept(tmp_path):
         (narrative(annotator_id="5"), "annotator_id is '5'; it should be a whole number"),
         (narrative(caption=None), "caption is None"),
         (narrative(caption=5), "caption is 5"),
-        (narrative(caption=""), "caption is ''; it should be words"),
-        (narrative(caption=" \n"), r"caption is ' \n'; it should be words"),
-        (narrative(caption="\ud800"), r"caption is '\ud800', which is no UTF-8"),
+        (narrative(caption=""), "caption is ''; it should contain words"),
+        (narrative(caption=" \n"), r"caption is ' \n'; it should contain words"),
+        (narrative(caption="\ud800"), r"caption is '\ud800', which is not UTF-8"),
         (narrative(dataset_id=None), "dataset_id is None"),
         (narrative(dataset_id=3), "dataset_id is 3"),
         ({"image_id": "285", "caption": "no data set"}, "has no 'dataset_id'"),
@@ -245,7 +245,7 @@ GOOD = {"caption": "A bear.", "timed_caption": said("A", "bear."), "traces": [[{
         ({"timed_caption": said("A", "cat.")}, "says 'A cat.'; its caption is 'A bear.'"),
         ({"timed_caption": [*said("A"), "bear."]}, "timed_caption[1] has no 'utterance'"),
         ({"timed_caption": said("A", 5)}, "timed_caption[1] is 5; it should be a text"),
-        ({"timed_caption": said("A bear.", " ")}, "timed_caption[1] is ' '; it should be words"),
+        ({"timed_caption": said("A bear.", " ")}, "timed_caption[1] is ' '; it should contain words"),
         (
             {"timed_caption": [{"utterance": "A bear.", "start_time": 2, "end_time": 1}]},
             "timed_caption[0] ends at 1, before its start at 2",
@@ -259,8 +259,8 @@ GOOD = {"caption": "A bear.", "timed_caption": said("A", "bear."), "traces": [[{
         ({"traces": [5]}, "traces[0] should be a list of points with x, y and t"),
         ({"traces": [[{"x": 0, "y": 0}]]}, "traces[0] should be a list of points with x, y and t"),
         ({"traces": [[[0, 0, 0]]]}, "traces[0] should be a list of points with x, y and t"),
-        ({"traces": [[], [{"x": 0, "y": float("inf"), "t": 0}]]}, "traces[1] is no list of points x, y, t: is inf"),
-        ({"traces": [[{"x": 0, "y": "0", "t": 0}]]}, "traces[0] is no list of points x, y, t: is '0'"),
+        ({"traces": [[], [{"x": 0, "y": float("inf"), "t": 0}]]}, "traces[1] is not a list of points x, y, t: is inf"),
+        ({"traces": [[{"x": 0, "y": "0", "t": 0}]]}, "traces[0] is not a list of points x, y, t: is '0'"),
     ],
 )
 def test_bad_times_or_traces_are_a_problem_and_the_caption_is_kept(tmp_path, more, message):
@@ -320,7 +320,7 @@ def test_cocos_boxes_come_with_their_images(tmp_path):
     (tmp_path / "annotations/instances_train2017.json").write_text(json.dumps(instances))
     (record,), (problem,) = sorted_out(tmp_path)
     assert record.boxes == (Box("bear", 0.25, 0, 0.5, 0.5),)
-    assert str(problem).endswith("annotations[1]: image_id is 286, which none of the images has")
+    assert str(problem).endswith("annotations[1]: image_id is 286, which is not the id of an image")
 
 
 # ---------------------------------------------------------------------------------------------------- damage

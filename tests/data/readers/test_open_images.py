@@ -73,9 +73,9 @@ def test_nothing_wanted_is_an_empty_table(tmp_path):
         ("/m/01g317,000002b66c9c498e,0.5,0.25,1,left", "could not convert string to float: 'left'"),
         ("/m/01g317,000002b66c9c498e,0.5,0.25,nan,0", "is nan; it should be a finite number"),
         ("/m/01g317,000002b66c9c498e,0.5,0.25,1e999,0", "is inf; it should be a finite number"),
-        ("/m/01g317,000002b66c9c498e,0.25,0.5,1,0", "its width and height are 1 and -0.25"),
-        ("/m/01g317,000002b66c9c498e,3,2,1,0", "lies outside the picture"),
-        ('/m/01g317,000002b66c9c498e,0.5,0.25,"1"0,0', "is no row of a table"),
+        ("/m/01g317,000002b66c9c498e,0.25,0.5,1,0", "its relative width and height are 1 and -0.25"),
+        ("/m/01g317,000002b66c9c498e,3,2,1,0", "lies outside the image"),
+        ('/m/01g317,000002b66c9c498e,0.5,0.25,"1"0,0', "is not a valid row"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, row, message):
@@ -91,7 +91,7 @@ def test_a_box_is_cut_at_the_border(tmp_path):
 
 
 def test_what_makes_the_table_unreadable_is_raised(tmp_path):
-    with pytest.raises(ValueError, match=r"bbox\.csv is no table of boxes: its first line has no XMax, YMin"):
+    with pytest.raises(ValueError, match=r"bbox\.csv is not a table of boxes: its first line has no XMax, YMin"):
         read(write(tmp_path, "ImageID,LabelName,XMin,YMax\n"))
     with pytest.raises(ValueError, match=r"its first line has no ImageID"):
         read(write(tmp_path, ""))

@@ -60,7 +60,7 @@ def test_a_cell_can_be_a_list_of_captions(tmp_path, suffix):
     records, (problem,) = sorted_out(tmp_path)
     assert [record.captions for record in records] == [("A cat.", "A cat asleep."), ("A bus.",)]
     assert problem.where.endswith((".jsonl, line 2", ".parquet, row 2"))
-    assert problem.reason == "caption[0] is ' '; it should be words"
+    assert problem.reason == "caption[0] is ' '; it should contain words"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_cell_can_be_a_list_of_captions(tmp_path, suffix):
         ("{tmp_path}/secret.jpg", "A secret.", "it should be the name of a file inside"),
         ("linked.jpg", "A secret.", "leads out of the data set"),
         ("away/secret.jpg", "A secret.", "leads out of the data set"),
-        ("images/b.jpg", "", "caption[0] is ''; it should be words"),
-        ("images/b.jpg", " \t", r"caption[0] is ' \t'; it should be words"),
+        ("images/b.jpg", "", "caption[0] is ''; it should contain words"),
+        ("images/b.jpg", " \t", r"caption[0] is ' \t'; it should contain words"),
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -89,7 +89,7 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path, suffix, path, capt
     (root / "away").symlink_to(tmp_path)
     (record,), (problem, *rest) = sorted_out(root)
     assert record.captions == ("A cat.", "A cat, awake.")
-    assert [each.reason for each in rest] == (["has no caption that can be used"] if problem.detail else [])
+    assert [each.reason for each in rest] == (["has no usable caption"] if problem.detail else [])
     assert problem.where == f"{root}/train{suffix}, {'row' if suffix == '.parquet' else 'line'} " + (
         "3" if suffix in (".csv", ".tsv") else "2"
     )
@@ -106,10 +106,10 @@ def test_an_image_that_is_missing_is_one_problem(tmp_path):
     [
         (b"a.png", "has 1 columns; the first line has 2"),
         (b"a.png,A cat,asleep", "has 3 columns; the first line has 2"),
-        (b"a.png,A caf\xe9", r"caption[0] is 'A caf\udce9', which is no UTF-8"),
-        (b"caf\xe9.png,A cat", r"the image's path is 'caf\udce9.png', which is no UTF-8"),
-        (b'a.png,"A" cat', "is no row of a table"),
-        (b'a.png,"' + b"x" * 200_000 + b'"', "is no row of a table: field larger than field limit"),
+        (b"a.png,A caf\xe9", r"caption[0] is 'A caf\udce9', which is not UTF-8"),
+        (b"caf\xe9.png,A cat", r"the image's path is 'caf\udce9.png', which is not UTF-8"),
+        (b'a.png,"A" cat', "is not a valid row"),
+        (b'a.png,"' + b"x" * 200_000 + b'"', "is not a valid row: field larger than field limit"),
     ],
 )
 def test_a_bad_row_of_a_csv(tmp_path, row, message):
@@ -147,7 +147,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
         ('{"path": "a.png", "text": []}', "its list of captions is empty"),
         ('{"path": "a.png", "text": [5]}', "caption[0] is 5; it should be a text"),
         ('{"path": "a.png", "text": null}', "caption[0] is None; it should be a text"),
-        ('{"path": "a.png", "text": "\\ud800"}', r"caption[0] is '\ud800', which is no UTF-8"),
+        ('{"path": "a.png", "text": "\\ud800"}', r"caption[0] is '\ud800', which is not UTF-8"),
         ('{"path": "a\\u0000.png", "text": "A cat"}', "it should be the name of a file inside"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_parquet_text_that_is_no_utf_8_is_a_bad_row(tmp_path):
     parquet.write_table(pa.table({"path": ["a.png"] * 3, "text": captions}), tmp_path / "train.parquet")
     (record,), (problem,) = sorted_out(tmp_path)
     assert record.captions == ("A cat.", "A cat, awake.")
-    assert str(problem).startswith(f"{tmp_path}/train.parquet, row 2: is no UTF-8")
+    assert str(problem).startswith(f"{tmp_path}/train.parquet, row 2: is not UTF-8")
 
 
 def test_what_makes_the_set_unreadable_is_raised(tmp_path):
@@ -201,7 +201,7 @@ def test_what_makes_the_set_unreadable_is_raised(tmp_path):
         sorted_out(tmp_path)
     write_table(tmp_path, ".csv", ROWS)
     write_table(tmp_path, ".jsonl", ROWS)
-    with pytest.raises(ValueError, match=r"train\.csv and .*train\.jsonl are both there"):
+    with pytest.raises(ValueError, match=r"train\.csv and .*train\.jsonl both exist"):
         sorted_out(tmp_path)
     (tmp_path / "train.jsonl").unlink()
     for text, message in (
@@ -235,5 +235,5 @@ def test_a_table_alone_is_the_split_train(tmp_path):
     assert [record.captions for record in read_table(file, "train") if isinstance(record, Record)] == [("A cat.",)]
     with pytest.raises(FileNotFoundError, match=r"train\{\.csv.* is missing.*there is mine\.csv: give the file itself"):
         list(read_table(tmp_path, "train"))
-    with pytest.raises(ValueError, match="is a table, which alone is the split train; for val give its folder"):
+    with pytest.raises(ValueError, match="is a single table, which is the split train; for val, give its folder"):
         list(read_table(file, "val"))

@@ -160,13 +160,13 @@ def test_what_the_exporter_wrote_is_read_back(tmp_path):
         ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, 1]]}, "boxes[1] is ['bear', 0, 0, 1]; it should be category"),
         ({"boxes": [["bear", 0, 0, 1, 1], [5, 0, 0, 1, 1]]}, "boxes[1] is 5; it should be a text"),
         ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, float("nan"), 1]]}, "boxes[1] is nan"),
-        ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, -1, 1]]}, "boxes[1] is no box"),
+        ({"boxes": [["bear", 0, 0, 1, 1], ["bear", 0, 0, -1, 1]]}, "boxes[1] is not a box"),
         ({"narrative": []}, "narrative has no 'utterances'"),
         ({"narrative": {**DESCRIBED["narrative"], "caption": "A cat."}}, "narrative says 'A bear.'; its caption is"),
         ({"narrative": {**DESCRIBED["narrative"], "utterances": [["A bear."]]}}, "narrative utterances[0] is ["),
         ({"narrative": {**DESCRIBED["narrative"], "utterances": [["A bear.", 2, 1]]}}, "ends at 1, before its start"),
-        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0]]]}}, "narrative strokes[0] is no list of points"),
-        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0, "1"]]]}}, "narrative strokes[0] is no list"),
+        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0]]]}}, "narrative strokes[0] is not a list"),
+        ({"narrative": {**DESCRIBED["narrative"], "strokes": [[[0, 0, "1"]]]}}, "narrative strokes[0] is not a list"),
     ],
 )
 def test_bad_annotations_are_a_problem_and_the_captions_are_kept(tmp_path, more, message):
@@ -183,14 +183,17 @@ def test_bad_annotations_are_a_problem_and_the_captions_are_kept(tmp_path, more,
     ("members", "message"),
     [
         ([("1.png", picture())], "has no captions"),
-        ([("1.txt", "A dog.")], "has txt; it should be one image"),
+        ([("1.txt", "A dog.")], "has txt; it should have one image"),
         (
             [("1.png", picture()), ("1.jpg", picture()), ("1.txt", "A dog.")],
-            "has png, jpg, txt; it should be one image",
+            "has png, jpg, txt; it should have one image",
         ),
-        ([("1.png", picture()), ("1.txt", "A dog."), ("1.txt", "A dog.")], "has png, txt, txt; it should be one image"),
+        (
+            [("1.png", picture()), ("1.txt", "A dog."), ("1.txt", "A dog.")],
+            "has png, txt, txt; it should have one",
+        ),
         ([("1.png", picture()), ("1.txt", " \n")], "has no words"),
-        ([("1.png", picture()), ("1.txt", b"caf\xe9")], "is no UTF-8"),
+        ([("1.png", picture()), ("1.txt", b"caf\xe9")], "is not UTF-8"),
         ([("1.png", picture()), ("1.json", "{")], "is not JSON"),
         ([("1.png", picture()), ("1.json", "[]")], "its json is []; it should be an object"),
         ([("1.png", picture()), ("1.json", '{"text": []}')], "has no captions"),
@@ -198,14 +201,14 @@ def test_bad_annotations_are_a_problem_and_the_captions_are_kept(tmp_path, more,
         ([("1.png", picture()), ("1.json", '{"id": null, "text": "A dog."}')], "id is None; it should be a text"),
         ([("1.png", picture()), ("1.json", '{"id": "", "text": "A dog."}')], "id is empty"),
         ([("1.png", picture()), ("1.json", '{"text": 5}')], "caption[0] is 5; it should be a text"),
-        ([("1.png", picture()), ("1.json", '{"text": "\\ud800"}')], r"caption[0] is '\ud800', which is no UTF-8"),
+        ([("1.png", picture()), ("1.json", '{"text": "\\ud800"}')], r"caption[0] is '\ud800', which is not UTF-8"),
     ],
 )
 def test_a_bad_sample_is_named_and_the_others_are_read(tmp_path, members, message):
     file = write(tmp_path, [("2.jpg", picture()), ("2.txt", "A bus."), *members, *GOOD])
     records, (problem, *rest) = sorted_out(tmp_path)
     assert [record.id for record in records] == ["2", "0"]
-    assert [each.reason for each in rest] == (["has no caption that can be used"] if problem.detail else [])
+    assert [each.reason for each in rest] == (["has no usable caption"] if problem.detail else [])
     assert problem.where == f"{file}, sample 1"
     assert message in problem.reason
 
@@ -214,7 +217,7 @@ def test_a_bad_caption_leaves_the_others(tmp_path):
     write(tmp_path, [("1.png", picture()), ("1.json", '{"captions": ["A dog.", " ", "A brown dog."]}')])
     (record,), (problem,) = sorted_out(tmp_path)
     assert record.captions == ("A dog.", "A brown dog.")
-    assert problem.reason == "caption[1] is ' '; it should be words"
+    assert problem.reason == "caption[1] is ' '; it should contain words"
 
 
 def link(name: str, target: str, kind: bytes) -> tuple[str, tarfile.TarInfo]:
@@ -228,8 +231,8 @@ def link(name: str, target: str, kind: bytes) -> tuple[str, tarfile.TarInfo]:
     [
         (link("1.png", "/etc/passwd", tarfile.SYMTYPE), "is a link"),
         (link("1.png", "0.png", tarfile.LNKTYPE), "is a link"),
-        (link("1.png", "", tarfile.FIFOTYPE), "no plain file"),
-        (link("1.png", "", tarfile.CHRTYPE), "no plain file"),
+        (link("1.png", "", tarfile.FIFOTYPE), "special file"),
+        (link("1.png", "", tarfile.CHRTYPE), "special file"),
         (("/etc/1.png", picture()), "its name leads out of the archive"),
         (("../1.png", picture()), "its name leads out of the archive"),
         (("a/../../1.png", picture()), "its name leads out of the archive"),
@@ -272,7 +275,7 @@ def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path):
     file.write_bytes(content)
     records, (problem,) = sorted_out(tmp_path)
     assert [record.id for record in records] == ["0", "1", "2"]
-    assert str(problem) == f"{file}: is damaged or cut short at byte 8192; the rest of it is not read"
+    assert str(problem) == f"{file}: is damaged or truncated at byte 8192; the rest is skipped"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,7 @@ def test_a_size_that_cannot_be_is_damage(tmp_path, size, at, member, whole):
     file.write_bytes(content)
     records, (problem,) = sorted_out(tmp_path)
     assert [record.id for record in records] == whole
-    assert str(problem) == f"{file}: is damaged or cut short at its member {member}; the rest of it is not read"
+    assert str(problem) == f"{file}: is damaged or truncated at its member {member}; the rest is skipped"
 
 
 def test_another_shard_is_read_behind_a_damaged_one(tmp_path):
@@ -304,28 +307,28 @@ def test_another_shard_is_read_behind_a_damaged_one(tmp_path):
     (record,), problems = sorted_out(tmp_path)
     assert record.image.file == tmp_path / "train-001.tar"
     assert [Path(problem.where).name for problem in problems] == ["train-000.tar", "train-002.tar"]
-    assert all("is damaged, or no tar" in problem.reason for problem in problems)
+    assert all("is damaged or not a tar" in problem.reason for problem in problems)
 
 
 def test_what_makes_the_set_unreadable_is_raised(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"/train\*\.tar is missing, and so is .*/train/\*\.tar"):
         sorted_out(tmp_path)
     write(tmp_path, [])
-    with pytest.raises(ValueError, match=r"train-000\.tar: no sample can be used"):
+    with pytest.raises(ValueError, match=r"train-000\.tar: no sample is usable"):
         sorted_out(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tgz", ".tar.zst"])
 def test_compressed_shards_are_refused(tmp_path, suffix):
     (tmp_path / f"train-000{suffix}").write_bytes(b"packed")
-    with pytest.raises(ValueError, match="no sample can be used"):
+    with pytest.raises(ValueError, match="no sample is usable"):
         sorted_out(tmp_path)
-    with pytest.raises(ValueError, match="no sample can be used"):
+    with pytest.raises(ValueError, match="no sample is usable"):
         read(tmp_path)
     write(tmp_path, GOOD)
     (record,), (problem,) = sorted_out(tmp_path)
     assert record.id == "0"
-    assert problem.reason == "is compressed; images are read in place, from a plain .tar: unpack it"
+    assert problem.reason == "is compressed; it should be a plain .tar, from which images are read in place"
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

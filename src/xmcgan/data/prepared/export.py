@@ -1,4 +1,4 @@
-"""Prepared data to WebDataset's tars, for other libraries."""
+"""Exports prepared data as WebDataset tars, for other libraries."""
 
 import io
 import itertools
@@ -15,25 +15,25 @@ from xmcgan.data.records import Record
 
 
 def export_webdataset(root: str | Path, split: str, output: Path, *, shard_records: int = 1000) -> list[Path]:
-    """Writes one split of prepared data as ``output/split-00000.tar`` ..., and returns their paths.
+    """Writes one split of prepared data as ``output/split-00000.tar``, ... and returns their paths.
 
     The record with number 12 is ``000000012.jpg``, ``000000012.txt`` (its captions, one a line) and
     ``000000012.json``: {"id", "captions", "boxes": [[category, left, top, width, height], ...], "narrative": null or
     {"caption", "utterances": [[words, start, end], ...], "strokes": [[[x, y, t], ...], ...]}}.
 
-    The tars are written to a folder ``.split.partial`` in ``output`` and take their names once all are there; after an
-    interruption the same call does it again. They depend on the records alone, not on the clock.
+    The tars are written to a folder ``.split.partial`` in ``output`` and moved to their names once all are complete.
+    After an interruption, the same call starts again. The tars depend only on the records, not on the time.
 
     Raises:
         ValueError: if the prepared data is damaged or has no such split, or ``shard_records`` is below 1.
-        FileExistsError: if the output holds tars of this split.
+        FileExistsError: if the output already holds tars of this split.
     """
     if shard_records < 1:
         raise ValueError(f"shard_records must be at least 1, not {shard_records}")
     records = open_shards(root, split, layout=read_manifest(root)["layout"])
     partial = output / f".{split}.partial"
     there = sorted(output.glob(f"{split}-*.tar"))
-    # Beside the partial folder they are an interrupted export's, and the same ones come in their place.
+    # Beside a partial folder, they are from an interrupted export and are replaced.
     if there and not partial.exists():
         raise FileExistsError(f"{there[0]} exists; choose another output")
     shutil.rmtree(partial, ignore_errors=True)
@@ -68,7 +68,7 @@ def _add(tar: tarfile.TarFile, key: str, record: Record) -> None:
 
 
 def _described(record: Record) -> dict[str, Any]:
-    # A named tuple is a list in JSON.
+    # JSON writes a named tuple as a list.
     narrative = record.narrative
     return {
         "id": record.id,

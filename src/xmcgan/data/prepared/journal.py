@@ -1,4 +1,4 @@
-"""The journal of a preparation: which shards are finished, and what was wrong with their entries."""
+"""The journal of a preparation: its finished shards and the problems in their entries."""
 
 import hashlib
 import itertools
@@ -14,25 +14,25 @@ from xmcgan.data.prepared.plan import _check_plan, _space_for, _write
 from xmcgan.data.prepared.shards import checksum, source_name
 from xmcgan.data.records import Problem, Record
 
-_ENTRIES_TO_COUNT = 1000  # before that many, a share of bad ones says little
+_MIN_ENTRIES = 1000  # with fewer entries, the share of bad ones is not meaningful
 
 
 class _Done(NamedTuple):
-    """What the journal says of one finished shard."""
+    """The journal's entry for a finished shard."""
 
     split: str
     number: int
     shard: dict[str, Any]  # as in the manifest
     captions: int
-    entries: int  # records, good or not, and problems that are no details
-    digest: str  # of the entries: another one, and the source has changed
+    entries: int  # records, usable or not, and problems other than details
+    digest: str  # of the entries; it differs if the source has changed
     problems: list[Problem]
-    ahead: int = 0  # of the entries: problems before the split's first record, as of annotations that are read first
-    unreadable: tuple[str, ...] = ()  # ids of records whose images were
+    ahead: int = 0  # entries that are problems before the split's first record, as in annotations read first
+    unreadable: tuple[str, ...] = ()  # ids of records with unreadable images
 
 
 class _Journal:
-    """The finished shards, a line each, below a line with the plan."""
+    """A file with a line for the plan, and then a line for each finished shard."""
 
     def __init__(self, output: Path, plan: dict[str, Any]):
         self.output, self.path = output, output / JOURNAL
@@ -47,7 +47,7 @@ class _Journal:
             if path.exists() and checksum(path) == done.shard["sha256"]:
                 self.done[done.split, done.number] = done
         self._remove_leftovers()
-        # Anew: the last line may be half a one.
+        # Rewrite the file, because its last line may be incomplete.
         _write(self.path, "".join(map(_line, [plan, *(done._asdict() for done in self.done.values())])))
 
     def add(self, done: _Done) -> None:
@@ -58,16 +58,16 @@ class _Journal:
         self.done[done.split, done.number] = done
 
     def drop(self, split: str, number: int) -> None:
-        """Forgets a shard. Its line stays in the file until the next start, which knows it by the missing shard."""
+        """Removes a shard. Its line stays in the file until the next start, which skips lines without a shard."""
         done = self.done.pop((split, number))
         (self.output / split / done.shard["file"]).unlink()
 
     def of(self, split: str) -> list[_Done]:
-        """The finished shards of a split, in their order."""
+        """The finished shards of a split, in order."""
         return [done for _, done in sorted(self.done.items()) if done.split == split]
 
     def report(self, unfinished: Sequence[tuple[str, Problem]]) -> Path:
-        """Writes the problems known so far; also those of a shard that is not finished."""
+        """Writes all problems so far, including those of an unfinished shard, and returns the path."""
         known = [(each.split, problem) for _, each in sorted(self.done.items()) for problem in each.problems]
         lines = [_line({"split": split, **problem._asdict()}) for split, problem in [*known, *unfinished]]
         _write(self.output / PROBLEMS, "".join(lines))
@@ -80,11 +80,11 @@ class _Journal:
                 try:
                     lines.append(json.loads(line))
                 except ValueError:
-                    break  # written when the power failed; what comes after is made again
+                    break  # an incomplete line after a power failure; later shards are written again
         return lines
 
     def _remove_leftovers(self) -> None:
-        """Shards that were not finished, or not noted."""
+        """Removes shards that are unfinished or missing in the journal."""
         known = {self.output / done.split / done.shard["file"] for done in self.done.values()}
         for folder in filter(Path.is_dir, list(self.output.iterdir())):
             for path in list(folder.iterdir()):
@@ -102,10 +102,10 @@ def _line(content: dict[str, Any]) -> str:
 
 
 class _Part:
-    """What has been seen of the entries of one shard.
+    """Counts, problems and digest of the entries of one shard.
 
     Args:
-        is_first: whether no record of the split came before it.
+        is_first: whether no record of the split comes before this shard.
     """
 
     def __init__(self, *, is_first: bool = False):
@@ -114,7 +114,7 @@ class _Part:
 
     def add(self, entry: Record | Problem) -> None:
         is_record = isinstance(entry, Record)
-        # What a problem says has paths in it, and the source may have moved.
+        # Leave out the text of problems: it contains paths, and the source may have moved.
         self._hash.update(json.dumps(_content_of(entry) if is_record else None).encode())
         if is_record or not entry.detail:
             self._is_ahead &= not is_record
@@ -122,48 +122,49 @@ class _Part:
             self.ahead += self._is_ahead
 
     def digest(self) -> str:
-        """A fingerprint of what the entries say, without their images."""
+        """A digest of the entries, without their images."""
         return self._hash.hexdigest()
 
 
 def _content_of(record: Record) -> list[Any]:
     narrative = record.narrative
-    # Of a mouse trace its length: thousands of points are worth no second of a start.
+    # Only the length of each mouse stroke: hashing thousands of points would slow every start.
     narrative = narrative and [narrative.caption, narrative.utterances, list(map(len, narrative.strokes))]
     return [record.id, record.captions, source_name(record), record.boxes, narrative]
 
 
-def _lost(problems: Iterable[Problem]) -> int:
-    """How many of the problems are no details."""
+def _count_lost(problems: Iterable[Problem]) -> int:
+    """The number of problems that lose a record, that is, are not details."""
     return sum(not problem.detail for problem in problems)
 
 
 class _ErrorLimit:
-    """Stops where too many of a split's entries are bad: of those in the journal and in the part at hand.
+    """Raises an error when too many of a split's entries are bad, in the journal and the current part together.
 
     Args:
-        total: about how many records there are, if that is known.
+        total: the approximate number of records, if known.
     """
 
     def __init__(self, split: str, journal: _Journal, most_bad: float, total: int | None):
         self._split, self._journal, self._most_bad, self._total = split, journal, most_bad, total or 0
         self.expected = total
 
-    def on_the_way(self, part: _Part) -> None:
-        """Looks only at what came among records: annotations are read ahead of them, bad ones in one go."""
+    def check(self, part: _Part) -> None:
+        """Checks the entries so far, except problems before the first record, which come all at once."""
         parts = [*self._journal.of(self._split), part]
-        seen, bad = sum(each.entries for each in parts), sum(_lost(each.problems) for each in parts)
+        seen, bad = sum(each.entries for each in parts), sum(_count_lost(each.problems) for each in parts)
         ahead = sum(each.ahead for each in parts)
         self._stop_above(bad - ahead, seen - ahead, part)
         if self._total:
-            self._stop_above(bad, max(seen, self._total + bad), part)  # whatever else comes, it will be too many
+            self._stop_above(bad, max(seen, self._total + bad), part)  # too many even if all others are good
 
-    def at_the_end(self) -> None:
-        """Looks at all of it."""
+    def check_all(self) -> None:
+        """Checks all entries of the split."""
         done = self._journal.of(self._split)
-        self._stop_above(sum(_lost(each.problems) for each in done), sum(each.entries for each in done), _Part(), 0)
+        lost = sum(_count_lost(each.problems) for each in done)
+        self._stop_above(lost, sum(each.entries for each in done), _Part(), 0)
 
-    def _stop_above(self, bad: int, seen: int, part: _Part, at_least: int = _ENTRIES_TO_COUNT) -> None:
+    def _stop_above(self, bad: int, seen: int, part: _Part, at_least: int = _MIN_ENTRIES) -> None:
         if seen < at_least or bad <= self._most_bad * seen:
             return
         finished = itertools.chain.from_iterable(done.problems for done in self._journal.of(self._split))
@@ -171,7 +172,7 @@ class _ErrorLimit:
         report = self._journal.report([(self._split, problem) for problem in part.problems])
         share = bad / seen
         raise ValueError(
-            f"{bad} of {seen} entries of {self._split} are bad: {share:.2%}, and most_bad allows {self._most_bad:.2%}. "
-            f"The first: {'; '.join(map(str, lost[:3]))}. All so far are in {report}. Mend them, or leave them out "
-            f"with most_bad {min(1.0, share + 0.0001):.4f}; the same command then goes on"
+            f"{bad} of {seen} entries of {self._split} are bad: {share:.2%}, but most_bad allows {self._most_bad:.2%}. "
+            f"The first: {'; '.join(map(str, lost[:3]))}. All so far are listed in {report}. Fix them, or skip them "
+            f"with most_bad {min(1.0, share + 0.0001):.4f}; the same command then resumes"
         )

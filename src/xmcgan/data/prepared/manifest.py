@@ -1,4 +1,4 @@
-"""The manifest of a prepared folder, and its files' names."""
+"""The manifest of a prepared folder, and the names of its files."""
 
 import json
 from collections.abc import Generator
@@ -17,13 +17,13 @@ MANIFEST, PROBLEMS, JOURNAL = "manifest.json", "problems.jsonl", "preparing.json
 
 
 def is_prepared(root: str | Path) -> bool:
-    """Whether a folder or URL was made by `prepare`.
+    """Whether a folder or URL was written by `prepare`.
 
     Raises:
-        ValueError: if preparing it has begun and not finished.
+        ValueError: if its preparation is unfinished.
     """
     try:
-        # Not parsed: a damaged manifest should be reported by whoever opens it, not pass for another kind of folder.
+        # Not parsed, so that a damaged manifest is reported on opening and not taken for another kind of folder.
         return f'"library": "{LIBRARY}"'.encode() in _content(root, MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         pass
@@ -31,15 +31,15 @@ def is_prepared(root: str | Path) -> bool:
         _content(root, JOURNAL)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    raise ValueError(f"{root} is not finished: preparing it was interrupted; the same command again goes on with it")
+    raise ValueError(f"{root} is unfinished: its preparation was interrupted; the same command resumes it")
 
 
 def read_manifest(root: str | Path) -> dict[str, Any]:
-    """The manifest of prepared data, with all that reading it relies on.
+    """The manifest of prepared data, checked.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: saying what is wrong with it.
+        ValueError: if it is damaged or of another version.
     """
     path = f"{root}/{MANIFEST}"
     try:
@@ -71,7 +71,7 @@ def _is_shard(value: Any) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a text names something right inside a folder."""
+    """Whether the text is a plain name of a folder entry, not a path."""
     return Path(text).name == text and text not in ("", "..") and text.isprintable()
 
 
@@ -88,14 +88,14 @@ def _content(root: str | Path, name: str) -> bytes:
 
 @contextmanager
 def _remote(url: str) -> Generator[tuple[fsspec.AbstractFileSystem, str]]:
-    """What reads a URL, and its name for it; within, whatever goes wrong is said of the URL."""
+    """The file system for a URL, and the path in it. Errors within the block name the URL."""
     try:
         opened = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # the package that reads it is not installed, or there is none
+    except (ImportError, ValueError) as error:  # the package for this protocol is not installed, or does not exist
         raise ValueError(f"{url} cannot be opened: {error}") from error
     try:
         yield opened
     except (FileNotFoundError, NotADirectoryError):
         raise
-    except Exception as error:  # each storage's library has classes of its own for a network or a key that is missing
+    except Exception as error:  # each storage library has its own exceptions for network and credentials
         raise ConnectionError(f"{url} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""The plan of a preparation: its settings, checked, and the output folder, claimed."""
+"""Checks the settings of a preparation, and claims its output folder."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ LOCK = "preparing.lock"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: on a shared machine, often fewer than there are."""
+    """The number of cores this process may use; on a shared machine, often fewer than it has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -26,7 +26,7 @@ def _check(
     splits: Sequence[str], size: int, quality: int, shard_records: int, workers: int | None, most_bad: float
 ) -> None:
     if not splits or len(set(splits)) < len(splits):
-        raise ValueError(f"splits is {list(splits)}; it should be at least one, and each once")
+        raise ValueError(f"splits is {list(splits)}; it should name at least one split, and each only once")
     for split in splits:
         if Path(split).name != split or split.startswith("."):
             raise ValueError(f"splits has {split!r}; it should be the name of a folder")
@@ -46,22 +46,22 @@ def _check(
 
 
 def _check_output(output: Path) -> None:
-    """Refuses a folder that is not ours to write to."""
+    """Refuses an output folder with foreign content."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; choose another output")
     names = {path.name for path in output.iterdir()} if output.exists() else set()
-    # Before the journal has its name there can be these two.
+    # Before the journal is renamed, these two can exist.
     foreign = sorted(names - {LOCK, f"{JOURNAL}.partial"})
     if foreign and JOURNAL not in names and not (MANIFEST in names and is_prepared(output)):
         raise FileExistsError(
-            f"{output} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, and that was not "
+            f"{output} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, which was not "
             "prepared by this library; choose another output"
         )
 
 
 @contextlib.contextmanager
 def _new_folder(output: Path) -> Generator[None, None, None]:
-    """Makes the folder, and takes one it made away again if nothing came of it."""
+    """Creates the folder, and removes it again if the block fails before writing anything."""
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     try:
@@ -75,20 +75,20 @@ def _new_folder(output: Path) -> Generator[None, None, None]:
 
 @contextlib.contextmanager
 def _space_for(path: Path) -> Generator[None, None, None]:
-    """Says of a full disk which file did not fit."""
+    """On a full disk, raises an error that names the file."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
-            f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then goes on"
+            f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then resumes"
         ) from error
 
 
 @contextlib.contextmanager
-def _alone(output: Path) -> Generator[None, None, None]:
-    """Two at once would remove each other's files."""
+def _locked(output: Path) -> Generator[None, None, None]:
+    """Locks the folder: two processes at once would remove each other's files."""
     lock = FileLock(output / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -105,11 +105,11 @@ def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> N
     found, asked = ({**plan, **plan.get("settings", {})} for plan in (found, asked))
     differing = [key for key in asked if key != "settings" and found.get(key) != asked[key]]
     if differing:
-        what = "; ".join(f"{key} is {found.get(key)!r} there, {asked[key]!r} was asked for" for key in differing)
-        raise ValueError(f"{output} was prepared with other settings: {what}. Choose another output")
+        changes = "; ".join(f"{key} was {found.get(key)!r} and is {asked[key]!r}" for key in differing)
+        raise ValueError(f"{output} was prepared with other settings: {changes}. Choose another output")
 
 
 def _write(path: Path, text: str) -> None:
-    """A whole file or none, also when the power fails."""
+    """Writes a file atomically, safe against power failure."""
     with _space_for(path), atomic_file(path, partial=path.with_name(f"{path.name}.partial"), flush=True) as partial:
         partial.write_text(text, encoding="utf-8")

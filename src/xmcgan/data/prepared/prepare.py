@@ -1,10 +1,10 @@
-"""Preparing a data set: every image resized once and stored with its captions in shards (`shards`).
+"""Prepares a data set: resizes every image once and stores it with its captions in shards (`shards`).
 
-Shard k of a split holds the good ones of its entries k * shard_records to (k + 1) * shard_records: what is in it
-depends neither on the number of workers nor on how often the work was interrupted. A shard is written under another
-name, put on the disk, renamed, and then noted in a journal, ``preparing.jsonl``; the same command again keeps what the
-journal knows, after a look at its checksum, and makes the rest; what the source has other entries for since, it makes
-anew. The manifest comes last.
+Shard k of a split holds the usable ones among its entries k * shard_records to (k + 1) * shard_records, so its content
+depends neither on the number of workers nor on interruptions. A shard is written under a temporary name, flushed to
+disk, renamed, and then recorded in a journal, ``preparing.jsonl``. Run again, the same command keeps the shards in the
+journal whose checksums match, rewrites those whose entries changed in the source, and writes the rest. The manifest is
+written last.
 """
 
 import itertools
@@ -22,21 +22,21 @@ from tqdm import tqdm
 from xmcgan import __version__
 from xmcgan.data.crop import crop_record
 from xmcgan.data.images import Fit, ImageTransform
-from xmcgan.data.prepared.journal import _Done, _ErrorLimit, _Journal, _lost, _Part
+from xmcgan.data.prepared.journal import _count_lost, _Done, _ErrorLimit, _Journal, _Part
 from xmcgan.data.prepared.manifest import JOURNAL, LIBRARY, MANIFEST, VERSION, read_manifest
 from xmcgan.data.prepared.plan import (
     LOCK,
-    _alone,
     _check,
     _check_output,
     _check_plan,
+    _locked,
     _new_folder,
     _space_for,
     _write,
     usable_cores,
 )
 from xmcgan.data.prepared.shards import checksum, write_shard
-from xmcgan.data.prepared.workers import _Answered, _Numbered, _Squares, _workers
+from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _workers
 from xmcgan.data.records import Problem, Record
 from xmcgan.runtime.files import flush_to_disk
 
@@ -59,31 +59,32 @@ def prepare(
     total: Callable[[str], int | None] = lambda split: None,
     fingerprint: str | None = None,
 ) -> dict[str, Any]:
-    """Writes a data set to ``output``, resized once, and returns its manifest.
+    """Writes a resized copy of a data set to ``output`` and returns its manifest.
 
-    It can be killed at any moment; the same call resumes at the first unfinished shard. The files do not depend on
-    ``workers``. Shards whose source has changed are made anew. A finished output of the same settings stays as it is.
+    It can be killed at any time; the same call resumes at the first unfinished shard. The files do not depend on
+    ``workers``. Shards whose source has changed are rewritten. A finished output with the same settings is kept.
 
-    An image becomes a JPEG of size x size pixels without chroma subsampling; an RGB JPEG of that size is kept as it is.
-    With several workers, a script that calls this needs the usual ``if __name__ == "__main__":``.
+    Images become JPEGs of size x size pixels without chroma subsampling; an RGB JPEG of that size is copied unchanged.
+    With several workers, a calling script needs the usual ``if __name__ == "__main__":``.
 
     Args:
-        source: for its name; it is read by ``entries``.
-        output: a folder that is new, empty, or of an interrupted preparation with these settings.
+        source: recorded by name only; ``entries`` reads it.
+        output: a folder that is new, empty, or from an interrupted preparation with the same settings.
         name, layout, splits: of the data set.
-        entries: a split's entries, the same ones in the same order at every call.
-        size, quality: side of the images in pixels, and quality of their JPEGs, 1 to 100.
-        fit: ``squash`` to a square, or ``crop`` the middle square, of which boxes and traces then are (`crop`).
-        shard_records: entries a shard.
-        workers: processes; None for one on every core, 1 for this one alone.
-        most_bad: share of a split's entries that may be left out as bad; details, such as one caption, do not count.
-        total: about how many records a split has, for the progress bar; None where that is not known.
-        fingerprint: of the source: a finished output of another one is refused.
+        entries: yields a split's entries, the same ones in the same order at every call.
+        size, quality: side of the images in pixels, and JPEG quality, 1 to 100.
+        fit: ``squash`` the image to a square, or ``crop`` the middle square (boxes and traces too, see `crop`).
+        shard_records: entries in a shard.
+        workers: number of processes; None for one on each core, 1 for this process only.
+        most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
+        total: the approximate number of records of a split, for the progress bar; None if unknown.
+        fingerprint: of the source; a finished output with another fingerprint is refused.
 
     Raises:
-        ValueError: on settings that differ from those of the output, another source, or too many bad entries.
-        FileExistsError: if the output holds anything else, or is being prepared by another process.
-        ChildProcessError: if a worker died. OSError: naming the file, if the disk is full.
+        ValueError: if settings or source differ from those of the output, or too many entries are bad.
+        FileExistsError: if the output holds anything else, or another process is preparing it.
+        ChildProcessError: if a worker died.
+        OSError: naming the file, if the disk is full.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
@@ -92,28 +93,28 @@ def prepare(
     _check_output(output)
     if (output / MANIFEST).exists():
         return _finished(output, plan, fingerprint)
-    with _new_folder(output), _alone(output):
+    with _new_folder(output), _locked(output):
         journal = _Journal(output, plan)
         workers = workers or usable_cores()
         with _workers(workers) as pool:
-            squares = _Squares(pool, workers, ImageTransform(size, fit), quality)
+            encoder = _Encoder(pool, workers, ImageTransform(size, fit), quality)
             for split in splits:
                 limit = _ErrorLimit(split, journal, most_bad, total(split))
-                _prepare_split(output, split, partial(entries, split), shard_records, journal, squares, limit, progress)
+                _prepare_split(output, split, partial(entries, split), shard_records, journal, encoder, limit, progress)
         return _finish(output, plan, journal, fingerprint)
 
 
 def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> dict[str, Any]:
-    """The manifest that is there, if it is of the same plan and source."""
+    """The manifest of a finished output, after checking that plan and source are the same."""
     manifest = read_manifest(output)
     _check_plan(output, {**manifest, "splits": list(manifest["splits"])}, plan)
     known = manifest.get("fingerprint")  # older ones have none
     if known is not None and fingerprint is not None and known != fingerprint:
         raise ValueError(
-            f"{output} was prepared from another {plan['source']}, or this one has changed since: its annotation files "
-            "are others. Choose another output"
+            f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files "
+            "differ. Choose another output"
         )
-    for leftover in (output / JOURNAL, output / LOCK):  # if the end came right after the manifest
+    for leftover in (output / JOURNAL, output / LOCK):  # from a process killed right after writing the manifest
         if leftover.exists():
             leftover.unlink()
     return manifest
@@ -127,7 +128,7 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint
             "records": sum(each.shard["records"] for each in done),
             "captions": sum(each.captions for each in done),
             "problems": sum(len(each.problems) for each in done),
-            "lost": sum(_lost(each.problems) for each in done),
+            "lost": sum(_count_lost(each.problems) for each in done),
             "bytes": sum(each.shard["bytes"] for each in done),
             "shards": [each.shard for each in done],
         }
@@ -152,7 +153,7 @@ def _prepare_split(
     entries: Callable[[], Iterator[Record | Problem]],
     shard_records: int,
     journal: _Journal,
-    squares: "_Squares",
+    encoder: "_Encoder",
     limit: "_ErrorLimit",
     progress: bool,
 ) -> None:
@@ -160,8 +161,8 @@ def _prepare_split(
         print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
     done = sum(done.entries for done in journal.of(split))
     with tqdm(desc=split, total=limit.expected, initial=done, unit="img", disable=not progress) as bar:
-        _write_shards(output / split, split, entries, shard_records, journal, squares, limit, bar)
-        bar.total = bar.n  # what was expected is an estimate
+        _write_shards(output / split, split, entries, shard_records, journal, encoder, limit, bar)
+        bar.total = bar.n  # the expected total is an estimate
 
 
 def _write_shards(
@@ -170,20 +171,20 @@ def _write_shards(
     entries: Callable[[], Iterator[Record | Problem]],
     shard_records: int,
     journal: _Journal,
-    squares: "_Squares",
+    encoder: "_Encoder",
     limit: "_ErrorLimit",
     bar: tqdm,
 ) -> None:
     for is_last_try in (False, True):
         changed: list[int] = []
-        left = _left(split, entries(), shard_records, journal, squares, changed, bar)
-        for number, answers in itertools.groupby(squares(left), key=operator.itemgetter(0)):
+        left = _unfinished(split, entries(), shard_records, journal, encoder, changed, bar)
+        for number, encoded in itertools.groupby(encoder(left), key=operator.itemgetter(0)):
             earlier = (done for done in journal.of(split) if done.number < number)
             part = _Part(is_first=not any(done.entries > done.ahead for done in earlier))
             path = folder / f"{number:05d}.arrow"
             new = path.with_name(f"{path.name}.partial")
             folder.mkdir(exist_ok=True)
-            rows = _good(answers, part, limit, bar, cropped=squares.transform.fit == "crop")
+            rows = _usable(encoded, part, limit, bar, cropped=encoder.transform.fit == "crop")
             with _space_for(path):
                 records, captions = write_shard(new, rows)
             shard = {
@@ -209,45 +210,45 @@ def _write_shards(
             )
         if not changed:
             break
-        # Their entries have gone by: they are read once more.
+        # The entries of the changed shards have passed already: read the source once more.
         if is_last_try:
-            raise ValueError(f"the source gives other entries of {split} at every reading")
+            raise ValueError(f"the source yields different entries of {split} each time it is read")
 
-    limit.at_the_end()
+    limit.check_all()
     if not any(done.shard["records"] for done in journal.of(split)):
-        raise ValueError(f"the split {split} has no record that could be prepared")
+        raise ValueError(f"the split {split} has no usable record")
 
 
 def _numbered(entries: Iterator[Record | Problem], shard_records: int) -> Iterator[_Numbered]:
-    """Each entry with the number of its shard; a detail counts nothing and goes with the entry before it."""
+    """Each entry with the number of its shard; a detail is not counted and goes with the entry before it."""
     count = 0
     for entry in entries:
         count += isinstance(entry, Record) or not entry.detail
         yield max(count - 1, 0) // shard_records, entry
 
 
-def _left(
+def _unfinished(
     split: str,
     entries: Iterator[Record | Problem],
     shard_records: int,
     journal: _Journal,
-    squares: "_Squares",
+    encoder: "_Encoder",
     changed: list[int],
     bar: tqdm,
 ) -> Iterator[_Numbered]:
-    """The entries of the shards that are not there yet; shards of which the source has other ones are dropped."""
+    """The entries of unfinished shards; finished shards whose entries changed in the source are dropped."""
     finished, last = {done.number: done for done in journal.of(split)}, -1
     for last, numbered in itertools.groupby(_numbered(entries, shard_records), key=operator.itemgetter(0)):
         if last not in finished:
             yield from numbered
             continue
         done, part = finished[last], _Part()
-        is_mended = False
+        is_repaired = False
         for _, entry in numbered:
             part.add(entry)
             if isinstance(entry, Record) and entry.id in done.unreadable:
-                is_mended = is_mended or not isinstance(squares.one(entry), str)
-        if is_mended or part.digest() != done.digest:
+                is_repaired = is_repaired or not isinstance(encoder.encode(entry), str)
+        if is_repaired or part.digest() != done.digest:
             journal.drop(split, last)
             bar.update(-done.entries)
             changed.append(last)
@@ -256,22 +257,22 @@ def _left(
         bar.update(-finished[number].entries)
 
 
-def _good(
-    answers: Iterable[_Answered], part: _Part, limit: "_ErrorLimit", bar: tqdm, *, cropped: bool
+def _usable(
+    entries: Iterable[_EncodedEntry], part: _Part, limit: "_ErrorLimit", bar: tqdm, *, cropped: bool
 ) -> Iterator[tuple[Record, bytes]]:
-    """The records of a shard with their JPEGs; what is bad is counted."""
-    for _, entry, answer in answers:
+    """The usable records of a shard with their JPEGs; bad ones are counted."""
+    for _, entry, encoded in entries:
         before = part.entries
         part.add(entry)
         bar.update(part.entries - before)
-        if isinstance(entry, Record) and isinstance(answer, tuple):
-            jpeg, width, height = answer
+        if isinstance(entry, Record) and isinstance(encoded, tuple):
+            jpeg, width, height = encoded
             yield crop_record(entry, width, height) if cropped else entry, jpeg
         elif isinstance(entry, Record):
-            part.problems.append(Problem(f"record {entry.id}", str(answer)))
+            part.problems.append(Problem(f"record {entry.id}", str(encoded)))
             part.unreadable.append(entry.id)
-            limit.on_the_way(part)
+            limit.check(part)
         else:
             part.problems.append(entry)
             if not entry.detail:
-                limit.on_the_way(part)
+                limit.check(part)

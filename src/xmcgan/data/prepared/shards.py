@@ -1,17 +1,17 @@
-"""Prepared data: every image at its size, its captions and annotations, in Arrow files that are mapped into memory.
+"""Prepared data: resized images, captions and annotations in memory-mapped Arrow files.
 
-    OUTPUT/manifest.json             written last: what has one is complete
+    OUTPUT/manifest.json             written last: a folder that has one is complete
     OUTPUT/problems.jsonl            {split, where, reason} of every entry that was left out
     OUTPUT/train2014/00000.arrow     the Arrow IPC stream format, in batches of `BATCH` rows of `SCHEMA`
     OUTPUT/train2014/00001.arrow     ...
 
-``pyarrow.ipc.open_stream`` and Hugging Face's ``datasets`` open the same files. (``Dataset.from_file`` reads streams
-alone, ``load_dataset("arrow", ...)`` also Arrow's file format.)
+``pyarrow.ipc.open_stream`` and Hugging Face's ``datasets`` open the same files. (``Dataset.from_file`` reads only
+streams; ``load_dataset("arrow", ...)`` also reads Arrow's file format.)
 
-A shard is trusted as far as a look at its structure goes: when a process first touches it, its size must be the
-manifest's and every offset, length and word in it must be valid, so that a damaged file is an error and never a crash.
-That reads all but the pixels, in 4 ms of a shard of 62 MB. Its checksum, which takes 40 ms of reading everything, is
-taken once when it is fetched from a URL, and by `ShardedRecords.verify`.
+When a process first uses a shard, it checks the structure: the size must match the manifest, and every offset, length
+and string must be valid, so that a damaged file raises an error instead of crashing the process. This reads everything
+except the images and takes 4 ms for a shard of 62 MB. The checksum, which takes 40 ms, is verified once when a shard is
+fetched from a URL, and by `ShardedRecords.verify`.
 """
 
 import bisect
@@ -32,8 +32,8 @@ from xmcgan.data.records import Box, Narrative, Record, Slice, TracePoint, Utter
 
 BATCH = 64  # rows; 2 MB of images at 256 pixels
 
-# Pages of a mapped file count as the process's own as long as it alone maps them; a worker that has seen a whole set
-# would seem to hold all of it. So they are given back, to the page cache, after so many records.
+# Pages of a mapped file count as the process's memory, so a worker that has read a whole set would seem to hold all of
+# it. After this many records, the pages are released; they stay in the page cache.
 _RECORDS_HELD = 512
 
 
@@ -60,24 +60,23 @@ SCHEMA = pa.schema(
         pa.field("captions", _list(pa.string()), nullable=False),
         pa.field("boxes", _list(_BOX), nullable=False),
         pa.field("narrative", _struct(caption=pa.string(), utterances=_list(_UTTERANCE), strokes=_list(_STROKE))),
-        pa.field("source", pa.string(), nullable=False),  # name of the file the image was in
+        pa.field("source", pa.string(), nullable=False),  # name of the image's original file
     ]
 )
 
 
 def open_shards(root: str | Path, split: str, *, layout: str, cache: Path | None = None) -> "ShardedRecords":
-    """The records of one split of prepared data, read as they are asked for.
+    """The records of one split of prepared data, read on access.
 
     Args:
-        root: a folder, or a URL that fsspec opens.
-        layout: what it must have been prepared from.
-        cache: folder to which the shards of a URL are fetched, each when it is first touched; by default
-            ``~/.cache/xmcgan``.
+        root: a folder, or a URL that fsspec can open.
+        layout: the layout it must have been prepared from.
+        cache: folder for shards fetched from a URL, each on first use; by default ``~/.cache/xmcgan``.
 
     Raises:
-        FileNotFoundError: if there is no manifest, or a shard is missing.
-        ConnectionError: if a URL does not answer, or not to this user.
-        ValueError: if the manifest is damaged or of another layout, has no such split, or a shard has another size.
+        FileNotFoundError: if the manifest or a shard is missing.
+        ConnectionError: if a URL cannot be reached or access is denied.
+        ValueError: if the manifest is damaged, has another layout or no such split, or a shard has the wrong size.
     """
     manifest = read_manifest(root)
     if manifest["layout"] != layout:
@@ -92,15 +91,15 @@ def open_shards(root: str | Path, split: str, *, layout: str, cache: Path | None
 
 
 def default_cache() -> Path:
-    """Where the shards of a URL are kept."""
+    """The folder for shards fetched from a URL."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xmcgan"
 
 
 class ShardedRecords(Sequence[Record]):
-    """The records of one split; each image as its JPEG. Goes to other processes without what it has opened.
+    """The records of one split; images are JPEG bytes. Pickling it leaves out the opened shards.
 
     Attributes:
-        manifest: of the whole set.
+        manifest: the manifest of the whole data set.
     """
 
     def __init__(self, root: str | Path, split: str, manifest: dict[str, Any], cache: Path):
@@ -122,7 +121,7 @@ class ShardedRecords(Sequence[Record]):
 
         Raises:
             FileNotFoundError: if its shard is missing.
-            ValueError: naming its shard, if that is damaged.
+            ValueError: naming its shard, if the shard is damaged.
         """
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
@@ -142,11 +141,11 @@ class ShardedRecords(Sequence[Record]):
         return {**self.__dict__, "_opened": {}}
 
     def verify(self) -> None:
-        """Reads every shard whole.
+        """Verifies the checksum of every shard.
 
         Raises:
-            FileNotFoundError: if one is missing.
-            ValueError: naming the shards whose content is not the one that was written.
+            FileNotFoundError: if a shard is missing.
+            ValueError: naming the shards whose checksums differ from the manifest.
         """
         paths = [self._path(number) for number in range(len(self._shards))]
         wrong = [
@@ -156,7 +155,7 @@ class ShardedRecords(Sequence[Record]):
             raise ValueError(f"{len(wrong)} of {len(paths)} shards are damaged: {', '.join(wrong)}")
 
     def _path(self, number: int) -> Path:
-        """A shard on disk, fetched if need be, of the right size."""
+        """The path of a shard on disk, fetched if necessary, after checking its size."""
         shard = self._shards[number]
         if _is_url(self.root):
             return _fetched(f"{self.root}/{self.split}/{shard['file']}", shard, self.cache)
@@ -175,9 +174,9 @@ class _Shard:
             options = pa.ipc.IpcReadOptions(use_threads=False)  # threads do not survive a fork
             table = pa.ipc.open_stream(pa.py_buffer(self._memory), options=options).read_all()
             if not table.schema.equals(SCHEMA):
-                raise ValueError(f"its columns are {table.schema.names}, or their types others")
+                raise ValueError(f"its columns {table.schema.names} or their types differ from the schema")
             if table.num_rows != expected["records"]:
-                raise ValueError(f"it holds {table.num_rows} records, in the manifest {expected['records']}")
+                raise ValueError(f"it holds {table.num_rows} records; the manifest says {expected['records']}")
             table.validate(full=True)
             for field, column in zip(SCHEMA, table.columns, strict=True):
                 for chunk in column.chunks:
@@ -214,7 +213,7 @@ def _narrative(row: pa.StructScalar) -> Narrative:
 
 
 def _columns(structs: pa.StructArray) -> list[list[Any]]:
-    # Through numpy: Arrow makes a Python object of each number first, at ten times the cost.
+    # Through numpy: ten times faster, because Arrow first wraps each number in a Python object.
     return [
         field.to_numpy().tolist() if pa.types.is_floating(field.type) else field.to_pylist()
         for field in structs.flatten()
@@ -222,21 +221,21 @@ def _columns(structs: pa.StructArray) -> list[list[Any]]:
 
 
 def _check_nulls(field: pa.Field, array: pa.Array) -> None:
-    """Refuses nulls where the schema has none, at any depth: Arrow itself does not look."""
+    """Refuses nulls where the schema forbids them, at any depth; Arrow itself does not check."""
     if array.null_count and not field.nullable:
         raise ValueError(f"{field.name!r} is null where it must not be")
     if pa.types.is_list(field.type):
         _check_nulls(field.type.value_field, array.flatten())
     elif pa.types.is_struct(field.type):
         for inner, child in zip(field.type, array.flatten(), strict=True):
-            # What lies under a null narrative is null too.
+            # The fields of a null narrative are null too.
             _check_nulls(inner, child.filter(array.is_valid()) if array.null_count else child)
 
 
 def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
-    """The cached copy of a shard, fetched by the first process that comes; the others wait for it.
+    """The cached copy of a shard; the first process fetches it while others wait.
 
-    It is named by its content: neither another set nor a new edition of this one can be mistaken for it.
+    It is named by its checksum, so it cannot be confused with a shard of another data set or version.
     """
     path = cache / f"{expected['sha256']}.arrow"
     if path.exists():
@@ -250,17 +249,17 @@ def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
                 filesystem.get_file(remote, str(partial))
             _check_size(partial, expected, url)
             if checksum(partial) != expected["sha256"]:
-                raise ValueError(f"{url} is damaged: its SHA-256 is not the manifest's")
+                raise ValueError(f"{url} is damaged: its SHA-256 differs from the manifest's")
             partial.replace(path)
     return path
 
 
 def _check_size(path: Path, expected: dict[str, Any], name: str | None = None) -> None:
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: the manifest has it as a shard of {expected['records']} records")
+        raise FileNotFoundError(f"{path} is missing: the manifest lists it as a shard of {expected['records']} records")
     if path.stat().st_size != expected["bytes"]:
         raise ValueError(
-            f"{name or path} is damaged: it has {path.stat().st_size} bytes, in the manifest {expected['bytes']}"
+            f"{name or path} is damaged: it has {path.stat().st_size} bytes; the manifest says {expected['bytes']}"
         )
 
 
@@ -268,10 +267,10 @@ def _check_size(path: Path, expected: dict[str, Any], name: str | None = None) -
 
 
 def write_shard(path: Path, rows: Iterable[tuple[Record, bytes]]) -> tuple[int, int]:
-    """Writes records, each with its JPEG, a batch at a time; the file is on the disk when this returns.
+    """Writes records with their JPEGs to a shard, in batches, and flushes it to disk.
 
     Returns:
-        How many records, and how many captions they have.
+        the number of records, and the number of their captions.
     """
     records = captions = 0
     rows = iter(rows)
@@ -287,13 +286,13 @@ def write_shard(path: Path, rows: Iterable[tuple[Record, bytes]]) -> tuple[int, 
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_name(record: Record) -> str:
-    """Name of the file a record's image is in; empty if it is in none of its own."""
+    """The name of the file that holds a record's image; empty for image bytes."""
     match record.image:
         case bytes():
             return ""

@@ -1,7 +1,7 @@
-"""What annotation files say, checked value by value.
+"""Checks the values of annotation files.
 
-Each function returns what can be relied upon, or raises a ValueError whose message goes on from the place it is about:
-``field(entry, "caption", words)`` says "caption is 5; it should be a text".
+Each function returns a checked value or raises a ValueError whose message continues the name of the place:
+``field(entry, "caption", words)`` raises "caption is 5; it should be a text".
 """
 
 import json
@@ -14,10 +14,10 @@ Value = TypeVar("Value")
 
 
 def parse_json(content: bytes | str, object_hook: Callable[[dict], Any] | None = None) -> Any:
-    """The value of a JSON text."""
+    """Parses a JSON text."""
     try:
         return json.loads(content, object_hook=object_hook)
-    except (ValueError, RecursionError) as error:  # also text that is no UTF-8, and brackets nested without end
+    except (ValueError, RecursionError) as error:  # includes invalid UTF-8, and too deeply nested brackets
         raise ValueError(f"is not JSON: {error}") from error
 
 
@@ -32,7 +32,7 @@ def field(entry: Any, key: str, check: Callable[[Any], Value]) -> Value:
 
 
 def elements(entry: Any, key: str, check: Callable[[Any], Value]) -> tuple[Value, ...]:
-    """The checked values of a list of a JSON object."""
+    """The checked values of a list in a JSON object."""
     checked = []
     for position, value in enumerate(field(entry, key, array)):
         try:
@@ -45,7 +45,7 @@ def elements(entry: Any, key: str, check: Callable[[Any], Value]) -> tuple[Value
 def good_ones(
     where: str, name: str, values: list[Any], check: Callable[[Any], Value]
 ) -> Generator[Problem, None, tuple[Value, ...]]:
-    """The checked values of a list; a bad one is a problem of its own."""
+    """The checked values of a list; yields a problem for each bad one."""
     good = []
     for position, value in enumerate(values):
         try:
@@ -63,37 +63,37 @@ def array(value: Any) -> list[Any]:
 
 
 def text(value: Any) -> str:
-    """A text that can be written again: bytes that were no UTF-8, and halves of surrogate pairs, cannot."""
+    """A text that can be encoded as UTF-8: without undecodable bytes and lone surrogates."""
     if not isinstance(value, str):
         raise ValueError(f"is {shown(value)}; it should be a text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"is {shown(value)}, which is no UTF-8") from None
+        raise ValueError(f"is {shown(value)}, which is not UTF-8") from None
     return value
 
 
 def words(value: Any) -> str:
-    """A caption, with single blanks between its words."""
+    """A caption that is not empty, with single spaces between its words."""
     caption = one_line(text(value))
     if not caption:
-        raise ValueError(f"is {shown(value)}; it should be words")
+        raise ValueError(f"is {shown(value)}; it should contain words")
     return caption
 
 
 def lines(content: bytes) -> tuple[str, ...]:
-    """The captions of a text file, one a line; lines without words are passed over."""
+    """The captions of a text file, one a line; blank lines are skipped."""
     try:
         captions = tuple(filter(None, map(one_line, content.decode("utf-8-sig").split("\n"))))
     except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8: {error}") from error
+        raise ValueError(f"is not UTF-8: {error}") from error
     if not captions:
         raise ValueError("has no words")
     return captions
 
 
 def whole_number(value: Any) -> int:
-    """An integer; JSON's true and false are none, though Python's are."""
+    """An integer; true and false are refused."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"is {shown(value)}; it should be a whole number")
     return value
@@ -107,12 +107,12 @@ def number(value: Any) -> float:
 
 
 def box(category: str, left: float, top: float, width: float, height: float) -> Box:
-    """A box in parts of the picture's width and height, cut at its border. COCO has boxes of no area: they are kept."""
+    """A box relative to the image's width and height, clipped to it. Boxes of zero area (COCO has some) are kept."""
     right, bottom = left + width, top + height
     if width < 0 or height < 0:
-        raise ValueError(f"is no box: its width and height are {width:g} and {height:g} of the picture's")
+        raise ValueError(f"is not a box: its relative width and height are {width:g} and {height:g}")
     if left > 1 or top > 1 or right < 0 or bottom < 0:
-        raise ValueError(f"lies outside the picture: from {left:g}, {top:g} to {right:g}, {bottom:g} of its size")
+        raise ValueError(f"lies outside the image: from {left:g}, {top:g} to {right:g}, {bottom:g}, relative to it")
     if min(left, top) >= 0 and max(right, bottom) <= 1:
         return Box(category, left, top, width, height)
     left, top, right, bottom = (min(max(corner, 0.0), 1.0) for corner in (left, top, right, bottom))
@@ -120,7 +120,7 @@ def box(category: str, left: float, top: float, width: float, height: float) -> 
 
 
 def utterance(transcript: Any, start: Any, end: Any) -> Utterance:
-    """Timed words."""
+    """A spoken phrase from its words, start and end."""
     spoken = Utterance(words(transcript), number(start), number(end))
     if spoken.end < spoken.start:
         raise ValueError(f"ends at {spoken.end:g}, before its start at {spoken.start:g}")
@@ -128,17 +128,17 @@ def utterance(transcript: Any, start: Any, end: Any) -> Utterance:
 
 
 def stroke(points: Any) -> tuple[TracePoint, ...]:
-    """A stroke of the mouse from its points x, y, t."""
+    """A mouse stroke from its points x, y, t."""
     try:
         return tuple(TracePoint(number(x), number(y), number(t)) for x, y, t in points)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"is no list of points x, y, t: {error}") from error
+        raise ValueError(f"is not a list of points x, y, t: {error}") from error
 
 
 def narrative(
     caption: str, utterances: tuple[Utterance, ...], strokes: tuple[tuple[TracePoint, ...], ...]
 ) -> Narrative:
-    """A spoken description, whose utterances have to say its caption, up to blanks. Empty strokes are left out."""
+    """A narrative; its utterances must spell its caption, except for spaces. Empty strokes are left out."""
     transcript = " ".join(each.words for each in utterances)
     if transcript.replace(" ", "") != caption.replace(" ", ""):
         raise ValueError(f"says {shown(transcript)}; its caption is {shown(caption)}")
@@ -146,11 +146,11 @@ def narrative(
 
 
 def shown(value: Any) -> str:
-    """A value as an error message shows it: what a file holds can be of any length."""
+    """A value as error messages show it, shortened to 80 characters."""
     content = repr(value)
     return content if len(content) <= 80 else f"{content[:77]}..."
 
 
 def printable(place: object) -> str:
-    """A path or name as a message names it; a file's name need not be UTF-8."""
+    """A path or name for a message; bytes that are not UTF-8 are escaped."""
     return str(place).encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""COCO, in the layout its owners publish: ``train2014/``, ``annotations/captions_train2014.json``."""
+"""Reads COCO in its official layout: ``train2014/``, ``annotations/captions_train2014.json``."""
 
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -12,16 +12,16 @@ from xmcgan.data.records import Box, Problem, Record, details
 
 
 def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """The captioned images of one split, in order of image id, after what is wrong in the files.
+    """The captioned images of one split, in order of image id, after the problems in the annotation files.
 
     Args:
-        root: the folder that holds ``annotations/`` and the folders of images.
-        split: such as ``train2014`` or ``val2014``: the name of the folder of images, and of the captions file.
-        annotations: also the boxes of ``annotations/instances_{split}.json``; none where there is no such file.
+        root: the folder of ``annotations/`` and the image folders.
+        split: the name of the image folder and the captions file, such as ``train2014`` or ``val2014``.
+        annotations: also read boxes from ``annotations/instances_{split}.json``, if it exists.
 
     Raises:
-        FileNotFoundError: if the captions file or the folder of images is missing.
-        ValueError: if a file is not COCO's, or no image has a caption.
+        FileNotFoundError: if the captions file or the image folder is missing.
+        ValueError: if a file is not in COCO's format, or no image has a caption.
     """
     file, folder = root / "annotations" / f"captions_{split}.json", root / split
     if not file.is_file() or not folder.is_dir():
@@ -30,22 +30,22 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
             f"{file}{available_splits(root)}"
         )
     content = read_lists(file, "images", "annotations")
-    images: dict[int, tuple[int, str]] = {}  # by id: where it stands, and its file's name
+    images: dict[int, tuple[int, str]] = {}  # by id: position in the list, and file name
     for position, image in enumerate(content["images"]):
         try:
             image_id, name = field(image, "id", whole_number), field(image, "file_name", text)
             if image_id in images:
-                raise ValueError(f"id is {image_id}, as that of images[{images[image_id][0]}]")
+                raise ValueError(f"id is {image_id}, the same as that of images[{images[image_id][0]}]")
             images[image_id] = position, name
         except ValueError as error:
             yield Problem(f"{file}, images[{position}]", str(error))
 
-    captions = defaultdict(list)  # none of an image, where all that was said of it is bad
+    captions = defaultdict(list)  # an empty list for images whose captions are all bad
     for position, annotation in enumerate(content["annotations"]):
         try:
             image_id = field(annotation, "image_id", whole_number)
             if image_id not in images:
-                raise ValueError(f"image_id is {image_id}, which none of the images has")
+                raise ValueError(f"image_id is {image_id}, which is not the id of an image")
             found_captions = captions[image_id]
             found_captions.append(field(annotation, "caption", words))
         except ValueError as error:
@@ -56,7 +56,7 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
     for image_id in sorted(captions):
         position, name = images[image_id]
         if not captions[image_id]:
-            yield Problem(f"{file}, images[{position}]", "has no caption that can be used")
+            yield Problem(f"{file}, images[{position}]", "has no usable caption")
             continue
         try:
             path = files.find(name)
@@ -70,7 +70,7 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
 
 
 def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:
-    """The boxes of a split by its records' ids, those of crowds among them; none if there is no file of instances."""
+    """The boxes of a split by record id, including crowds; none if there is no instances file."""
     file, boxes = root / "annotations" / f"instances_{split}.json", defaultdict(list)
     if not file.is_file():
         return boxes
@@ -93,9 +93,9 @@ def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str,
             image_id = field(annotation, "image_id", whole_number)
             category = field(annotation, "category_id", whole_number)
             if image_id not in sizes:
-                raise ValueError(f"image_id is {image_id}, which none of the images has")
+                raise ValueError(f"image_id is {image_id}, which is not the id of an image")
             if category not in names:
-                raise ValueError(f"category_id is {category}, which none of the categories has")
+                raise ValueError(f"category_id is {category}, which is not the id of a category")
             relative = partial(relative_box, category=names[category], size=sizes[image_id])
             boxes[str(image_id)].append(field(annotation, "bbox", relative))
         except ValueError as error:
@@ -104,37 +104,37 @@ def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str,
 
 
 def available_splits(root: Path) -> str:
-    """A hint at the splits a folder does have."""
+    """The splits that a folder has, as the end of an error message."""
     found = sorted(file.stem.removeprefix("captions_") for file in root.glob("annotations/captions_*.json"))
     return f"; there is {', '.join(found)}" if found else ""
 
 
 def read_lists(file: Path, *keys: str) -> dict[str, list[Any]]:
-    """A file of COCO's, whose top level has these lists."""
+    """The named lists at the top level of a COCO annotation file."""
     try:
         content = parse_json(file.read_bytes(), without_mask)
         if not isinstance(content, dict):
-            raise ValueError("is no file of COCO's: its top level is no object")
+            raise ValueError("is not a COCO annotation file: its top level should be an object")
         return {key: field(content, key, array) for key in keys}
     except ValueError as error:
         raise ValueError(f"{file} {error}") from error
 
 
 def without_mask(entry: dict[str, Any]) -> dict[str, Any]:
-    """An object of a JSON file without the outline nobody asked for: by far the most of COCO's instances."""
+    """Drops the segmentation outline, which is unused and by far the largest part of COCO's instances."""
     entry.pop("segmentation", None)
     return entry
 
 
 def pixels(value: Any) -> int:
-    """The width or height of a picture."""
+    """The width or height of an image."""
     if whole_number(value) < 1:
         raise ValueError(f"is {value}; it should be at least 1 pixel")
     return value
 
 
 def relative_box(value: Any, *, category: str, size: tuple[int, int]) -> Box:
-    """A box from what COCO writes, left, top, width and height in pixels of a picture of this size."""
+    """A box from COCO's left, top, width and height in pixels, relative to an image of this size."""
     if len(array(value)) != 4:
         raise ValueError(f"is {shown(value)}; it should be left, top, width and height")
     (width, height), (x, y, w, h) = size, map(number, value)

@@ -1,4 +1,4 @@
-"""Which files of a data folder may be read, and tables row by row."""
+"""Finds the files of a data folder safely, and reads CSV tables row by row."""
 
 import csv
 import os
@@ -10,14 +10,14 @@ from xmcgan.data.records import Problem
 
 
 class Files:
-    """The files below a folder by the names that annotations give them; each of its folders is listed once.
+    """Finds the files below a folder that annotations name; each folder is listed only once.
 
-    A name that leads out, as an absolute path, by ``..`` or through a link, is refused even where the file exists:
-    whoever wrote the annotations has no say in what else of the disk is read. The folder itself may be a link.
+    A name that leads out of the folder, by an absolute path, ``..`` or a link, is refused even if the file exists:
+    annotations must not give access to the rest of the disk. The folder itself may be a link.
 
     Args:
-        folder: what names are relative to.
-        root: of the data set, into which links may lead as well.
+        folder: the folder that names are relative to.
+        root: the data set's folder; links may also lead into it.
     """
 
     def __init__(self, folder: Path, root: Path):
@@ -26,17 +26,17 @@ class Files:
         self._listed: dict[str, frozenset[str]] = {}
 
     def find(self, name: str) -> Path:
-        """The file of a name.
+        """The path of a file by its name.
 
         Raises:
-            ValueError: going on from the name's place, if it is not there or may not be read.
+            ValueError: if the file is missing or may not be read; the message continues the name of the place.
         """
         path = PurePosixPath(text(name))
         if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
             raise ValueError(f"is {shown(name)}; it should be the name of a file inside {self.folder}")
         try:
             found = path.name in self.list(str(path.parent))
-        except OSError as error:  # such as a name longer than the file system's
+        except OSError as error:  # such as a name too long for the file system
             raise ValueError(f"is {shown(name)}; it cannot be looked up: {error.strerror}") from error
         if not found:
             there = os.path.lexists(self.folder / path)
@@ -45,7 +45,7 @@ class Files:
         return self.folder / path
 
     def list(self, subfolder: str = ".") -> frozenset[str]:
-        """Names of the files of a subfolder that may be read; none if there is no such folder."""
+        """The names of the readable files of a subfolder; none if there is no such folder."""
         if subfolder not in self._listed:
             place = self.folder / subfolder
             names = []
@@ -56,21 +56,21 @@ class Files:
         return self._listed[subfolder]
 
     def holds(self, path: Path) -> bool:
-        """Whether a path, its links followed, stays inside."""
+        """Whether a path is inside the folder or the root after following links."""
         real = Path(os.path.realpath(path))
         return any(real.is_relative_to(folder) for folder in self._allowed)
 
     def _is_readable(self, entry: os.DirEntry[str]) -> bool:
-        # What is no link costs no look at the disk.
+        # Only links need further system calls.
         if entry.is_symlink():
             return self.holds(Path(entry.path)) and Path(entry.path).is_file()
         return entry.is_file()
 
 
 def csv_rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]] | Problem]:
-    """The rows of a table, each with the number of its last line; blank lines are passed over.
+    """The rows of a table, each with the number of its last line; blank lines are skipped.
 
-    Bytes that are no UTF-8 stay in their cell as surrogates, so that they spoil no row but theirs.
+    Bytes that are not UTF-8 stay in their cell as surrogates, so only their own row is affected.
     """
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -80,7 +80,7 @@ def csv_rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Problem(f"{file}, line {reader.line_num}", f"is no row of a table: {error}")
+                yield Problem(f"{file}, line {reader.line_num}", f"is not a valid row: {error}")
                 continue
             if row:
                 yield reader.line_num, row

@@ -1,4 +1,4 @@
-"""A folder of images, each with a text file of captions beside it: ``train/cats/7.jpg``, ``train/cats/7.txt``."""
+"""Reads a folder of images, each with a text file of captions beside it: ``train/cats/7.jpg``, ``train/cats/7.txt``."""
 
 import os
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from xmcgan.data.records import Problem, Record
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 OTHER_IMAGES = (".gif", ".tif", ".tiff", ".avif", ".heic", ".jp2")
-NOTES = ("README", "LICENSE", "LICENCE", "NOTICE")  # texts that say something of the set, and are no image's captions
+NOTES = ("README", "LICENSE", "LICENCE", "NOTICE")  # texts about the data set, which are not captions of an image
 
 
 def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """The images in a split's folder and below it, folder by folder in order of their names.
+    """The images in a split's folder and its subfolders, sorted by name.
 
     A record's id is its path inside the split's folder without the suffix; its captions are the lines of the text file
-    of the same name. A text without such an image is a problem; other files are passed over.
+    with the same name. A text without an image is a problem; other files are skipped.
 
     Args:
-        root: the folder that holds a folder a split. Where there is no ``train/``, the images right inside it are the
-            split "train"; folders beside them are passed over, and that is said.
-        split: its name.
-        annotations: this layout has none.
+        root: the folder with one subfolder for each split. If it has no ``train/``, the images directly inside it are
+            the split "train", and subfolders are skipped and reported.
+        split: the split's name.
+        annotations: ignored: this layout has none.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -35,7 +35,7 @@ def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterato
         subfolders.sort()
         if folder == root:
             for name in subfolders:
-                yield Problem(printable(root / name), "is passed over, as images lie beside it", detail=True)
+                yield Problem(printable(root / name), "is skipped, because there are images beside it", detail=True)
             subfolders.clear()
         for path in (Path(place, name) for name in subfolders):
             if path.is_symlink():
@@ -78,7 +78,7 @@ def split_folder(root: Path, split: str) -> Path:
 
 
 def without_image(stem: str, names: list[str]) -> str:
-    """What is wrong with a text of captions that has no image, by the names beside it."""
+    """Describes the problem of a caption file without an image, given the names beside it."""
     others = [name for name in names if Path(name).stem == stem and Path(name).suffix.lower() in OTHER_IMAGES]
     if others:
         return f"its image is {printable(others[0])}; it can be {', '.join(SUFFIXES)}"
@@ -86,5 +86,5 @@ def without_image(stem: str, names: list[str]) -> str:
 
 
 def stop(error: OSError) -> None:
-    """A folder that cannot be listed is not passed over, as os.walk would."""
+    """Raises the error of a folder that cannot be listed, which os.walk would skip."""
     raise error

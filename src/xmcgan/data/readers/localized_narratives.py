@@ -1,4 +1,4 @@
-"""Localized Narratives on COCO and Open Images, as published: JSON lines (Pont-Tuset et al., ECCV 2020)."""
+"""Reads Localized Narratives on COCO and Open Images from JSON lines, as published (Pont-Tuset et al., ECCV 2020)."""
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -23,26 +23,26 @@ from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utt
 
 
 def read_localized_narratives(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """One record a narrative of a split, in order of file and line; an image can have several.
+    """One record for each narrative of a split, in order of file and line; an image can have several.
 
-    A record's id is the image's and the annotator's: "285-93". Of further captions that one person said of one image,
-    the second is "285-93-2"; a repetition keeps its id, so that it is known as one.
+    A record's id joins those of image and annotator: "285-93". A second, different caption by the same annotator for
+    the same image has the id "285-93-2"; a repeated caption keeps its id, so that it is recognised as a duplicate.
 
     Args:
-        root: the folder that holds ``localized_narratives/*.jsonl`` (or the files themselves; those that end in
-            ``_captions.jsonl`` say the same once more, without whose it is) and the folders of images: of COCO
-            ``train2017/``, of Open Images ``train/``, ``train/0/`` to ``train/f/``, or ``train_0/`` to ``train_f/``.
-        split: such as ``train2017``, ``train`` or ``validation``: the end of each line's ``dataset_id``, after "_".
-        annotations: also the narratives' times and traces, and the images' boxes: from COCO's
-            ``annotations/instances_{split}.json`` or Open Images' ``{split}-annotations-bbox.csv``, where there is one.
+        root: the folder of ``localized_narratives/*.jsonl`` (or of these files; ``*_captions.jsonl``, which repeat the
+            captions without annotators, are skipped) and the image folders: for COCO ``train2017/``; for Open Images
+            ``train/``, ``train/0/`` to ``train/f/``, or ``train_0/`` to ``train_f/``.
+        split: the end of each line's ``dataset_id`` after "_", such as ``train2017``, ``train`` or ``validation``.
+        annotations: also read utterance times, mouse traces, and boxes: from COCO's
+            ``annotations/instances_{split}.json`` or Open Images' ``{split}-annotations-bbox.csv``, if it exists.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder.
+        FileNotFoundError: if there is no narratives file or no image folder.
         ValueError: if no line is about an image of the split.
     """
     files = find_narratives(root)
     if not files:
-        raise FileNotFoundError(f"{root / 'localized_narratives' / '*.jsonl'} is missing: what was told of the images")
+        raise FileNotFoundError(f"{root / 'localized_narratives' / '*.jsonl'} is missing: the narratives")
     pictures = Pictures(root, split)
     boxes_of = (yield from details(find_boxes(root, split, pictures))) if annotations else no_boxes
     known: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
@@ -57,7 +57,7 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
                     entry = parse_json(line)
                     ours_now = field(entry, "dataset_id", text).endswith(f"_{split}")
                 except ValueError as error:
-                    # Of which split, it does not say: of its neighbours', so that no other split lists it as well.
+                    # The line has no split: report it in its neighbours' split, and in no other.
                     if ours:
                         yield Problem(where, str(error))
                     continue
@@ -84,7 +84,7 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
 
 
 def numbered_id(id: str, caption: str, known: dict[str, list[int]]) -> str:
-    """The record's id: the second of several captions under one id ends in "-2", and a repetition keeps its id."""
+    """The record's id: the second caption under an id gets the suffix "-2"; a repeated caption keeps its id."""
     captions = known.setdefault(id, [])
     if hash(caption) not in captions:
         captions.append(hash(caption))
@@ -93,13 +93,13 @@ def numbered_id(id: str, caption: str, known: dict[str, list[int]]) -> str:
 
 
 def find_narratives(root: Path) -> list[Path]:
-    """The files of narratives of a folder, in order."""
+    """The narratives files of a folder, in order."""
     files = sorted(root.glob("localized_narratives/*.jsonl")) or sorted(root.glob("*.jsonl"))
     return [file for file in files if not file.stem.endswith("_captions")]
 
 
 def first_is_of(file: Path, split: str) -> bool:
-    """Whether the first line that says its split is of this one; also where none does, as somebody has to list it."""
+    """Whether the first line with a split belongs to this one; True if no line has one, so problems are reported."""
     with file.open("rb") as stream:
         for line in stream:
             try:
@@ -110,20 +110,20 @@ def first_is_of(file: Path, split: str) -> bool:
 
 
 class Pictures:
-    """The images of a split, where COCO and Open Images publish them."""
+    """Finds the images of a split in the layouts of COCO and Open Images."""
 
     def __init__(self, root: Path, split: str):
         self.root, self.split = root, split
         names = (split, *(f"{split}_{digit}" for digit in "0123456789abcdef"))
         self.folders = {name: Files(root / name, root) for name in names if (root / name).is_dir()}
         if not self.folders:
-            raise FileNotFoundError(f"{root / split} is missing: the folder of the images that were talked about")
+            raise FileNotFoundError(f"{root / split} is missing: the folder of the narratives' images")
 
     def find(self, image_id: str) -> Path:
         """The file of an image.
 
         Raises:
-            ValueError: if there is none that may be read.
+            ValueError: if there is no readable file.
         """
         path = self.locate(image_id)
         if path is None:
@@ -132,7 +132,7 @@ class Pictures:
         return path
 
     def locate(self, image_id: str) -> Path | None:
-        """The file of an image, if there is one that may be read."""
+        """The file of an image; None if there is no readable one."""
         for folder, name in self.places(image_id):
             files = self.folders.get(folder)
             subfolder, _, last = name.rpartition("/")
@@ -141,7 +141,7 @@ class Pictures:
         return None
 
     def places(self, image_id: str) -> tuple[tuple[str, str], ...]:
-        """The folders and names an image's file can have."""
+        """The possible folders and names of an image's file."""
         if IMAGE_ID.fullmatch(image_id):
             digit, name = image_id[0], f"{image_id}.jpg"
             return (self.split, name), (self.split, f"{digit}/{name}"), (f"{self.split}_{digit}", name)
@@ -150,21 +150,21 @@ class Pictures:
 
 
 def image_name(value: Any) -> str:
-    """An image's id: COCO's number without leading zeros, or Open Images' 16 digits."""
+    """An image's id: COCO's number without leading zeros, or Open Images' 16 hexadecimal digits."""
     name = text(str(whole_number(value)) if isinstance(value, int) else value)
     if IMAGE_ID.fullmatch(name):
         return name
     if name.isascii() and name.isdigit() and len(name) <= 12:
         return str(int(name))
-    raise ValueError(f"is {shown(value)}; it should be a number of COCO's, or Open Images' 16 hexadecimal digits")
+    raise ValueError(f"is {shown(value)}; it should be COCO's number or Open Images' 16 hexadecimal digits")
 
 
 def find_boxes(
     root: Path, split: str, pictures: Pictures
 ) -> Generator[Problem, None, Callable[[str], tuple[Box, ...]]]:
-    """What gives the boxes of an image id: a split's table of Open Images, or else COCO's instances."""
+    """A function from image id to boxes: from Open Images' table, otherwise from COCO's instances."""
     if file := find_box_file(root, split):
-        # Only of the images that are there: a part of Open Images needs a part of the memory.
+        # Only the images present, so a subset of Open Images needs less memory.
         table = yield from read_box_file(file, lambda image_id: pictures.locate(image_id) is not None)
         return table.of
     instances = yield from read_instances(root, split)
@@ -172,12 +172,12 @@ def find_boxes(
 
 
 def no_boxes(image_id: str) -> tuple[Box, ...]:
-    """Those of an image where none were asked for."""
+    """No boxes: used when annotations are not requested."""
     return ()
 
 
 def read_narrative(entry: Any, caption: str) -> Narrative:
-    """The times and traces of a line."""
+    """The narrative of a line, with its times and traces."""
     return narrative(caption, elements(entry, "timed_caption", timed_words), elements(entry, "traces", trace))
 
 

@@ -1,4 +1,4 @@
-"""The boxes of Open Images, from the tables its owners publish."""
+"""Reads the boxes of Open Images from its official tables."""
 
 import re
 from array import array
@@ -15,7 +15,7 @@ from xmcgan.data.records import Box, Problem
 CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
 IMAGE_ID = re.compile("[0-9a-f]{16}")
 
-# So many bad rows, more than good ones, and it is another table: millions of them would fill the memory and the report.
+# With this many bad rows, and more than good ones, it is another kind of table: stop before problems fill the memory.
 _TOO_MANY_BAD = 1000
 
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
@@ -23,20 +23,20 @@ _CLASS_HEADINGS = ["LabelName", "DisplayName"]
 
 
 class BoxTable(NamedTuple):
-    """N boxes, 28 bytes each, in ascending order of their images' ids: the training split alone has 14.6 million."""
+    """N boxes, sorted by image id, in 28 bytes each: the training split has 14.6 million."""
 
     images: np.ndarray  # (N,) uint64: an id is 16 hexadecimal digits
-    classes: np.ndarray  # (N,) uint32, positions in names
+    classes: np.ndarray  # (N,) uint32: indices into names
     sides: np.ndarray  # (N, 4) float32: left, top, right, bottom
     names: list[str]
 
     def of(self, image_id: str) -> tuple[Box, ...]:
-        """The boxes of an image, as they stand in the file."""
+        """The boxes of an image, in the order of the file."""
         if not IMAGE_ID.fullmatch(image_id):
             return ()
         wanted = np.uint64(int(image_id, 16))
         rows = slice(np.searchsorted(self.images, wanted), np.searchsorted(self.images, wanted, side="right"))
-        # float32 gives back the six decimals that the files have.
+        # float32 preserves the six decimals of the files.
         sides = np.round(self.sides[rows].astype(np.float64), 6).tolist()
         return tuple(
             box(self.names[name], left, top, right - left, bottom - top)
@@ -45,24 +45,24 @@ class BoxTable(NamedTuple):
 
 
 def find_box_file(root: Path, split: str) -> Path | None:
-    """The table of a split's boxes, in a folder or in its ``annotations/``, if there is one."""
+    """The table of a split's boxes in a folder or its ``annotations/``; None if there is none."""
     names = (f"oidv6-{split}-annotations-bbox.csv", f"{split}-annotations-bbox.csv")
     places = (folder / name for folder in (root, root / "annotations") for name in names)
     return next((place for place in places if place.is_file()), None)
 
 
 def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Problem, None, BoxTable]:
-    """The boxes of the images that are wanted, those around groups and depictions among them.
+    """The boxes of the wanted images, including boxes around groups and depictions.
 
-    Columns are known by their names in the first line: other tables than the official ones may have fewer.
+    Columns are found by their names in the first line, so unofficial tables may have fewer.
 
     Args:
-        file: a table of boxes; beside it one of `CLASSES`, which names the classes.
-        wanted: whether an image id's boxes are.
+        file: a table of boxes; one of `CLASSES` beside it names the classes.
+        wanted: whether to keep the boxes of an image id.
 
     Raises:
-        FileNotFoundError: if the names of the classes are missing.
-        ValueError: if the table lacks a column, or more than half of many rows are bad.
+        FileNotFoundError: if the table of class names is missing.
+        ValueError: if the table lacks a column, or has many bad rows, more than good ones.
     """
     classes_file = find_class_file(file.parent)
     names = yield from read_classes(classes_file)
@@ -72,7 +72,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
     header = next(rows, None)
     columns = header[1] if header and not isinstance(header, Problem) else []
     if missing := [name for name in _COLUMNS if name not in columns]:
-        raise ValueError(f"{file} is no table of boxes: its first line has no {', '.join(missing)}")
+        raise ValueError(f"{file} is not a table of boxes: its first line has no {', '.join(missing)}")
     cells, bad = [columns.index(name) for name in _COLUMNS], 0
     for each in rows:
         if isinstance(each, Problem):
@@ -96,7 +96,9 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             bad += 1
             yield Problem(f"{file}, line {line}", str(error))
             if bad > max(_TOO_MANY_BAD, len(images)):
-                raise ValueError(f"{file}: {bad} rows cannot be used, {len(images)} can; line {line} {error}") from None
+                raise ValueError(
+                    f"{file}: {bad} rows are bad and {len(images)} are good; line {line} {error}"
+                ) from None
             continue
         images.append(int(image_id, 16))
         classes.append(positions[label])
@@ -105,7 +107,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
 
 
 def sort_table(images: np.ndarray, classes: np.ndarray, sides: np.ndarray, names: list[str]) -> BoxTable:
-    """Boxes in order of their images; an official file has that order already."""
+    """Sorts boxes by image id; official files are sorted already."""
     if np.all(images[:-1] <= images[1:]):
         return BoxTable(images, classes, sides, names)
     order = np.argsort(images, kind="stable")
@@ -113,7 +115,7 @@ def sort_table(images: np.ndarray, classes: np.ndarray, sides: np.ndarray, names
 
 
 def find_class_file(folder: Path) -> Path:
-    """The table of the classes' names in a folder.
+    """The table of class names in a folder.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -127,7 +129,7 @@ def find_class_file(folder: Path) -> Path:
 
 
 def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
-    """The names of the classes by their labels, such as "/m/0k4j"; version 7's file begins with a line of headings."""
+    """The class names by label, such as "/m/0k4j"; the file of version 7 begins with column headings."""
     names: dict[str, str] = {}
     for each in csv_rows(file):
         if isinstance(each, Problem):

@@ -1,4 +1,4 @@
-"""What a source tells before it is read: the files that describe it, what tells it from another, about how much."""
+"""Information about a source data set before reading it: its annotation files, a fingerprint, and its rough size."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ from xmcgan.data.readers.table import ROWS, Row, find_table
 from xmcgan.data.readers.webdataset import find_tars
 from xmcgan.data.records import Problem
 
-_END = 1 << 20  # bytes of a large file's beginning and end that stand for it
+_END = 1 << 20  # bytes of a file's beginning and of its end that the fingerprint covers
 
 
 def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
-    """The files that say what a split of a source holds, as far as they are there, in order."""
+    """The existing annotation files of a split, in order."""
     match layout:
         case "coco":
             files = [root / "annotations" / f"{kind}_{split}.json" for kind in ("captions", "instances")]
@@ -36,10 +36,10 @@ def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
 
 
 def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
-    """What tells a source from another of the same name: its annotation files' names, sizes, beginnings and ends.
+    """A digest of the names, sizes, beginnings and ends of the annotation files, to detect another or changed source.
 
     Raises:
-        FileNotFoundError: if the source or one of its splits is not there.
+        FileNotFoundError: if the source or one of its splits is missing.
     """
     digest = hashlib.sha256()
     base = root.parent if root.is_file() else root
@@ -56,9 +56,9 @@ def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
 
 
 def count_entries(root: Path, layout: str, split: str) -> int | None:
-    """About how many records a split has, without reading what they say; None where that would take long.
+    """The approximate number of records of a split, bad ones included; None if counting would take long.
 
-    Images of COCO, lines of narratives, images of a table or a folder: bad ones among them.
+    Counts images of COCO, lines of narratives, and images of a table or folder, without parsing annotations.
     """
     match layout:
         case "coco":

@@ -1,4 +1,4 @@
-"""A table of paths and captions: ``train.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``, beside the images it names."""
+"""Reads a table of image paths and captions: ``train.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ CAPTIONS = ("caption", "text", "captions")
 
 
 class Row(NamedTuple):
-    """What a table says: where it stands, an image's path, and a caption or a list of them."""
+    """A row of a table: its place, an image path, and a caption or a list of captions."""
 
     where: str
     path: Any
@@ -22,25 +22,25 @@ class Row(NamedTuple):
 
 
 def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """The images of a table, in the order they are first named in; a record's id is its path.
+    """The images of a table, in order of first appearance; a record's id is its path.
 
-    An image can stand in several rows, and a cell of JSON or parquet can be a list of captions. As rows of an image
-    can stand anywhere, records come when all are read.
+    An image can have several rows, and a cell in JSON or parquet can be a list of captions. Because the rows of an
+    image can be anywhere, records are yielded after the whole table is read.
 
     Args:
-        root: the folder of the table; what paths are relative to. Or the table itself, which then is the split "train".
-        split: the table's name without its suffix. One column of it is called path, image, file_name or filename, one
-            caption, text or captions.
-        annotations: this layout has none.
+        root: the folder of the table, which paths are relative to; or the table itself, as the split "train".
+        split: the table's name without its suffix. One column must be named path, image, file_name or filename, and
+            one caption, text or captions.
+        annotations: ignored: this layout has none.
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: if there are several, its columns are others, or it has no image with a caption.
+        ValueError: if there are several tables, a column is missing, or no image has a caption.
     """
     file = find_table(root, split)
     root = file.parent
     files = Files(root, root)
-    images: dict[str, tuple[Path, list[str]] | None] = {}  # None: it cannot be read, which has been said
+    images: dict[str, tuple[Path, list[str]] | None] = {}  # None: unreadable, and already reported
     for row in ROWS[file.suffix](file):
         if isinstance(row, Problem):
             yield row
@@ -65,23 +65,23 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
             empty = False
             yield Record(image[0], tuple(image[1]), name)
         elif image:
-            yield Problem(f"{file}, image {name}", "has no caption that can be used")
+            yield Problem(f"{file}, image {name}", "has no usable caption")
     if empty:
         raise ValueError(f"{file} has no image with a caption")
 
 
 def find_table(root: Path, split: str) -> Path:
-    """The table of a split: in a folder by its name, or one that is itself given as the data set.
+    """The table of a split in a folder, or the table given as ``root`` itself.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if there are several, or the one given is of no known kind or asked for another split.
+        ValueError: if there are several, or ``root`` is a file of another type or the split is not "train".
     """
     if root.is_file():
         if root.suffix not in ROWS:
-            raise ValueError(f"{root} is no table: it should end in {', '.join(ROWS)}")
+            raise ValueError(f"{root} is not a table: its name should end in {', '.join(ROWS)}")
         if split != "train":
-            raise ValueError(f"{root} is a table, which alone is the split train; for {split} give its folder")
+            raise ValueError(f"{root} is a single table, which is the split train; for {split}, give its folder")
         return root
     found = [file for suffix in ROWS if (file := root / f"{split}{suffix}").is_file()]
     if not found:
@@ -89,12 +89,12 @@ def find_table(root: Path, split: str) -> Path:
         remedy = f"; there is {', '.join(others)}: give the file itself, or its name as the split" if others else ""
         raise FileNotFoundError(f"{root / split}{{{','.join(ROWS)}}} is missing: a table of paths and captions{remedy}")
     if len(found) > 1:
-        raise ValueError(f"{' and '.join(map(str, found))} are both there; one table should hold the split {split}")
+        raise ValueError(f"{' and '.join(map(str, found))} both exist; the split {split} should be one table")
     return found[0]
 
 
 def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
-    """The only name among these choices: a table with "image" and "file_name" leaves open which one is meant."""
+    """The one name that is among the choices; none, or several such as "image" and "file_name", are an error."""
     found = [name for name in names if name in choices]
     if len(found) != 1:
         choice = ", ".join(choices)
@@ -103,7 +103,7 @@ def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
 
 
 def separated_rows(file: Path, delimiter: str) -> Iterator[Row | Problem]:
-    """The rows of a table of separated values, after a first line with the names of its columns."""
+    """The rows of a .csv or .tsv, whose first line names the columns."""
     rows = csv_rows(file, delimiter)
     first = next(rows, None)
     columns = first[1] if first and not isinstance(first, Problem) else []
@@ -123,7 +123,7 @@ def separated_rows(file: Path, delimiter: str) -> Iterator[Row | Problem]:
 
 
 def json_rows(file: Path) -> Iterator[Row | Problem]:
-    """The rows of a .jsonl: an object a line; blank lines are passed over."""
+    """The rows of a .jsonl: one object a line; blank lines are skipped."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -140,8 +140,8 @@ def json_rows(file: Path) -> Iterator[Row | Problem]:
 
 
 def parquet_rows(file: Path) -> Iterator[Row | Problem]:
-    """The rows of a .parquet, a batch at a time."""
-    import pyarrow as pa  # here, as it takes a while to import and few need it
+    """The rows of a .parquet, read in batches."""
+    import pyarrow as pa  # imported here because it is slow to import and rarely needed
     from pyarrow import parquet
 
     number = 0
@@ -157,7 +157,7 @@ def parquet_rows(file: Path) -> Iterator[Row | Problem]:
                     try:
                         row = Row(f"{file}, row {number}", path.as_py(), captions.as_py())
                     except UnicodeDecodeError as error:
-                        row = Problem(f"{file}, row {number}", f"is no UTF-8: {error}")
+                        row = Problem(f"{file}, row {number}", f"is not UTF-8: {error}")
                     yield row
     except (ValueError, OSError, pa.ArrowException) as error:
         if not number:
@@ -166,7 +166,7 @@ def parquet_rows(file: Path) -> Iterator[Row | Problem]:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether a column of this Arrow type holds text."""
+    """Whether an Arrow type is text."""
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
@@ -179,4 +179,4 @@ ROWS: dict[str, Callable[[Path], Iterator[Row | Problem]]] = {
     ".jsonl": json_rows,
     ".parquet": parquet_rows,
 }
-"""How a table is read, by its suffix."""
+"""The reader of a table, by suffix."""

@@ -1,4 +1,4 @@
-"""WebDataset: tar files whose neighbouring members of one name, up to its first dot, are a sample."""
+"""Reads WebDataset: tar files in which consecutive members with the same name, up to the first dot, are a sample."""
 
 import tarfile
 from collections.abc import Generator, Iterator
@@ -35,7 +35,7 @@ CAPTIONS = ("captions", "caption", "text")
 
 
 class Sample(NamedTuple):
-    """The members of one key: suffix and place of images, suffix and content of texts."""
+    """The members with one key: suffix and location of images, suffix and content of texts."""
 
     key: str
     images: list[tuple[str, Slice]]
@@ -43,21 +43,21 @@ class Sample(NamedTuple):
 
 
 def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
-    """The samples of a split's shards, in order; images stay where they are in the tar.
+    """The samples of a split's shards, in order; images are read in place from the tar.
 
-    A sample is one image and its captions: "captions" (a list), "caption" or "text" of a ``.json``, or else the lines
-    of a ``.txt``, or of a ``.caption``. Its id is the "id" of the ``.json``, or else the sample's key.
+    A sample is one image and its captions: "captions" (a list), "caption" or "text" in a ``.json``; otherwise the lines
+    of a ``.txt`` or ``.caption``. Its id is the "id" in the ``.json``, otherwise the sample's key.
 
     Args:
         root: the folder of ``{split}*.tar`` or ``{split}/*.tar``.
-        split: how the shards' names begin, or their folder's name.
-        annotations: also what the ``.json`` says of boxes, as "boxes": [[category, left, top, width, height], ...],
-            and of a narrative, as "narrative": {"caption", "utterances": [[words, start, end], ...],
+        split: the beginning of the shards' names, or the name of their folder.
+        annotations: also read boxes from the ``.json``, as "boxes": [[category, left, top, width, height], ...], and a
+            narrative, as "narrative": {"caption", "utterances": [[words, start, end], ...],
             "strokes": [[[x, y, t], ...], ...]}.
 
     Raises:
         FileNotFoundError: if there is no shard.
-        ValueError: if all shards are compressed, or no sample is good.
+        ValueError: if all shards are compressed, or no sample is usable.
     """
     found = find_tars(root, split)
     if not found:
@@ -69,11 +69,11 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
                 empty = empty and isinstance(entry, Problem)
                 yield entry
     if empty:
-        raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample can be used")
+        raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample is usable")
 
 
 def find_tars(root: Path, split: str) -> list[Path]:
-    """A split's shards in order, compressed ones among them."""
+    """A split's shards in order, including compressed ones."""
     return sorted(
         file
         for suffix in (".tar", *COMPRESSED)
@@ -84,9 +84,9 @@ def find_tars(root: Path, split: str) -> list[Path]:
 
 
 def samples(file: Path) -> Iterator[Sample | Problem]:
-    """The samples of a shard, as long as it is whole: of the last one before a damage, more may have followed."""
+    """The samples of a shard up to the first damage; a sample cut by the damage is dropped."""
     if file.suffix != ".tar":
-        yield Problem(str(file), "is compressed; images are read in place, from a plain .tar: unpack it")
+        yield Problem(str(file), "is compressed; it should be a plain .tar, from which images are read in place")
         return
     sample = Sample("", [], [])
     try:
@@ -108,17 +108,17 @@ def samples(file: Path) -> Iterator[Sample | Problem]:
                     stream.seek(member.offset_data)
                     sample.texts.append((suffix, stream.read(member.size)))
     except ValueError as error:
-        yield Problem(str(file), f"{error}; the rest of it is not read")
+        yield Problem(str(file), f"{error}; the rest is skipped")
         return
     if sample.images or sample.texts:
         yield sample
 
 
 def members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar, each of them there to its last byte.
+    """The complete members of a tar.
 
     Raises:
-        ValueError: where it is damaged or ends too early.
+        ValueError: where the tar is damaged or truncated.
     """
     size = stream.seek(0, SEEK_END)
     stream.seek(0)
@@ -130,50 +130,50 @@ def members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
             member = tar.next()
         if member is None:
             break
-        tar.members.clear()  # ty: ignore[missing-attribute]  # it would keep them all
-        # A header that leads backwards would have no end (CVE-2025-8194).
+        tar.members.clear()  # ty: ignore[missing-attribute]  # otherwise it keeps them all
+        # A header that points backwards would loop forever (CVE-2025-8194).
         if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
-            raise ValueError(f"is damaged or cut short at its member {printable(member.name)}")
+            raise ValueError(f"is damaged or truncated at its member {printable(member.name)}")
         last = member.offset
         yield member
-    # tarfile takes any damaged header but the first for the end, which two empty blocks should mark.
+    # tarfile takes any damaged header but the first for the end of the tar, which two empty blocks should mark.
     stream.seek(tar.offset)
     if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError(f"is damaged or cut short at byte {tar.offset}")
+        raise ValueError(f"is damaged or truncated at byte {tar.offset}")
 
 
 @contextmanager
 def damage_named() -> Generator[None, None, None]:
-    """tarfile lets through whatever the numbers of a damaged header lead to, from IndexError to OverflowError."""
+    """Turns the various errors that tarfile raises on a damaged header into a ValueError."""
     try:
         yield
     except Exception as error:
-        raise ValueError(f"is damaged, or no tar: {error}") from error
+        raise ValueError(f"is damaged or not a tar: {error}") from error
 
 
 def refusal(member: tarfile.TarInfo) -> str:
-    """Why a member is not to be read; nothing for an ordinary file, or a folder."""
+    """The reason to refuse a member; empty for regular files and folders."""
     if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
         return "its name leads out of the archive"
     if not (member.isreg() or member.isdir()) or member.issparse():
-        return "is a link, or something else that is no plain file"
+        return "is a link or another special file"
     return ""
 
 
 def key_and_suffix(name: str) -> tuple[str, str]:
-    """A member's sample, and what comes behind the first dot of its name, in small letters."""
+    """A member's sample key, and its suffix after the first dot, in lower case."""
     path = PurePosixPath(name)
     stem, _, suffix = path.name.partition(".")
     return (path.parent / stem).as_posix(), suffix.lower() if stem else ""
 
 
 def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Record | Problem]:
-    """A sample's record, and what is wrong with it."""
+    """A sample's record, and its problems."""
     where, texts = f"{file}, sample {printable(sample.key)}", dict(sample.texts)
     try:
         if len(sample.images) != 1 or len(texts) != len(sample.texts):
             suffixes = [suffix for suffix, _ in (*sample.images, *sample.texts)]
-            raise ValueError(f"has {', '.join(suffixes)}; it should be one image, and one of a kind of text")
+            raise ValueError(f"has {', '.join(suffixes)}; it should have one image, and at most one text of each kind")
         content = parse_json(texts["json"]) if "json" in texts else {}
         if not isinstance(content, dict):
             raise ValueError(f"its json is {shown(content)}; it should be an object")
@@ -194,14 +194,14 @@ def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Recor
     if captions:
         yield Record(sample.images[0][1], captions, record_id, boxes, spoken)
     else:
-        yield Problem(where, "has no caption that can be used")
+        yield Problem(where, "has no usable caption")
 
 
 def captions_of(content: dict[str, Any], texts: dict[str, bytes]) -> list[Any]:
-    """The captions of a sample's json, or else of its other texts."""
+    """The captions of a sample from its json, otherwise from its other texts."""
     if keys := [key for key in CAPTIONS if key in content]:
         if len(keys) > 1:
-            raise ValueError(f"its json has {' and '.join(keys)}; it should have one of them")
+            raise ValueError(f"its json has {' and '.join(keys)}; it should have only one of them")
         found_captions = content[keys[0]]
         found_captions = found_captions if isinstance(found_captions, list) else [found_captions]
     else:
@@ -221,7 +221,7 @@ def identity(value: Any) -> str:
 
 
 def read_box(value: Any) -> Box:
-    """A box as [category, left, top, width, height]."""
+    """A box from [category, left, top, width, height]."""
     if len(array(value)) != 5:
         raise ValueError(f"is {shown(value)}; it should be category, left, top, width and height")
     left, top, width, height = map(number, value[1:])
@@ -229,13 +229,13 @@ def read_box(value: Any) -> Box:
 
 
 def read_narrative(value: Any) -> Narrative:
-    """A narrative as an object of caption, utterances and strokes."""
+    """A narrative from an object with caption, utterances and strokes."""
     utterances, strokes = elements(value, "utterances", read_utterance), elements(value, "strokes", stroke)
     return narrative(field(value, "caption", words), utterances, strokes)
 
 
 def read_utterance(value: Any) -> Utterance:
-    """Timed words as [words, start, end]."""
+    """An utterance from [words, start, end]."""
     if len(array(value)) != 3:
         raise ValueError(f"is {shown(value)}; it should be words, start and end")
     return utterance(*value)
