@@ -246,7 +246,7 @@ def test_files_are_written_all_or_none(tmp_path):
         (["generate", "a car", "--seed", "x"], "seed"),
         (["scenes"], "output"),
         (["scenes", "x", "--size", "4"], "size must be at least 16 pixels, not 4"),
-        (["scenes", "x", "--train", "-1"], "train must count at least 0 pictures, not -1"),
+        (["scenes", "x", "--train", "-1"], "train must be at least 0 pictures, not -1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
