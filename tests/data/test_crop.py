@@ -62,7 +62,7 @@ sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), sides, sides)
-def test_a_box_that_is_left_lies_in_the_square(width, height, across, down):
+def test_cropped_boxes_lie_in_the_square(width, height, across, down):
     box = Box("car", across[0], down[0], across[1] - across[0], down[1] - down[0])
     left = crop_box(box, width, height)
     if left is not None:
@@ -73,7 +73,7 @@ def test_a_box_that_is_left_lies_in_the_square(width, height, across, down):
         assert w * h * side * side >= (MIN_VISIBLE - 1e-6) * box.width * width * box.height * height
 
 
-def test_traces_are_of_the_square_and_what_was_cut_away_points_nowhere():
+def test_traces_are_cropped_and_points_outside_are_dropped():
     told = Narrative(
         "a car and a tree",
         (Utterance("a car", 0.0, 1.0), Utterance("and", 2.0, 2.5), Utterance("a tree", 4.0, 5.0)),

@@ -63,7 +63,7 @@ def test_a_set_counted_by_hand():
     assert (stats.narratives, stats.seconds, stats.trace_points) == (0, 0, 0)
 
 
-def test_an_image_that_several_told_of_counts_once():
+def test_image_with_several_narratives_counts_once():
     stats = count(TOLD, tokens=None, max_length=64)
     assert (stats.images, stats.records, stats.captions) == (2, 3, 3)
     assert stats.captions_an_image.counts == {1: 1, 2: 1}
@@ -86,7 +86,7 @@ def test_what_makes_an_image_the_same(images, different):
     assert count(records, tokens=None, max_length=17).images == different
 
 
-def test_without_a_tokenizer_nothing_is_said_of_tokens():
+def test_without_a_tokenizer_tokens_are_none():
     stats = count(SET, tokens=None, max_length=17)
     assert stats.tokens is stats.max_length is stats.truncated is None
     assert "token" not in table({"train": stats})
@@ -116,7 +116,7 @@ def test_a_tokenizer_that_loses_captions_is_refused():
         count(SET, tokens=lambda captions: [3, 4], max_length=17)
 
 
-def test_nothing_at_all_is_counted_as_nothing():
+def test_empty_set_counts_zero():
     stats = count([], tokens=lengths, max_length=17)
     assert (stats.images, stats.captions) == (0, 0)
     assert [line.split() for line in table({"empty": stats}).splitlines()[2:]] == [["images", "0"], ["captions", "0"]]
@@ -127,7 +127,7 @@ def test_nothing_at_all_is_counted_as_nothing():
 # --------------------------------------------------------------------------------------------------- the stream
 
 
-def test_a_stream_is_not_kept():
+def test_entries_are_not_kept_in_memory():
     """20,000 records of 3 KB each: 60 MB, of which 4 stay at most."""
 
     def stream() -> Iterator[Record]:
@@ -144,7 +144,7 @@ def test_a_stream_is_not_kept():
     assert most < 4e6
 
 
-def test_it_needs_no_torch():
+def test_statistics_import_no_torch():
     code = "import sys, xmcgan.data.statistics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
@@ -152,7 +152,7 @@ def test_it_needs_no_torch():
 # ------------------------------------------------------------------------------------------------- the histogram
 
 
-def test_a_histogram_says_what_numpy_says():
+def test_histogram_agrees_with_numpy():
     rng = np.random.default_rng(0)
     for size in (1, 2, 19, 20, 21, 500):
         numbers = rng.poisson(9, size)
@@ -275,7 +275,7 @@ def test_the_plot_shows_what_was_counted(tmp_path):
     assert [bar.get_width() for bar in categories.patches] == [0.5, 0.5, 2 / 3, 1 / 3]
 
 
-def test_the_plot_has_no_panel_for_what_is_not_there():
+def test_plot_leaves_out_missing_quantities():
     figure = plot({"train": count([SET[2]], tokens=None, max_length=17)})
     assert [axis.get_title() for axis in figure.axes] == ["Words a caption"]
     assert len(plot({"train": count(SET, tokens=None, max_length=17)}).axes) == 3

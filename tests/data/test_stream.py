@@ -43,14 +43,14 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (5, 2)])
-def test_neither_workers_nor_batch_size_change_what_is_seen(records, batch_size, workers):
+def test_examples_do_not_depend_on_workers_or_batch_size(records, batch_size, workers):
     count = 2 * RECORDS + 5
     reference = first_examples(records, count)
     assert_same(first_examples(records, count, batch_size=batch_size, workers=workers), reference)
 
 
 @pytest.mark.parametrize(("start", "workers"), [(4, 0), (RECORDS, 0), (RECORDS + 7, 0), (6, 2)])
-def test_a_later_start_goes_on_exactly(records, start, workers):
+def test_stream_resumes_exactly(records, start, workers):
     reference = first_examples(records, start + 12)
     assert_same(first_examples(records, 12, start=start, workers=workers), reference[start:])
 
@@ -71,7 +71,7 @@ def test_ranks_share_every_batch(records, workers):
         assert torch.equal(torch.cat([each.pixels for each in shared]), batch.pixels)
 
 
-def test_an_epoch_is_whole_though_the_number_of_ranks_changes_in_it(records):
+def test_epoch_is_complete_when_the_number_of_ranks_changes(records):
     """Two batches by 4 ranks, then by 2, then by 1: each record once in 24 examples."""
     seen: list[bytes] = []
     for start, ranks, count in ((0, 4, 2), (8, 2, 2), (16, 1, 2)):
@@ -87,7 +87,7 @@ def test_a_batch_without_equal_parts_is_refused(records):
         next(load_batches(stream_of(records), start=0, batch_size=4, workers=0, part=(0, 3)))
 
 
-def test_examples_may_be_asked_for_in_any_order(records):
+def test_examples_do_not_depend_on_access_order(records):
     stream, again = stream_of(records), stream_of(records)
     numbers = [70, 3, 30, 4, 29, 3]
     forward = {number: again[number] for number in sorted(set(numbers))}
@@ -151,7 +151,7 @@ def test_half_of_the_pictures_are_mirrored(tmp_path):
     assert len({tuple(flips[start : start + 11]) for start in range(0, 396, 11)}) > 30  # and not always the same
 
 
-def test_no_picture_is_mirrored_where_left_and_right_matter(tmp_path):
+def test_no_image_is_mirrored_without_flip(tmp_path):
     records = marked(tmp_path)
     plain = first_examples(records, 100, size=8, flip=False)
     assert not any(mirrored(row[0]) for row in plain)
@@ -252,7 +252,7 @@ def test_crop_of_an_upright_picture_keeps_its_middle(banded):
     assert (pixels[0] == 0).all()
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
+def test_image_of_the_right_size_is_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "same.png")
     assert torch.equal(ImageTransform(16)(pictured(tmp_path / "same.png")), torch.from_numpy(pixels).permute(2, 0, 1))
@@ -304,7 +304,7 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "said"), [(np.float32, "floating-point"), (np.int32, "range from 0 to 70000")])
-def test_pixels_of_no_known_white_are_refused(tmp_path, kind, said):
+def test_pixels_of_unknown_range_are_refused(tmp_path, kind, said):
     Image.fromarray(np.array([[0, 70000]], dtype=kind)).save(tmp_path / "numbers.tiff")
     with pytest.raises(ValueError, match=rf"numbers\.tiff cannot be read as an image: its pixels .*{said}"):
         ImageTransform(8)(pictured(tmp_path / "numbers.tiff"))
@@ -365,7 +365,7 @@ def test_damaged_exif_data_are_none(tmp_path, damage):
     assert open_image(pictured(tmp_path / "photo.jpg")).size == (24, 16)
 
 
-def test_bytes_are_kept_of_an_upright_rgb_jpeg_alone(tmp_path):
+def test_only_an_upright_rgb_jpeg_is_kept(tmp_path):
     assert is_upright_jpeg(turned(tmp_path / "upright.jpg", 1).read_bytes())
     assert not is_upright_jpeg(turned(tmp_path / "turned.jpg", 6).read_bytes())
     assert not is_upright_jpeg(turned(tmp_path / "upright.png", 1).read_bytes())
@@ -397,7 +397,7 @@ def test_a_missing_file_is_named(tmp_path):
         ImageTransform(8)(pictured(tmp_path / "gone.jpg"))
 
 
-def test_a_damaged_image_is_named_by_a_worker_too(tmp_path):
+def test_damaged_image_in_a_worker_is_named(tmp_path):
     records = marked(tmp_path, count=2)
     records[1].image.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):

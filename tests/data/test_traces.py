@@ -19,7 +19,7 @@ def peak(region_R: np.ndarray) -> tuple[int, int]:
     return divmod(int(region_R.argmax()), 16)
 
 
-def test_an_utterance_points_where_the_mouse_was_meanwhile():
+def test_utterance_map_follows_the_mouse():
     spans, maps = trace_maps(NARRATIVE.caption, NARRATIVE)
     assert spans.tolist() == [[0, 9], [16, 23]]  # nothing was pointed at while "under" was said
     assert [peak(each) for each in maps] == [(15, 0), (0, 15)]
@@ -32,7 +32,7 @@ def test_a_mirrored_picture_has_mirrored_traces():
     assert mirrored.reshape(-1, 16, 16) == pytest.approx(grid[:, :, ::-1], abs=1e-6)
 
 
-def test_points_outside_count_at_the_edge_and_those_far_outside_not_at_all():
+def test_points_outside_are_clamped_or_dropped():
     near = NARRATIVE._replace(strokes=((TracePoint(-0.05, 1.06, 0.5), TracePoint(2.0, 0.5, 0.6)),))
     spans, (seen,) = trace_maps(near.caption, near)
     assert spans.tolist() == [[0, 9]]

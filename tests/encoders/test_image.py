@@ -73,7 +73,7 @@ def recorded_encoder(dtype: torch.dtype) -> ResNetLogits:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", ["128", "256"])
-def test_the_image_image_term_is_the_recorded(size, dtype):
+def test_image_image_term_matches_the_recording(size, dtype):
     encoder = recorded_encoder(dtype)
     real, fake = (
         nchw(RECORDED[f"{size}/{name}"].astype(np.float32) / np.float32(15), dtype) for name in ("real4", "fake4")
@@ -92,7 +92,7 @@ def test_the_image_image_term_is_the_recorded(size, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [12, 14, 28, 37])
-def test_resize_is_the_recorded(size, dtype):
+def test_resize_matches_the_recording(size, dtype):
     resized = resize_bilinear(nchw(RECORDED["resize/in"], dtype), size)
     same(resized.permute(0, 2, 3, 1), f"resize/out{size}")
 
@@ -171,7 +171,7 @@ def save(state: dict[str, Tensor], path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_resnet50_takes_torchvisions_weights(suffix, tmp_path):
+def test_resnet50_loads_torchvisions_weights(suffix, tmp_path):
     path = tmp_path / f"resnet50{suffix}"
     save(random_resnet50().state_dict(), path)
     encoder = frozen_image_encoder("resnet50", path)
@@ -184,7 +184,7 @@ def test_resnet50_takes_torchvisions_weights(suffix, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_vgg19_takes_torchvisions_weights(suffix, tmp_path):
+def test_vgg19_loads_torchvisions_weights(suffix, tmp_path):
     path = tmp_path / f"vgg19{suffix}"
     save(vgg19_state(), path)
     encoder = frozen_image_encoder("vgg19", path)
@@ -226,7 +226,7 @@ def test_another_networks_weights_are_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 cut short"])
-def test_a_file_that_holds_no_weights_is_refused(content, suffix, tmp_path):
+def test_unreadable_weights_are_refused(content, suffix, tmp_path):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"weights{suffix} cannot be read as a state dict"):
@@ -234,7 +234,7 @@ def test_a_file_that_holds_no_weights_is_refused(content, suffix, tmp_path):
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(2)], {"epoch": 3}, {"model": {"conv1.weight": torch.zeros(2)}}])
-def test_a_file_that_holds_something_else_is_refused(content, tmp_path):
+def test_file_that_is_not_a_state_dict_is_refused(content, tmp_path):
     path = tmp_path / "checkpoint.pth"
     torch.save(content, path)
     with pytest.raises(ValueError, match="is not a state dict"):

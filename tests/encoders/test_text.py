@@ -48,7 +48,7 @@ def assert_same_bits(one: TextEmbedding, other: TextEmbedding) -> None:
         assert torch.equal(left, right)
 
 
-def test_words_are_those_of_transformers(encoder):
+def test_words_equal_those_of_transformers(encoder):
     """Each caption alone and without padding through transformers: its words, its number of words, their mean."""
     tokenizer, model = AutoTokenizer.from_pretrained(source_of(encoder)), AutoModel.from_pretrained(source_of(encoder))
     embedding = encoder(CAPTIONS)
@@ -101,7 +101,7 @@ def test_tokens_are_the_real_words():
     assert words == ["[CLS]", "a", "red", "umbrella", "[SEP]"]
 
 
-def test_the_same_bits_whatever_is_encoded_beside_it(encoder):
+def test_embedding_does_not_depend_on_the_batch(encoder):
     """Alone, in company of any number, in any order, seen before or not."""
     captions = [*CAPTIONS, *(f"a car number {k}" for k in range(20))]
     fresh = TextEncoder(encoder.name, cache_mb=0)
@@ -129,7 +129,7 @@ def test_every_forward_pass_has_one_shape(tiny, count):
     assert shapes == [(CHUNK, tiny.max_length)] * -(-count // CHUNK)
 
 
-def test_the_cache_saves_the_work(tiny):
+def test_cached_captions_are_not_encoded_again(tiny):
     encoded, encode = [], tiny.encode_chunk
     tiny.encode_chunk = lambda captions: encoded.extend(captions) or encode(captions)
     tiny(CAPTIONS + CAPTIONS)
@@ -155,7 +155,7 @@ def test_the_cache_stays_under_its_limit(tiny):
     assert 2 <= len(tiny.cache.rows) <= 10
 
 
-def test_the_cache_drops_what_was_unused_for_longest():
+def test_cache_drops_the_least_recently_used():
     cache = EmbeddingCache(3 * 4)
     for name in "abc":
         cache.put(name, torch.zeros(1))
@@ -199,7 +199,7 @@ def test_different_captions_differ(encoder):
 
 
 @pytest.mark.parametrize("caption", [None, 5, b"a car", ["a car"]])
-def test_what_is_no_string_is_named(tiny, caption):
+def test_non_string_caption_is_refused(tiny, caption):
     with pytest.raises(TypeError, match=rf"caption 1 is a {type(caption).__name__}"):
         tiny(["a car", caption])
 
@@ -216,7 +216,7 @@ def test_a_max_length_above_the_models_is_refused(encoder_folder):
         TextEncoder(str(encoder_folder), max_length=65)
 
 
-def test_the_first_layers_alone_give_what_they_give_within_the_whole(encoder):
+def test_first_layers_equal_those_of_the_full_model(encoder):
     whole = encoder.model.config.num_hidden_layers
     for layers in {1, whole}:
         words_BTD = TextEncoder(encoder.name, layers=layers)(CAPTIONS).words_BTD

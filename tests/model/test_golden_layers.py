@@ -69,7 +69,7 @@ def as_condition(map_BCHW: Tensor) -> SpatialCondition:
     return SpatialCondition(attention_BRT, words_BTD, map_BCHW.new_empty(len(map_BCHW), 0))
 
 
-def test_every_case_is_here():
+def test_every_golden_case_is_covered():
     assert {key.split("/")[0] for key in golden("layers_blocks")} - {"meta_json"} == set(CASES)
 
 

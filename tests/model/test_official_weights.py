@@ -73,7 +73,7 @@ def test_the_authors_own_arrays_round_trip(network, prefix):
 
 
 @pytest.mark.parametrize("make", [make_generator, make_discriminator])
-def test_arrays_that_do_not_fit_are_all_named_at_once_and_nothing_is_loaded(make):
+def test_mismatched_arrays_are_all_listed_and_nothing_is_loaded(make):
     network = make()
     before = copy.deepcopy(network)
     arrays = to_official(make())
@@ -98,18 +98,18 @@ def test_weights_of_another_width_do_not_fit():
         load_official_weights(make_generator(), to_official(make_generator(width=6)))
 
 
-def test_the_networks_do_not_take_each_others_weights():
+def test_networks_refuse_each_others_weights():
     with pytest.raises(ValueError, match="is missing"):
         load_official_weights(make_generator(), to_official(make_discriminator()))
 
 
-def test_the_release_has_no_plain_modulation():
+def test_official_weights_need_attentional_modulation():
     with pytest.raises(ValueError, match="plain self-modulation has no counterpart in the official implementation"):
         to_official(make_generator(modulation="plain"))
 
 
 @pytest.mark.parametrize("head_layers", [1, 2])
-def test_the_release_has_no_contrastive_heads(head_layers):
+def test_official_weights_need_zero_head_layers(head_layers):
     with pytest.raises(ValueError, match=r"_head.* has no counterpart in the official implementation"):
         to_official(make_discriminator(head_layers=head_layers))
 

@@ -353,7 +353,7 @@ def test_float32_with_fast_kernels(group):
     assert not {key: error for key, (_, error) in found.items() if not error <= FAST_KERNELS_TOLERANCE}
 
 
-def test_the_training_step_is_the_recorded_one():
+def test_train_step_matches_the_recording():
     """``train_step`` and ``EMA`` themselves, from the recorded weights: parameters, average and state afterwards."""
     generator = Generator(image_size=128, width=4, text_dim=20, noise_dim=12, stem="noise").double()
     discriminator = Discriminator(image_size=128, width=4, text_dim=20).double()

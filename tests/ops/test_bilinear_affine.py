@@ -13,13 +13,13 @@ def random_maps(side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x, scale, shift
 
 
-def test_it_is_interpolate_then_multiply():
+def test_bilinear_affine_equals_interpolate_then_multiply():
     x, scale, shift = random_maps(64)
     up = [F.interpolate(each, size=(64, 64), mode="bilinear") for each in (scale, shift)]
     torch.testing.assert_close(bilinear_affine(x, scale, shift), x * up[0] + up[1], rtol=1e-12, atol=1e-12)
 
 
-def test_at_the_size_of_the_regions_both_forms_are_one():
+def test_nearest_and_bilinear_agree_at_region_size():
     x, scale, shift = random_maps(16)
     torch.testing.assert_close(bilinear_affine(x, scale, shift), blockwise_affine(x, scale, shift))
 

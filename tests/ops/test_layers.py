@@ -103,7 +103,7 @@ def random_condition(batch: int, side: int, words: int, word_dim: int, global_di
 
 @pytest.mark.parametrize(("side", "times"), [(16, 1), (16, 2), (16, 4), (4, 8), (3, 3)])
 @pytest.mark.parametrize("words", [1, 7])
-def test_attentional_self_modulation_projects_words_at_16_what_it_could_contexts_at_full_size(side, times, words):
+def test_attentional_self_modulation_equals_full_size_projection(side, times, words):
     modulation = randomised(AttentionalSelfModulation(3, 4 + 5))
     x = torch.randn(2, 3, side * times, side * times, requires_grad=True)
     condition = random_condition(2, side, words, word_dim=4, global_dim=5)
@@ -153,7 +153,7 @@ def test_down_block(in_channels, out_channels, downsample):
     assert_same(block(x), plain, [x, *block.parameters()])
 
 
-def test_down_block_that_changes_nothing_has_the_identity_for_a_shortcut():
+def test_down_block_of_same_shape_has_identity_shortcut():
     block = randomised(DownBlock(4, 4, downsample=False))
     x = torch.randn(2, 4, 5, 5, requires_grad=True)
     y = F.conv2d(F.relu(x), block.conv1.weight, block.conv1.bias, padding=1)
@@ -183,7 +183,7 @@ def test_batch_norm_keeps_the_biased_variance():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_batch_norm_by_torchs_kernel_and_in_parts_are_one(layout):
+def test_batch_norm_kernels_agree(layout):
     """The first is that of bfloat16 and of one process on CUDA. Output, statistics, gradient; around 50."""
     x = (torch.randn(5, 3, 4, 6) + 50).contiguous(memory_format=layout).requires_grad_()
     whole, parts = batch_norm.normalise(x), batch_norm.SynchronisedNormalise.apply(x)
@@ -229,7 +229,7 @@ def test_spectral_norm_is_one_power_iteration(shape):
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (6, 2, 3, 3)])
-def test_spectral_norm_tends_to_the_largest_singular_value(shape):
+def test_spectral_norm_converges_to_the_largest_singular_value(shape):
     norm, weight = SpectralNorm(shape[0]), torch.randn(shape)
     sigma = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
     errors = []

@@ -52,7 +52,7 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_fast_operation_is_the_reference(name):
+def test_fast_operation_equals_reference(name):
     fast, reference, shapes = OPERATIONS[name]
     inputs = [shape() if callable(shape) else random(*shape) for shape in shapes]
     ours, plain = fast(*inputs), reference(*inputs)

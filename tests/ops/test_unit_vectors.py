@@ -5,7 +5,7 @@ import torch
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
 
 
-def test_unit_rows_in_little_memory_are_the_same():
+def test_memory_saving_unit_rows_equal_unit_rows():
     """Value and gradient; a vector of zeros, one that is too short, and one just long enough among them."""
     x = torch.randn(6, 5, dtype=torch.float64)
     x[1] = 0

@@ -158,7 +158,7 @@ def test_a_narrative_without_a_clock_is_a_caption(tmp_path):
 # --------------------------------------------------------------------------------------- nothing in, nothing out
 
 
-def test_what_the_data_set_says_is_data(tmp_path):
+def test_data_cannot_inject_markup(tmp_path):
     text = written(tmp_path, BAD, title=NASTY)
     page = Page(text)
     assert [script.get("type") for script in page.all("script")] == ["application/json", None]
@@ -171,7 +171,7 @@ def test_what_the_data_set_says_is_data(tmp_path):
     assert data["categories"] == [NASTY]
 
 
-def test_half_a_character_does_no_harm(tmp_path):
+def test_lone_surrogates_are_harmless(tmp_path):
     """JSON can hold a lone surrogate, which no UTF-8 file can."""
     (record,) = data_of(written(tmp_path, PLAIN._replace(captions=("A \ud83d car.",))))["records"]
     assert record["captions"] == ["A \ud83d car."]
@@ -197,7 +197,7 @@ def test_controls_have_names(tmp_path):
     assert page.text(id="none") == ["No record has all of these words."]
 
 
-def test_an_earlier_page_is_replaced_by_a_whole_one_only(tmp_path):
+def test_page_is_replaced_atomically(tmp_path):
     before = written(tmp_path, PLAIN)
     damaged = TOLD._replace(image=tmp_path / "damaged.jpg")
     damaged.image.write_bytes(b"no image")
@@ -269,7 +269,7 @@ def test_the_page_opens_at_its_first_record(page):
     assert "2 \u00d7 car" in seen.texts
 
 
-def test_the_words_being_said_light_up(page):
+def test_spoken_words_are_highlighted(page):
     seen = opened(page, "#record=7-12&t=2.1")
     assert (seen.text(class_="said"), seen.text(class_="now"), seen.text(class_="later")) == (
         ["A red car."],

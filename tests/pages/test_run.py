@@ -124,7 +124,7 @@ def test_plain_modulation_has_no_maps(scenes, encoder_folder, tmp_path):
     assert len(re.findall(r'<td class="caption">', text)) == len(TYPED) + 3
 
 
-def test_the_step_and_the_data_are_said(text):
+def test_page_states_step_and_data(text):
     assert "XMC-GAN, step 6" in text
     assert "trained on 24 images" in text
 
@@ -147,7 +147,7 @@ def test_the_curves_are_those_of_the_log(trained):
     assert "image encoder" not in lines  # which was off
 
 
-def test_metrics_taken_while_training_have_curves_of_their_own(tmp_path):
+def test_metrics_during_training_are_plotted(tmp_path):
     assert evaluations_section(tmp_path / "evaluations.jsonl") == []
     lines = [{"step": step, "time": 0.0, "fid": 100.0 / step, "contrastive-accuracy": step / 10} for step in (1, 2, 4)]
     path = tmp_path / "evaluations.jsonl"
@@ -161,7 +161,7 @@ def test_metrics_taken_while_training_have_curves_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "shown"), [(0, []), (1, [1]), (3, [1, 2, 3]), (10, [1, 4, 7, 10])])
-def test_grids_evenly_over_the_run(tmp_path, count, shown):
+def test_sample_grids_are_evenly_spaced(tmp_path, count, shown):
     for step in range(1, count + 1):
         Image.new("RGB", (4, 4)).save(tmp_path / f"step-{step:08d}.png")
     steps = [int(step) for step in re.findall(r"step (\d+)<", progress_row(tmp_path))]

@@ -67,12 +67,12 @@ def test_warm_up_is_not_timed_and_every_call_ticks():
 
 
 @pytest.mark.parametrize(("values", "message"), [((1, 1), "repetitions is 1"), ((2, 0), "warmup is 0")])
-def test_a_schedule_without_spread_or_warm_up_is_refused(values, message):
+def test_too_few_repetitions_or_warm_ups_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Schedule(*values)
 
 
-def test_peak_memory_sees_a_large_tensor_and_forgets_it():
+def test_peak_memory_counts_a_large_tensor_and_resets():
     if not timing.reset_peak(CPU):
         pytest.skip("this system does not let a process reset its peak of memory")
     before = timing.peak_mb(CPU)
@@ -111,7 +111,7 @@ def test_the_papers_model_takes_two_fifths_of_the_authors_operations():
     assert step / (2 * training.discriminator_steps) / 996.3 < 0.39  # a real image
 
 
-def test_what_is_repeated_is_no_work_done(config):
+def test_recomputation_is_not_counted_as_work(config):
     plain = bench.bench_training(config, 32, CPU, schedule=QUICK)
     switched = replace(config, training=replace(config.training, micro_batch=2, checkpoint_activations=True))
     found = bench.bench_training(switched, 32, CPU, schedule=QUICK)
@@ -120,7 +120,7 @@ def test_what_is_repeated_is_no_work_done(config):
     assert found.tflops < found.tflops_run
 
 
-def test_a_part_that_does_not_fit_is_a_row_and_no_end():
+def test_out_of_memory_is_reported_as_a_row():
     def large() -> Measurement:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 88 GiB.\nAnd more")
 
@@ -133,7 +133,7 @@ def test_a_part_that_does_not_fit_is_a_row_and_no_end():
     assert len(report["measurements"]) == 1
 
 
-def test_a_part_that_a_cpu_cannot_hold_is_a_row_and_another_error_is_not():
+def test_only_out_of_memory_errors_become_rows():
     found = timing.attempt("training", "", "float32", lambda: torch.empty(2**60), CPU)  # type: ignore[arg-type,return-value]
     assert isinstance(found, timing.OutOfMemory)
 
@@ -167,7 +167,7 @@ def test_a_recipe_with_a_frozen_encoder_is_measured_without_it(config):
     assert bench.bench_training(with_encoder, 32, CPU, schedule=QUICK).variant == "no frozen image encoder"
 
 
-def test_generation_prepared_counts_fewer_operations():
+def test_fused_generation_needs_fewer_operations():
     generator = Generator(image_size=64, width=4, text_dim=8, noise_dim=8)
     plain, ready = (
         bench.bench_generation(generator, 8, CPU, torch.float32, batch_size=2, fused=fused, schedule=QUICK)

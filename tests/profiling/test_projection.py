@@ -71,7 +71,7 @@ def test_the_frozen_encoder_counts(encoder, gflop):
     assert count(narrow, 8).encoder_gflop == pytest.approx(gflop, rel=0.02)
 
 
-def test_one_device_sends_nothing_and_eight_divide_the_networks():
+def test_one_device_needs_no_communication():
     one, eight = (project(SMALL, devices, Assumptions()) for devices in (1, 8))
     assert one.gradients_s == one.features_s == one.norms_s == one.communication == 0
     assert eight.compute_s == pytest.approx(one.compute_s / 8)
@@ -88,7 +88,7 @@ def test_compute_is_operations_over_rate():
     assert found.hours(82_783, 1000) == pytest.approx(82_783e3 / 512 * found.step_s / 3600)
 
 
-def test_micro_batches_cost_their_passes_without_a_graph():
+def test_micro_batches_add_passes_without_a_graph():
     # D on both halves of both batches, G and the encoder once: a real image is one of two batches.
     assert SMALL.again_gflop_per_image == pytest.approx((2 * 2 * 45 + 90 + 20) / 2)
     tight, roomy = (project(SMALL, 1, Assumptions(tflops=100, mfu=0.5, memory_gb=gb)) for gb in (24, 1000))
@@ -97,7 +97,7 @@ def test_micro_batches_cost_their_passes_without_a_graph():
     assert tight.step_s == pytest.approx(roomy.step_s + tight.again_s)
 
 
-def test_what_micro_batches_repeat_is_what_the_counter_sees(config):
+def test_projected_recomputation_matches_the_counter(config):
     from xmcgan.profiling.flops import count_step
 
     settings = replace(config, losses=replace(config.losses, image_encoder=1.0))
@@ -111,7 +111,7 @@ def test_what_micro_batches_repeat_is_what_the_counter_sees(config):
     assert parts - whole == pytest.approx(again, rel=1e-3)
 
 
-def test_a_micro_batch_divides_the_share():
+def test_micro_batch_divides_the_devices_batch():
     share = replace(SMALL, batch_size=15)
     assert memory_of(share, 1, Assumptions(memory_gb=6.9))[1] in (1, 3, 5)
     assert memory_of(share, 1, Assumptions(memory_gb=1))[1] == 0
@@ -119,7 +119,7 @@ def test_a_micro_batch_divides_the_share():
     assert "| none |" in row
 
 
-def test_the_page_says_what_the_command_says(capsys):
+def test_docs_page_matches_the_command(capsys):
     from xmcgan.cli.project import project_command
 
     assert project_command([]) == 0
@@ -136,12 +136,12 @@ def test_scores_grow_with_the_square_of_the_batch():
     assert twice.score_gflop_per_step - 2 * gram == pytest.approx(4 * (SMALL.score_gflop_per_step - gram))
 
 
-def test_hidden_gradients_cost_their_latency_alone():
+def test_overlapped_gradients_cost_only_latency():
     assumed = Assumptions(overlap=1.0, latency_us=7)
     assert project(SMALL, 8, assumed).gradients_s == pytest.approx(3 * 7e-6)
 
 
-def test_memory_falls_with_the_share_and_names_a_micro_batch_that_fits():
+def test_memory_falls_with_devices_and_micro_batch_fits():
     assumed = Assumptions(memory_gb=24)
     whole, share = memory_of(SMALL, 1, assumed)
     assert whole > 24
@@ -152,7 +152,7 @@ def test_memory_falls_with_the_share_and_names_a_micro_batch_that_fits():
     assert memory_of(SMALL, 8, assumed)[0] < whole / 4
 
 
-def test_where_the_shares_turn_over():
+def test_break_even_points():
     turns = crossings(SMALL, Assumptions())
     devices, batch = turns["devices_half_sending"], turns["batch_negatives_equal_networks"]
     assert project(SMALL, devices, Assumptions()).communication >= 0.5
@@ -206,7 +206,7 @@ def test_a_file_without_a_training_step_is_refused(tmp_path, content):
         measured(path, Assumptions())
 
 
-def test_the_table_says_what_does_not_fit():
+def test_table_marks_what_does_not_fit():
     rows = [project(SMALL, devices, Assumptions(memory_gb=40)) for devices in (1, 64)]
     lines = table(rows, {"COCO-14": (82_783, 1000)}).splitlines()
     assert len(lines) == 4
@@ -215,7 +215,7 @@ def test_the_table_says_what_does_not_fit():
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_what_is_gathered():
+def test_gathered_numbers_and_messages():
     tiny = replace(SMALL, batches=1, feature_dim=3, words=5, text_dim=7, batch_size=11)
     # Real and generated images: two features, a row of scores, the words; then both features of the image contrast.
     numbers, messages = gathered(tiny)
@@ -225,7 +225,7 @@ def test_what_is_gathered():
     assert (more - numbers, messages) == (2 * 2 * 13, 2 * 8 + 8)
 
 
-def test_a_measured_step_is_projected_as_long_as_it_took(tmp_path):
+def test_projection_reproduces_a_measured_step(tmp_path):
     recipe = RECIPES["coco14-256"]
     training = replace(recipe.training, batch_size=32, micro_batch=None)
     config = replace(recipe, training=training, losses=replace(recipe.losses, image_encoder=0.0))

@@ -20,7 +20,7 @@ def test_auto_is_float32_on_a_cpu(monkeypatch, native):
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_on_a_gpu_is_what_it_computes_in(monkeypatch, native, expected):
+def test_auto_on_a_gpu_is_bfloat16_where_native(monkeypatch, native, expected):
     monkeypatch.setattr(module, "has_bfloat16", lambda device: native)
     assert resolve_precision("auto", torch.device("cuda")) is expected
 

@@ -66,7 +66,7 @@ def error(gradient: Tensor, truth: Tensor) -> float:
 
 @pytest.mark.parametrize("size", SEVERAL)
 @pytest.mark.parametrize("discriminator_steps", [1, 2])
-def test_the_gradients_are_those_of_one_process(found, size, discriminator_steps):
+def test_gradients_equal_those_of_one_process(found, size, discriminator_steps):
     """In float64, to 1e-10 of every parameter's own: networks, all losses, captions of 1 to 7 words, traces.
 
     Those of a bias that a batch norm takes away again are zero but for rounding: 1e-10 of the network's.
@@ -84,7 +84,7 @@ def test_the_gradients_are_those_of_one_process(found, size, discriminator_steps
 
 @pytest.mark.parametrize("size", SEVERAL)
 @pytest.mark.parametrize("discriminator_steps", [1, 2])
-def test_in_float32_sharing_adds_no_error(found, size, discriminator_steps):
+def test_ranks_add_no_error_in_float32(found, size, discriminator_steps):
     """Where one process is off by float32's rounding (a ReLU at 0 passes or does not), ranks are off by as much.
 
     The measure is the distance from float64, of which 3e-7 of the network's whole gradient is nothing.
@@ -98,7 +98,7 @@ def test_in_float32_sharing_adds_no_error(found, size, discriminator_steps):
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_in_float32_a_first_step_is_that_of_one_process_to_1e_6(found, size):
+def test_first_float32_step_equals_one_process_to_1e_6(found, size):
     """Of the network's gradient, for every parameter of both; and to 5e-5 of its own, which is what rounding alone
     makes of one that is a small rest of large parts (docs/distributed.md)."""
     one, ours = (found[count][0]["steps"][FLOAT32, 1]["gradients"] for count in (1, size))
@@ -130,7 +130,7 @@ def test_how_near_the_gradients_are(found, size):
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_the_report_is_of_the_whole_batch(found, size):
+def test_report_covers_the_global_batch(found, size):
     for discriminator_steps in (1, 2):
         key = (FLOAT64, discriminator_steps)
         report = found[1][0]["steps"][key]["report"]
@@ -141,7 +141,7 @@ def test_the_report_is_of_the_whole_batch(found, size):
 
 @pytest.mark.parametrize("size", SEVERAL)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
-def test_every_rank_holds_the_same_to_the_last_bit(found, size, dtype):
+def test_all_ranks_are_bitwise_equal(found, size, dtype):
     """Weights, running statistics, the vectors of the power iterations, the average."""
     first, *others = (each["steps"][dtype, 2] for each in found[size])
     assert any(name.endswith(".u") for name in first["left"])
@@ -164,7 +164,7 @@ def test_a_step_in_bfloat16(found, size):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_compiled_step_is_the_plain_one(folder, found, rank):
+def test_compiled_step_equals_plain_step(folder, found, rank):
     """On two ranks, whose batch norms speak to each other within the compiled networks."""
     compiled = torch.load(folder / f"compiled-{rank}.pt", weights_only=False)
     plain = found[2][rank]["steps"][FLOAT32, 2]
@@ -176,7 +176,7 @@ def test_a_compiled_step_is_the_plain_one(folder, found, rank):
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_a_gather_of_its_own_gradient_alone_gives_a_fraction(found, size):
+def test_gather_with_local_gradient_gives_a_fraction(found, size):
     """Exactly half on two ranks: the mistake that the gather is there to avoid."""
     whole = found[1][0]["contrast"]
     for each in found[size]:
@@ -189,7 +189,7 @@ def part(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_local_negatives_are_those_of_a_ranks_own_part(found, size):
+def test_local_negatives_use_only_the_ranks_part(found, size):
     """The losses are the mean of those of the parts, each by itself; batch norm is still that of the whole."""
     training, batch = training_of(FLOAT64, "local"), batch_of(0, FLOAT64)
     fake = training.generator(batch.noise_BZ, batch.text).images_B3HW
@@ -214,7 +214,7 @@ def test_local_negatives_are_those_of_a_ranks_own_part(found, size):
 
 @pytest.mark.parametrize("size", SEVERAL)
 @pytest.mark.parametrize(("dtype", "allowed"), [(FLOAT64, 1e-13), (FLOAT32, 1e-5), (torch.bfloat16, 3e-2)])
-def test_batch_norm_is_that_of_all_ranks(found, size, dtype, allowed):
+def test_batch_norm_is_synchronised(found, size, dtype, allowed):
     """Output, gradient, running mean and variance; around 50, where sums of squares would lose the variance."""
     first, *others = (each["norm"][dtype] for each in found[size])
     for ours, exact in zip(first, found[1][0]["norm"][FLOAT64], strict=True):
@@ -229,7 +229,7 @@ def test_batch_norm_is_that_of_all_ranks(found, size, dtype, allowed):
 
 
 @pytest.mark.parametrize("size", SEVERAL)
-def test_what_ranks_say_to_each_other(found, size):
+def test_collectives(found, size):
     for rank, each in enumerate(found[size]):
         said = each["conversation"]
         assert (said["rank"], said["size"], said["main"]) == (rank, size, rank == 0)
@@ -243,7 +243,7 @@ def test_what_ranks_say_to_each_other(found, size):
         assert said["failure"] == (f"EndedByMain: rank 0: {reason}" if rank else f"ZeroDivisionError: {reason}")
 
 
-def test_alone_everything_is_the_identity():
+def test_single_process_functions_are_the_identity():
     rows = torch.randn(3, 2, requires_grad=True)
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.gather(rows) is rows
@@ -259,7 +259,7 @@ def test_alone_everything_is_the_identity():
 # ------------------------------------------------------------------------------------------------------- whole runs
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(folder, trained):
+def test_run_resumes_with_another_number_of_ranks(folder, trained):
     """Two ranks, one, two again: what one process logs, but for rounding; every line and checkpoint once."""
     assert [ended(folder, "resumed", steps, 0)["reached"] for steps in (2, 4, 6)] == [2, 4, 6]
     assert [ended(folder, "resumed", steps, 1)["reached"] for steps in (2, 6)] == [2, 6]
@@ -292,7 +292,7 @@ def test_a_killed_rank_ends_the_others_at_once(folder, name):
     assert not (folder / f"{name}-6-1.json").exists()
 
 
-def test_the_same_command_then_goes_on_to_the_same_bits(folder):
+def test_same_command_resumes_to_the_same_bits(folder):
     """From step 2, the newest checkpoint: what two undisturbed ranks make of steps 3 to 6."""
     assert [ended(folder, "killed", 7, rank)["reached"] for rank in (0, 1)] == [7, 7]
     assert [line["step"] for line in logged(folder / "killed")] == [1, 2, 3, 4, 5, 6, 7]
@@ -302,13 +302,13 @@ def test_the_same_command_then_goes_on_to_the_same_bits(folder):
     assert different(*held) == []
 
 
-def test_an_error_of_one_rank_is_its_own_and_ends_the_others(folder):
+def test_error_on_one_rank_ends_the_others(folder):
     assert ended(folder, "failed", 6, 1)["error"] == "ValueError"
     assert ended(folder, "failed", 6, 1)["said"] == "train2014/x.jpg cannot be read as an image"
     assert ended(folder, "failed", 6, 0)["error"] == "RankLost"
 
 
-def test_a_rank_that_does_not_answer_is_given_up(folder):
+def test_unresponsive_rank_times_out(folder):
     """Rank 1 falls asleep for 12 seconds where 5 are allowed."""
     waiting = ended(folder, "silent", 6, 0)
     assert waiting["error"] == "RankLost"
@@ -316,7 +316,7 @@ def test_a_rank_that_does_not_answer_is_given_up(folder):
     assert distributed.TENSOR_TIMEOUT.total_seconds() <= 60
 
 
-def test_an_error_of_rank_0_for_all_is_known_to_all(folder):
+def test_error_on_rank_0_reaches_all_ranks(folder):
     assert ended(folder, "taken", 6, 0)["error"] == "ValueError"
     assert ended(folder, "taken", 6, 1)["error"] == "EndedByMain"
     for rank in (0, 1):
@@ -324,7 +324,7 @@ def test_an_error_of_rank_0_for_all_is_known_to_all(folder):
     assert [path.name for path in (folder / "taken").iterdir()] == ["notes.txt"]
 
 
-def test_a_batch_that_ranks_cannot_share_is_refused_by_all(folder):
+def test_indivisible_batch_is_refused_on_all_ranks(folder):
     for rank in range(3):
         refused = ended(folder, "unequal", 6, rank)
         assert refused["error"] == "ValueError"
@@ -359,7 +359,7 @@ def without(environment: dict[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in environment.items() if key != name}
 
 
-def test_what_torchrun_and_srun_say():
+def test_launch_reads_torchrun_and_srun_variables():
     assert launch(TORCHRUN) == Launch(rank=3, world_size=8, local_rank=1, address=None)
     assert launch(SRUN) == Launch(rank=5, world_size=16, local_rank=1, address="tcp://node1:29500")
     assert launch({**SRUN, "MASTER_PORT": "1234"}).address == "tcp://node1:1234"
@@ -380,12 +380,12 @@ def test_what_torchrun_and_srun_say():
         ({**SRUN, "MASTER_PORT": "http"}, r"MASTER_PORT is 'http'"),
     ],
 )
-def test_what_a_launcher_leaves_out_is_named(environment, said):
+def test_missing_launcher_variable_is_named(environment, said):
     with pytest.raises(ValueError, match=said):
         launch(environment)
 
 
-def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
+def test_each_rank_uses_its_own_gpu(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
@@ -404,7 +404,7 @@ def test_each_rank_takes_a_gpu_of_its_own(monkeypatch):
         own_device(torch.device("cuda"), third._replace(local_rank=2))
 
 
-def test_a_rank_that_runs_out_of_memory_says_so_itself():
+def test_out_of_memory_is_not_reported_as_a_lost_rank():
     for own in (torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("an illegal access")):
         with pytest.raises(type(own), match=str(own)), distributed.detect_lost_ranks():
             raise own
@@ -462,5 +462,5 @@ def test_torchrun_ctrl_c_and_a_killed_rank(scenes, encoder_folder, tmp_path):
     printed = process.communicate(timeout=240)[0]
     assert time.monotonic() - began < 60
     assert process.returncode != 0
-    assert f"going on from step {stopped}" in printed
+    assert f"resuming from step {stopped}" in printed
     assert "xmcgan: rank 0: another rank has ended or does not answer" in printed

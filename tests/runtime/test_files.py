@@ -5,7 +5,7 @@ import pytest
 from xmcgan.runtime.files import atomic_file, read_json, write_json, write_text
 
 
-def test_an_interrupted_write_leaves_the_former_file(tmp_path):
+def test_interrupted_write_keeps_the_previous_file(tmp_path):
     path = write_text(tmp_path / "a.txt", "former")
 
     def interrupted() -> None:

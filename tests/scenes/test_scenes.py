@@ -148,7 +148,7 @@ def test_scenes_are_mostly_of_one_and_two_objects_and_use_every_kind_and_backgro
     assert {s.background for s in many} == set(BACKGROUNDS)
 
 
-def test_things_are_where_they_belong():
+def test_objects_are_placed_on_their_backgrounds():
     for i in range(1500):
         scene = sample_scene(0, "train", i)
         place = BACKGROUNDS[scene.background]
@@ -170,7 +170,7 @@ def test_the_main_object_is_big():
 
 
 @pytest.mark.parametrize(("seed", "split", "index"), [(-1, "train", 0), (0, "test", 0), (0, "train", -1)])
-def test_sampling_refuses_what_is_not(seed, split, index):
+def test_sampling_refuses_unknown_splits_and_negative_numbers(seed, split, index):
     with pytest.raises(ValueError, match=r"must be"):
         sample_scene(seed, split, index)
 
@@ -209,7 +209,7 @@ def test_shapes_lie_in_the_picture_and_fill_their_things_boxes(size):
             assert outline.max(0) == pytest.approx((left + width, top + height), abs=0.08 * size)
 
 
-def test_boxes_hold_what_a_thing_changes_in_the_picture():
+def test_boxes_contain_the_pixels_of_their_objects():
     """Taken away, a thing uncovers its box and nothing much outside but its shadow and glow."""
     scene = Scene("field", None, "clear", (SceneObject("sports ball", "red", 0.3, 0.4, 0.4, 0.4, False, False),), 5)
     with_ball = np.asarray(draw_scene(scene, 64), int)
@@ -221,7 +221,7 @@ def test_boxes_hold_what_a_thing_changes_in_the_picture():
     assert (columns[-1] + 1, rows[-1] + 1) == pytest.approx((left + width, top + height), abs=1.5)
 
 
-def test_colours_are_what_they_are_called():
+def test_colours_match_their_names():
     for colour, channel in (("red", 0), ("green", 1), ("blue", 2)):
         thing = SceneObject("sports ball", colour, 0.3, 0.4, 0.4, 0.4, False, False)
         centre = draw_scene(Scene("beach", None, "clear", (thing,), 1), 64).getpixel((32, 38))
@@ -427,7 +427,7 @@ def test_captions_are_five_different_ones_of_6_to_16_words_in_good_grammar():
     assert np.mean(np.array(lengths) <= 14) > 0.98
 
 
-def test_an_empty_scene_has_nothing_to_be_said_of_it():
+def test_empty_scene_cannot_be_described():
     for speak in (describe, narrate):
         with pytest.raises(ValueError, match="without objects"):
             speak(Scene("field", None, "clear", (), 0), stream(0, "train", 0, "captions"))
@@ -625,7 +625,7 @@ def test_the_bytes_depend_on_the_seed_alone_and_not_on_the_workers(root, tmp_pat
     assert all(files_under(other)[name] != files_under(root)[name] for name in names)
 
 
-def test_the_manifest_says_what_of_the_world_is_unusual(root, tmp_path):
+def test_manifest_records_non_default_settings(root, tmp_path):
     settings = {"size": SIZE, "train": 3, "val": 0, "evaluator": 0, "workers": 1, "progress": False}
     sided = write_scenes(tmp_path / "sided", world=SIDED, **settings)
     manifest = json.loads((sided / "scenes.json").read_text())
@@ -638,7 +638,7 @@ def test_the_manifest_says_what_of_the_world_is_unusual(root, tmp_path):
             write_scenes(sided, world=other, **settings)
 
 
-def test_a_finished_data_set_is_left_alone_and_said_to_be_there(root, capsys):
+def test_finished_data_set_is_kept_and_reported(root, capsys):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert write_scenes(root, size=SIZE, train=12, val=5, evaluator=7) == root
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -665,7 +665,7 @@ def test_an_empty_folder_may_be_filled(tmp_path):
     assert (tmp_path / "empty/scenes.json").is_file()
 
 
-def test_a_failed_writing_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_failed_write_leaves_no_files(tmp_path, monkeypatch):
     write_json = write_module.write_json
 
     def fail_at_the_manifest(path, content):
@@ -679,7 +679,7 @@ def test_a_failed_writing_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_writing_is_never_taken_for_a_finished_one(tmp_path):
+def test_killed_write_never_looks_finished(tmp_path):
     code = (
         "from pathlib import Path; from xmcgan.scenes import write_scenes; "
         f"write_scenes(Path({str(tmp_path / 'scenes')!r}), train=50_000, workers=1, progress=False)"
@@ -710,7 +710,7 @@ def test_a_killed_writing_is_never_taken_for_a_finished_one(tmp_path):
         ({"workers": 0}, "workers must be at least 1"),
     ],
 )
-def test_nonsense_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
+def test_invalid_settings_are_refused_before_writing(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         write_scenes(tmp_path / "scenes", **settings)
     assert list(tmp_path.iterdir()) == []

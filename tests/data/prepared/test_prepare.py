@@ -119,7 +119,7 @@ def test_an_image_of_the_right_size_is_kept_byte_for_byte(tmp_path):
             assert ExifTags.Base.Orientation not in image.getexif()
 
 
-def test_scenes_with_all_that_is_said_of_them(scenes, tmp_path):
+def test_scenes_with_their_annotations(scenes, tmp_path):
     splits = ["train2014", "val2014"]
     prepared([], tmp_path, layout="coco", splits=splits, entries=partial(read_coco, scenes, annotations=True), size=64)
     for split in splits:
@@ -136,7 +136,7 @@ def test_scenes_with_all_that_is_said_of_them(scenes, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_change_nothing(photographs, tmp_path):
+def test_files_do_not_depend_on_workers(photographs, tmp_path):
     bad = [*photographs[:9], Problem("somewhere", "something"), *photographs[9:]]
     for workers in (1, 2, 3):
         prepared(bad, tmp_path / str(workers), workers=workers, most_bad=0.1)
@@ -211,7 +211,7 @@ def test_too_many_bad_entries(photographs, tmp_path):
     assert prepared(entries, tmp_path / "out", most_bad=most_bad)["splits"]["all"]["records"] == 20
 
 
-def test_a_bad_set_is_given_up_early(photographs, tmp_path):
+def test_preparation_stops_early_when_too_many_entries_are_bad(photographs, tmp_path):
     def entries(_split: str) -> Iterator[Record | Problem]:
         for number in range(5000):
             assert number < 1100
@@ -222,14 +222,14 @@ def test_a_bad_set_is_given_up_early(photographs, tmp_path):
     assert len((tmp_path / "problems.jsonl").read_text().splitlines()) == 21
 
 
-def test_nothing_good(photographs, tmp_path):
+def test_split_without_usable_records_is_refused(photographs, tmp_path):
     with pytest.raises(ValueError, match="the split all has no usable record"):
         prepared([], tmp_path / "none")
     with pytest.raises(ValueError, match="the split all has no usable record"):
         prepared([Problem("a", "b")], tmp_path / "bad", most_bad=1.0)
 
 
-def test_an_error_of_the_reader_leaves_a_folder_that_can_be_used(photographs, tmp_path):
+def test_reader_error_leaves_a_reusable_folder(photographs, tmp_path):
     def entries(split: str) -> Iterator[Record]:
         raise FileNotFoundError(f"{split} is missing")
         yield
@@ -244,7 +244,7 @@ def test_an_error_of_the_reader_leaves_a_folder_that_can_be_used(photographs, tm
 # ----------------------------------------------------------------------------------------------- what is there already
 
 
-def test_a_finished_output_is_left_alone(photographs, tmp_path):
+def test_finished_output_is_kept(photographs, tmp_path):
     manifest = prepared(photographs, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
 
@@ -290,7 +290,7 @@ def test_other_content_is_refused(photographs, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_two_at_once_are_refused(photographs, tmp_path):
+def test_concurrent_preparation_is_refused(photographs, tmp_path):
     def entries(_split: str) -> Iterator[Record]:
         with pytest.raises(FileExistsError, match="is being prepared by another process"):
             prepared(photographs, tmp_path)
@@ -314,7 +314,7 @@ def test_two_at_once_are_refused(photographs, tmp_path):
         ({"most_bad": 1.5}, "most_bad is a share"),
     ],
 )
-def test_settings_without_sense(photographs, tmp_path, setting, said):
+def test_invalid_settings_are_refused(photographs, tmp_path, setting, said):
     with pytest.raises(ValueError, match=said):
         prepared(photographs, tmp_path / "out", **setting)
     assert not (tmp_path / "out").exists()
@@ -343,7 +343,7 @@ def expected(photographs, tmp_path_factory) -> dict[str, bytes | dict]:
 
 
 @pytest.mark.parametrize("after", range(21))
-def test_it_goes_on_after_an_interruption(photographs, expected, tmp_path, after):
+def test_preparation_resumes_after_an_interruption(photographs, expected, tmp_path, after):
     interrupted(photographs, tmp_path, after)
     (tmp_path / "all").mkdir(exist_ok=True)
     (tmp_path / "all/00003.arrow").write_text("renamed, and not yet noted")
@@ -352,7 +352,7 @@ def test_it_goes_on_after_an_interruption(photographs, expected, tmp_path, after
     assert content(tmp_path) == expected
 
 
-def test_finished_shards_are_not_made_again(photographs, expected, tmp_path):
+def test_finished_shards_are_not_rewritten(photographs, expected, tmp_path):
     interrupted(photographs, tmp_path, 20)
     shards = sorted((tmp_path / "all").glob("*.arrow"))
     assert shards
@@ -362,7 +362,7 @@ def test_finished_shards_are_not_made_again(photographs, expected, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "gone", "torn journal"])
-def test_damage_between_is_mended(photographs, expected, tmp_path, damage):
+def test_damaged_shard_is_rewritten_on_resume(photographs, expected, tmp_path, damage):
     interrupted(photographs, tmp_path, 20)
     shard, journal = tmp_path / "all/00000.arrow", tmp_path / "preparing.jsonl"
     match damage:
@@ -384,14 +384,14 @@ def test_damage_between_is_mended(photographs, expected, tmp_path, damage):
         lambda records: records[:3],
     ],
 )
-def test_what_changed_in_the_source_is_made_anew(photographs, tmp_path, change: Callable[[list], list]):
+def test_changed_source_entries_are_prepared_again(photographs, tmp_path, change: Callable[[list], list]):
     interrupted(photographs, tmp_path / "out", 20)
     prepared(change(photographs), tmp_path / "out")
     prepared(change(photographs), tmp_path / "fresh")
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
-def test_a_set_that_was_too_bad_goes_on_when_it_is_mended(photographs, tmp_path):
+def test_preparation_resumes_after_bad_entries_are_fixed(photographs, tmp_path):
     """An entry, and an image that could not be read and now can: its entry is the same."""
     source = with_bad(photographs, tmp_path)
     with pytest.raises(ValueError, match="entries of all are bad"):
@@ -404,7 +404,7 @@ def test_a_set_that_was_too_bad_goes_on_when_it_is_mended(photographs, tmp_path)
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
 
 
-def test_details_and_what_is_read_ahead_stop_nothing_early(photographs, tmp_path):
+def test_details_and_leading_problems_do_not_stop_early(photographs, tmp_path):
     """15 bad captions before the first image, and later a bad image: 0.7 % of what there is in the end."""
 
     def entries(_split: str) -> Iterator[Record | Problem]:

@@ -94,14 +94,14 @@ def opened(root: str | Path, split: str = "train", **where: Path) -> ShardedReco
 # ------------------------------------------------------------------------------------------------ the records
 
 
-def test_records_come_back_as_they_were(made):
+def test_records_round_trip(made):
     records = opened(made)
     assert len(records) == 10
     assert list(records) == RECORDS
     assert list(opened(made, "val")) == RECORDS[:2]
 
 
-def test_they_are_a_sequence(made):
+def test_sharded_records_are_a_sequence(made):
     records = opened(made)
     assert records[-1] == RECORDS[-1]
     assert records[torch.tensor(5)] == RECORDS[5]  # ty: ignore[invalid-argument-type]
@@ -114,7 +114,7 @@ def test_they_are_a_sequence(made):
         records["id 1"]  # ty: ignore[invalid-argument-type]
 
 
-def test_they_go_to_other_processes_unopened(made):
+def test_pickling_leaves_out_open_shards(made):
     records = opened(made)
     assert records[7] == RECORDS[7]
     pickled = pickle.dumps(records)
@@ -136,7 +136,7 @@ def test_workers_read_them(made, method):
     assert list(loader) == RECORDS
 
 
-def test_pages_are_given_back_without_harm(made, monkeypatch):
+def test_records_survive_releasing_pages(made, monkeypatch):
     monkeypatch.setattr(shards, "_RECORDS_HELD", 3)
     records = opened(made)
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_what_is_prepared(made, tmp_path):
     assert not is_prepared(tmp_path)
 
 
-def test_an_unfinished_preparation_is_no_data_folder(copy):
+def test_unfinished_preparation_is_refused(copy):
     (copy / "manifest.json").rename(copy / "preparing.jsonl")
     with pytest.raises(ValueError, match=r"is unfinished.*the same command"):
         is_prepared(copy)
@@ -212,7 +212,7 @@ def test_hugging_face_datasets_opens_a_shard(made, tmp_path, monkeypatch):
     ]
 
 
-def test_memory_is_a_url(made, tmp_path):
+def test_memory_url(made, tmp_path):
     import fsspec
 
     fsspec.filesystem("memory").put(str(made), "/shards-test/prepared", recursive=True)
@@ -232,7 +232,7 @@ def test_the_default_cache(made, tmp_path, monkeypatch):
     assert list(tmp_path.glob("xmcgan/*.arrow"))
 
 
-def test_a_url_that_nothing_opens():
+def test_unsupported_url():
     with pytest.raises(ValueError, match=r"nothing://here/manifest\.json cannot be opened: .*nothing"):
         is_prepared("nothing://here")
 
@@ -294,7 +294,7 @@ def test_http_and_concurrent_workers(made, server, tmp_path, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_server_that_has_gone(made, server, tmp_path, workers):
+def test_unreachable_server(made, server, tmp_path, workers):
     pytest.importorskip("aiohttp", reason="fsspec reads http:// with it")
     stream = ExampleStream(opened(server.url, cache=tmp_path / "cache"), ImageTransform(16), seed=0, flip=True)
     server.stop()
@@ -351,7 +351,7 @@ def test_flipped_bits_are_found_by_verify(copy):
         records.verify()
 
 
-def test_shards_in_one_anothers_place(copy):
+def test_swapped_shards(copy):
     manifest = json.loads((copy / "manifest.json").read_text())
     one, _, other = manifest["splits"]["train"]["shards"]
     one["file"], other["file"] = other["file"], one["file"]
@@ -362,7 +362,7 @@ def test_shards_in_one_anothers_place(copy):
 
 
 @pytest.mark.parametrize("field", ["id", "captions", "boxes"])
-def test_a_null_where_none_may_be(tmp_path, field):
+def test_forbidden_null(tmp_path, field):
     row = shards._row(RECORDS[1], b"")
     row[field] = {"id": None, "captions": ["a", None], "boxes": [{**row["boxes"][0], "left": None}]}[field]
     path = tmp_path / "0.arrow"
@@ -441,7 +441,7 @@ ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 @pytest.mark.slow
 @settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
-def test_a_damaged_shard_is_an_error_and_no_crash(made, copy, damage):
+def test_damaged_shard_raises_and_does_not_crash(made, copy, damage):
     path = copy / "train/00001.arrow"
     path.write_bytes(damaged((made / "train/00001.arrow").read_bytes(), damage))
     manifest = json.loads((made / "manifest.json").read_text())
@@ -453,7 +453,7 @@ def test_a_damaged_shard_is_an_error_and_no_crash(made, copy, damage):
 @pytest.mark.slow
 @settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
-def test_a_damaged_manifest_is_an_error_and_no_crash(made, copy, damage):
+def test_damaged_manifest_raises_and_does_not_crash(made, copy, damage):
     (copy / "manifest.json").write_bytes(damaged((made / "manifest.json").read_bytes(), damage))
     read_all(copy)
 
@@ -510,7 +510,7 @@ def report(root: Path, seen: Path, workers: int, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_reading_that_is_killed_goes_on_where_it_stood(prepared_scenes, tmp_path):
+def test_killed_reading_resumes(prepared_scenes, tmp_path):
     count, dice = 1500, random.Random(0)
     report(prepared_scenes, tmp_path / "expected", 0, count)
     context = multiprocessing.get_context("fork")  # joined by its id: its workers live on for some seconds
@@ -536,7 +536,7 @@ def test_reading_that_is_killed_goes_on_where_it_stood(prepared_scenes, tmp_path
     assert seen.read_text() == (tmp_path / "expected").read_text()
 
 
-def test_a_url_without_prepared_data_says_what_could_be_there(tmp_path):
+def test_url_without_prepared_data_is_refused(tmp_path):
     from xmcgan.data.layouts import read_records
 
     with pytest.raises(ValueError, match="holds no prepared data"):

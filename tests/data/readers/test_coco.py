@@ -109,7 +109,7 @@ def test_a_missing_folder_of_images_is_named(tmp_path):
         read(tmp_path)
 
 
-def test_missing_images_are_problems_and_the_others_come(tmp_path):
+def test_missing_images_are_problems(tmp_path):
     write_coco(tmp_path)
     (tmp_path / "train2014/COCO_train2014_000000000003.jpg").unlink()
     records, (problem,) = sorted_out(tmp_path)
@@ -187,7 +187,7 @@ def test_a_damaged_annotation_is_named_and_the_images_other_captions_kept(tmp_pa
     ]
 
 
-def test_an_image_of_whom_nothing_good_was_said_is_no_record(tmp_path):
+def test_image_with_only_bad_captions_is_a_problem(tmp_path):
     write_coco(tmp_path, {"images": IMAGES, "annotations": [ANNOTATIONS[0], {"image_id": 3, "caption": " "}]})
     records, problems = sorted_out(tmp_path)
     assert [record.id for record in records] == ["9"]
@@ -256,7 +256,7 @@ def test_boxes_are_parts_of_the_picture_cut_at_its_border(tmp_path):
     assert person == Box("person", 0.9, 0, pytest.approx(0.1), 1)
 
 
-def test_boxes_come_only_where_asked_for_and_their_file_may_be_missing(tmp_path):
+def test_boxes_are_optional(tmp_path):
     write_instances(write_coco(tmp_path))
     assert all(record.boxes == () for record in read(tmp_path))
     (tmp_path / "annotations/instances_train2014.json").unlink()
@@ -294,7 +294,7 @@ def test_the_boxes_of_scenes_are_read_as_they_are_written(scenes):
         (None, "has no 'image_id'"),
     ],
 )
-def test_a_bad_box_is_a_problem_and_the_record_comes_with_the_others(tmp_path, instance, message):
+def test_bad_box_is_a_problem_and_the_others_are_kept(tmp_path, instance, message):
     records, (problem,) = sorted_out(write_instances(write_coco(tmp_path), instance))
     assert problem.where == f"{tmp_path}/annotations/instances_train2014.json, annotations[3]"
     assert message in problem.reason
@@ -308,7 +308,7 @@ def test_a_box_without_an_area_is_kept(tmp_path):
     assert records[0].boxes[1] == Box("person", 0.1, 0.2, 0, 0.1)
 
 
-def test_an_image_of_no_size_and_a_category_of_no_name_are_named(tmp_path):
+def test_invalid_image_size_and_category_name_are_problems(tmp_path):
     images = [{"id": 3, "width": 0, "height": 50}, {"id": 9, "width": 100, "height": 80}]
     write_instances(write_coco(tmp_path), images=images, categories=[CATEGORIES[0], {"id": 18}])
     records, problems = sorted_out(tmp_path)
@@ -334,7 +334,7 @@ def test_broken_instances_are_named(tmp_path):
 
 @pytest.mark.parametrize("damage", [damaged_bytes, damaged_json])
 @pytest.mark.parametrize("name", ["captions", "instances"])
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, damage, name):
+def test_random_damage_never_crashes(tmp_path, damage, name):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     root = write_instances(write_coco(tmp_path / "coco"))
     file = root / f"annotations/{name}_train2014.json"

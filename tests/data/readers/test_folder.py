@@ -108,7 +108,7 @@ def test_a_missing_or_empty_folder_is_named(tmp_path):
         sorted_out(tmp_path)
 
 
-def test_a_name_that_is_no_utf_8_is_a_problem(tmp_path):
+def test_file_name_that_is_not_utf_8_is_a_problem(tmp_path):
     add(tmp_path, "train/good.jpg")
     path = os.fsencode(tmp_path / "train") + b"/caf\xe9.jpg"
     try:
@@ -121,7 +121,7 @@ def test_a_name_that_is_no_utf_8_is_a_problem(tmp_path):
     assert "not UTF-8" in problem.reason
 
 
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path):
+def test_random_damage_never_crashes(tmp_path):
     """Captions of any bytes, images of any names, and links to anywhere."""
     root = tmp_path / "set"
     add(tmp_path, "secret.jpg")

@@ -108,7 +108,7 @@ def test_an_image_can_have_several_narratives_and_files_are_read_in_order(tmp_pa
     ]
 
 
-def test_another_caption_of_an_annotator_is_numbered_and_a_repetition_is_known_as_one(tmp_path):
+def test_second_caption_is_numbered_and_duplicate_is_detected(tmp_path):
     add_image(tmp_path, "000000000285.jpg")
     captions = ("one", "two", "one ", "three", "two")
     write_narratives(tmp_path, [narrative(caption=caption) for caption in captions])
@@ -128,7 +128,7 @@ def test_lines_of_other_splits_and_data_sets_are_left_out(tmp_path):
     assert len(read(write_narratives(tmp_path, lines))) == 1
 
 
-def test_blank_lines_are_nothing(tmp_path):
+def test_blank_lines_are_skipped(tmp_path):
     add_image(tmp_path, "000000000285.jpg")
     write_narratives(tmp_path, ["", narrative(), " ", ""])
     entries = list(read_localized_narratives(tmp_path, "train2017"))
@@ -209,7 +209,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read(tmp_path)
 
 
-def test_a_split_nobody_talked_about_is_named(tmp_path):
+def test_split_without_narratives_is_refused(tmp_path):
     add_image(tmp_path, "000000000285.jpg")
     write_narratives(tmp_path, [narrative(dataset_id="mscoco_val2017")])
     with pytest.raises(ValueError, match=r"no line of .*localized_narratives.* is about an image of train2017"):
@@ -328,7 +328,7 @@ def test_cocos_boxes_come_with_their_images(tmp_path):
 
 @pytest.mark.parametrize("damage", [damaged_bytes, damaged_json])
 @pytest.mark.parametrize("data", ["coco", "open-images"])
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, damage, data):
+def test_random_damage_never_crashes(tmp_path, damage, data):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     root, split = tmp_path / "set", {"coco": "train2017", "open-images": "train"}[data]
     if data == "coco":

@@ -51,14 +51,14 @@ def test_columns_are_known_by_their_names(tmp_path):
     assert table.of("000002b66c9c498e") == (Box("Person", 0, 0.25, 1, 0.25),)
 
 
-def test_only_what_is_wanted_is_held(tmp_path):
+def test_only_wanted_boxes_are_kept(tmp_path):
     table, problems = read(write(tmp_path, OFFICIAL), {"ffffffffffffffff"}.__contains__)
     assert not problems
     assert len(table.images) == 1
     assert table.of("000002b66c9c498e") == ()
 
 
-def test_nothing_wanted_is_an_empty_table(tmp_path):
+def test_no_wanted_images_give_an_empty_table(tmp_path):
     table, _ = read(write(tmp_path, OFFICIAL), lambda image_id: False)
     assert table.of("ffffffffffffffff") == ()
 
@@ -132,7 +132,7 @@ def test_the_table_is_found_where_it_may_be(tmp_path, folder, prefix):
 
 
 @pytest.mark.parametrize("name", ["train-annotations-bbox.csv", "class-descriptions-boxable.csv"])
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, name):
+def test_random_damage_never_crashes(tmp_path, name):
     file = write(tmp_path, OFFICIAL)
     whole = (tmp_path / name).read_bytes()
     for seed in range(1000):

@@ -218,7 +218,7 @@ def test_what_makes_the_set_unreadable_is_raised(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, suffix):
+def test_random_damage_never_crashes(tmp_path, suffix):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     root = write_table(tmp_path / "set", suffix, ROWS * 3)
     file = root / f"train{suffix}"
@@ -229,7 +229,7 @@ def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, suffix):
         assert_holds(read_table, root, "train")
 
 
-def test_a_table_alone_is_the_split_train(tmp_path):
+def test_single_table_is_the_split_train(tmp_path):
     file = write_table(tmp_path, ".csv", [("a.png", "A cat.")])
     file = (tmp_path / "train.csv").rename(tmp_path / "mine.csv")
     assert [record.captions for record in read_table(file, "train") if isinstance(record, Record)] == [("A cat.",)]

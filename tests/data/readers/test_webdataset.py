@@ -64,7 +64,7 @@ GOOD = [("0.png", picture()), ("0.txt", "A cat.")]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_images_are_found_where_they_are(tmp_path, form):
+def test_images_are_read_in_place(tmp_path, form):
     long = "folder/" * 30 + "Kätzchen"
     members = [
         ("a/0001.png", picture(1)),
@@ -258,7 +258,7 @@ def numbered(count: int) -> list:
     ("length", "whole"),
     [(8 * 2048, 7), (8 * 2048 + 512, 7), (8 * 2048 - 1, 7), (8 * 2048 - 511, 7), (3 * 2048 - 513, 2)],
 )
-def test_of_a_tar_cut_short_the_whole_samples_come(tmp_path, length, whole):
+def test_truncated_tar_yields_its_complete_samples(tmp_path, length, whole):
     file = write(tmp_path, numbered(8))
     file.write_bytes(file.read_bytes()[:length])
     records, problems = sorted_out(tmp_path)
@@ -286,7 +286,7 @@ def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path):
         (2**62, 5120, "2.txt", ["0", "1"]),  # a text is read at once
     ],
 )
-def test_a_size_that_cannot_be_is_damage(tmp_path, size, at, member, whole):
+def test_impossible_size_is_damage(tmp_path, size, at, member, whole):
     file = write(tmp_path, numbered(4))
     content = bytearray(file.read_bytes())
     header = content[at : at + 512]
@@ -332,7 +332,7 @@ def test_compressed_shards_are_refused(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, form):
+def test_random_damage_never_crashes(tmp_path, form):
     name = "x" * 120 if form != tarfile.USTAR_FORMAT else "x"
     content = tar([*described(), (f"{name}.png", picture()), (f"{name}.txt", "A cat."), *numbered(2)], form)
     content = content.rstrip(b"\0") + bytes(1024 - len(content.rstrip(b"\0")) % 512)
@@ -341,7 +341,7 @@ def test_whatever_is_damaged_nothing_bad_comes_of_it(tmp_path, form):
         assert_holds(read_webdataset, tmp_path, "train")
 
 
-def test_whatever_is_described_nothing_bad_comes_of_it(tmp_path):
+def test_random_descriptions_never_crash(tmp_path):
     for seed in range(500):
         content = json.dumps(damaged_value(DESCRIBED, random.Random(seed)))
         write(tmp_path, [("8.jpg", picture()), ("8.json", content), *GOOD])
