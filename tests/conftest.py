@@ -20,7 +20,7 @@ def one_thread_and_a_seed():
     torch.manual_seed(0)
 
 
-# What many tests read and none may write to, made once. tests/tiny.py imports much: only where it is asked for.
+# Made once, read by many tests, written to by none. `tiny` imports much, so fixtures import it when they need it.
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Ranks: N processes are one, in every gradient and over a whole run; a rank that is lost; what launchers say.
 
-tests/ranks.py is what the ranks do, all of it once; here is what should come of it.
+tests/support/ranks.py is what the ranks do, all of it once; here is what should come of it.
 """
 
 import json
@@ -32,7 +32,7 @@ FLOAT32, FLOAT64 = torch.float32, torch.float64
 def folder(scenes, encoder_folder, tmp_path_factory) -> Path:
     """What the ranks of every group left."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, str(Path(__file__).parents[1] / "ranks.py"), folder, scenes, encoder_folder]
+    command = [sys.executable, str(Path(__file__).parents[1] / "support/ranks.py"), folder, scenes, encoder_folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
@@ -113,7 +113,7 @@ def test_first_float32_step_equals_one_process_to_1e_6(found, size):
 
 @pytest.mark.parametrize("size", SEVERAL)
 def test_how_near_the_gradients_are(found, size):
-    """Prints the table of docs/distributed.md: pytest tests/test_distributed.py -rP -k how_near."""
+    """Prints the table of docs/distributed.md: pytest tests/runtime/test_distributed.py -rP -k how_near."""
     for dtype, count in ((FLOAT64, 1), (FLOAT64, 2), (FLOAT32, 1), (FLOAT32, 2)):
         one, ours = (found[number][0]["steps"][dtype, count]["gradients"] for number in (1, size))
         for phase, truth in found[1][0]["steps"][FLOAT64, count]["gradients"].items():
@@ -165,7 +165,7 @@ def test_a_step_in_bfloat16(found, size):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_compiled_step_equals_plain_step(folder, found, rank):
-    """On two ranks, whose batch norms speak to each other within the compiled networks."""
+    """On two ranks, with synchronised batch norm inside the compiled networks."""
     compiled = torch.load(folder / f"compiled-{rank}.pt", weights_only=False)
     plain = found[2][rank]["steps"][FLOAT32, 2]
     torch.testing.assert_close(compiled["report"], plain["report"], rtol=1e-5, atol=1e-5)
@@ -177,7 +177,7 @@ def test_compiled_step_equals_plain_step(folder, found, rank):
 
 @pytest.mark.parametrize("size", SEVERAL)
 def test_gather_with_local_gradient_gives_a_fraction(found, size):
-    """Exactly half on two ranks: the mistake that the gather is there to avoid."""
+    """Exactly half on two ranks: the error that ``gather`` avoids."""
     whole = found[1][0]["contrast"]
     for each in found[size]:
         torch.testing.assert_close(each["contrast"], whole, rtol=1e-12, atol=1e-13)
@@ -207,7 +207,7 @@ def test_local_negatives_use_only_the_ranks_part(found, size):
             expected[name] = expected.get(name, 0.0) + loss.item() / size
     report = found[size][0]["local"]["report"]
     assert {name: report[name].item() for name in expected} == pytest.approx(expected, rel=1e-9)
-    assert report["real_word"] < found[size][0]["steps"][FLOAT64, 1]["report"]["real_word"]  # fewer to tell apart
+    assert report["real_word"] < found[size][0]["steps"][FLOAT64, 1]["report"]["real_word"]  # fewer negatives
     for name, value in found[1][0]["local"]["report"].items():  # one process has one part
         assert value == found[1][0]["steps"][FLOAT64, 1]["report"][name]
 
@@ -221,7 +221,7 @@ def test_batch_norm_is_synchronised(found, size, dtype, allowed):
         assert (ours.double() - exact).abs().max() <= allowed * exact.abs().max()
     for other in others:
         assert all(torch.equal(one, another) for one, another in zip(first, other, strict=True))
-    if dtype != torch.bfloat16:  # then every example has its say, whoever holds it
+    if dtype != torch.bfloat16:  # then the statistics are combined from examples, on any number of ranks
         (one,) = found[1]
         output, _, *running = (torch.equal(*each) for each in zip(first, one["norm"][dtype], strict=True))
         assert output
@@ -260,7 +260,7 @@ def test_single_process_functions_are_the_identity():
 
 
 def test_run_resumes_with_another_number_of_ranks(folder, trained):
-    """Two ranks, one, two again: what one process logs, but for rounding; every line and checkpoint once."""
+    """Two ranks, one, then two: the log equals that of one process up to rounding, without repeated lines."""
     assert [ended(folder, "resumed", steps, 0)["reached"] for steps in (2, 4, 6)] == [2, 4, 6]
     assert [ended(folder, "resumed", steps, 1)["reached"] for steps in (2, 6)] == [2, 6]
     lines = logged(folder / "resumed")
@@ -293,7 +293,7 @@ def test_a_killed_rank_ends_the_others_at_once(folder, name):
 
 
 def test_same_command_resumes_to_the_same_bits(folder):
-    """From step 2, the newest checkpoint: what two undisturbed ranks make of steps 3 to 6."""
+    """Resumes from step 2, the newest checkpoint; steps 3 to 6 equal those of an uninterrupted run on two ranks."""
     assert [ended(folder, "killed", 7, rank)["reached"] for rank in (0, 1)] == [7, 7]
     assert [line["step"] for line in logged(folder / "killed")] == [1, 2, 3, 4, 5, 6, 7]
     undisturbed = logged(folder / "signalled")
@@ -309,7 +309,7 @@ def test_error_on_one_rank_ends_the_others(folder):
 
 
 def test_unresponsive_rank_times_out(folder):
-    """Rank 1 falls asleep for 12 seconds where 5 are allowed."""
+    """Rank 1 sleeps for 12 seconds with a timeout of 5."""
     waiting = ended(folder, "silent", 6, 0)
     assert waiting["error"] == "RankLost"
     assert "Timed out" in waiting["said"]
