@@ -1,17 +1,17 @@
-// A caption to a picture with the two graphs of `xmcgan export RUN --output model`: nothing leaves the browser.
+// Generate an image from a caption with the two graphs of `xmcgan export RUN --output model`, inside the browser.
 
 import { WordPiece } from "./tokenizer.js";
 
 export class Painter {
-  // ort: onnxruntime-web; folder: where the exported files are served.
+  // ort: onnxruntime-web; folder: URL of the exported files.
   static async load(ort, folder, progress = () => {}) {
     progress("reading the description");
-    const about = await (await fetched(`${folder}/export.json`)).json();
+    const about = await (await fetchChecked(`${folder}/export.json`)).json();
     if (about.format !== "onnx" || !about.tokenizer || about.images !== "uint8") {
-      throw new Error(`${folder} should be made by: xmcgan export RUN --output model (ONNX, uint8, text encoder)`);
+      throw new Error(`${folder} is not an ONNX export with uint8 images and a text encoder; create it with: xmcgan export RUN --output model`);
     }
     progress("reading the vocabulary");
-    const tokenizer = new WordPiece(await (await fetched(`${folder}/vocab.txt`)).text(), about.tokenizer);
+    const tokenizer = new WordPiece(await (await fetchChecked(`${folder}/vocab.txt`)).text(), about.tokenizer);
     progress("reading the text encoder (90 MB for MiniLM)");
     const encoder = await ort.InferenceSession.create(`${folder}/text_encoder.onnx`);
     progress("reading the generator");
@@ -23,7 +23,7 @@ export class Painter {
     Object.assign(this, { ort, about, tokenizer, encoder, generator });
   }
 
-  // One picture: its pixels as ImageData, the word pieces, and each piece's attention over 16 x 16 places.
+  // One image: its pixels as ImageData, the word pieces, and each piece's attention over the 16 x 16 regions.
   async draw(caption, noise) {
     const { Tensor } = this.ort;
     const { max_length: length, noise_dim, image_size: size } = this.about;
@@ -42,7 +42,7 @@ export class Painter {
   }
 }
 
-// Standard-normal noise from a seed. Not the numbers of xmcgan.sample: another picture than Python's of that seed.
+// Standard normal noise from a seed. It differs from xmcgan.sample, so the image differs from Python's for that seed.
 export function seededNoise(seed, count) {
   let state = seed >>> 0;
   const uniform = () => {
@@ -76,7 +76,7 @@ function wordMaps(attention, length, real) {
   );
 }
 
-async function fetched(address) {
+async function fetchChecked(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${address}: ${answer.status} ${answer.statusText}`);
   return answer;

@@ -1,17 +1,17 @@
-// WordPiece as BERT's uncased models have it: clean, split at spaces and punctuation, then the longest known pieces.
-// The same ids as the tokenizer of transformers gives (tests/test_browser.py compares them).
+// WordPiece as in BERT's uncased models: clean, split at spaces and punctuation, then match the longest known pieces.
+// Gives the same ids as the tokenizer of transformers (compared in tests/inference/test_browser.py).
 
-const MOST_LETTERS = 100; // a longer word is unknown
+const MAX_LETTERS = 100; // longer words are unknown
 
 export class WordPiece {
-  // vocabulary: the text of vocab.txt, one piece a line; settings: `tokenizer` of export.json.
+  // vocabulary: the text of vocab.txt, one piece per line; settings: `tokenizer` of export.json.
   constructor(vocabulary, settings) {
     this.pieces = vocabulary.replace(/\n$/, "").split("\n");
     this.ids = new Map(this.pieces.map((piece, id) => [piece, id]));
     this.settings = settings;
   }
 
-  // A caption as ids of exactly `length` places, [CLS] first, [SEP] last, padding after it; and how many are real.
+  // `length` ids of a caption ([CLS], pieces, [SEP], padding), and the number of ids before the padding.
   encode(caption, length) {
     const { cls, sep, pad } = this.settings;
     const inner = words(caption, this.settings.lowercase).flatMap((word) => this.split(word));
@@ -19,10 +19,10 @@ export class WordPiece {
     return { ids: [...ids, ...Array(length - ids.length).fill(pad)], real: ids.length };
   }
 
-  // The ids of one word's pieces; [UNK] alone if it cannot be put together from pieces.
+  // The ids of a word's pieces, or [UNK] if the pieces do not cover it.
   split(word) {
     const letters = [...word];
-    if (letters.length > MOST_LETTERS) return [this.settings.unk];
+    if (letters.length > MAX_LETTERS) return [this.settings.unk];
     const found = [];
     for (let start = 0; start < letters.length; ) {
       let end = letters.length;

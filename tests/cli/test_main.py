@@ -305,7 +305,7 @@ def test_a_missing_data_folder_shows_the_layout(capsys, tmp_path):
 
 def test_a_negative_seed_or_count_is_refused(trained, capsys, tmp_path):
     command = ["generate", "a car", "--model", str(trained), "--output", str(tmp_path / "out")]
-    assert "seed is -1; a seed is a whole number from 0 on" in refused([*command, "--seed", "-1"], capsys)
+    assert "seed is -1; it should be at least 0" in refused([*command, "--seed", "-1"], capsys)
     assert "num_images is 0; it should be at least 1" in refused([*command, "--count", "0"], capsys)
     assert "device is 'nowhere'" in refused([*command, "--device", "nowhere"], capsys)
     assert not files(tmp_path)

@@ -1,4 +1,4 @@
-"""The page's tokenizer against that of transformers: the same ids for the same caption."""
+"""The tokenizer of the browser example against that of transformers."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ console.log(JSON.stringify(captions.map((caption) => tokenizer.encode(caption, l
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_the_same_ids_as_transformers():
+def test_tokenizer_matches_transformers():
     encoder = TextEncoder("minilm", max_length=17)
     own = encoder.tokenizer
     pieces = sorted(own.get_vocab().items(), key=lambda pair: pair[1])

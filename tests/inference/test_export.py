@@ -1,4 +1,4 @@
-"""Exported graphs: they run without this library, at any batch size, and give what PyTorch gives."""
+"""Exported graphs run without this library, at any batch size, and match PyTorch."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.export import BATCHES, difference, export
+from xmcgan.inference.export import BATCHES, check_difference, export
 from xmcgan.inference.model_files import find_model, load_generator
 from xmcgan.inference.sample import seeded_noise, to_pixels
 
@@ -30,14 +30,14 @@ def folder(trained, tmp_path_factory):
     return output
 
 
-def test_the_folder_holds_these_files(folder):
+def test_folder_content(folder):
     names = {"export.json", "generator.onnx", "text_encoder.onnx", "vocab.txt"}
     assert {path.name for path in folder.iterdir()} == names
     assert not list(folder.parent.glob(".partial-*"))
 
 
-def test_captions_to_pictures_with_the_files_alone(folder, trained, encoder_folder):
-    """Five rows, a batch size that export did not try."""
+def test_images_from_captions_with_the_files_alone(folder, trained, encoder_folder):
+    """At batch size 5, which export did not check."""
     about = json.loads((folder / "export.json").read_text())
     encoder = TextEncoder(str(encoder_folder), max_length=about["max_length"])
     tokens = encoder.tokenizer(
@@ -54,14 +54,14 @@ def test_captions_to_pictures_with_the_files_alone(folder, trained, encoder_fold
     inputs = {"noise_BZ": noise_BZ.numpy(), "words_BTD": words_BTD, "mask_BT": mask_BT, "sentence_BD": sentence_BD}
     images, attention_BRT = onnxruntime.InferenceSession(folder / "generator.onnx").run(None, inputs)
     generator, _, step = load_generator(find_model(trained))
-    drawn = generator(noise_BZ, text)
+    expected = generator(noise_BZ, text)
     assert images.dtype == np.uint8
-    assert np.abs(images.astype(int) - to_pixels(drawn.images_B3HW).numpy().astype(int)).max() <= 1
-    np.testing.assert_allclose(attention_BRT, drawn.attention_BRT, atol=1e-4)
+    assert np.abs(images.astype(int) - to_pixels(expected.images_B3HW).numpy().astype(int)).max() <= 1
+    np.testing.assert_allclose(attention_BRT, expected.attention_BRT, atol=1e-4)
     assert (about["step"], about["image_size"], about["images"]) == (step, 64, "uint8")
 
 
-def test_the_vocabulary_is_numbered_by_its_lines(folder, encoder_folder):
+def test_vocabulary_line_numbers_are_ids(folder, encoder_folder):
     pieces = (folder / "vocab.txt").read_text().splitlines()
     tokenizer = TextEncoder(str(encoder_folder)).tokenizer
     assert {piece: number for number, piece in enumerate(pieces)} == tokenizer.get_vocab()
@@ -83,7 +83,7 @@ def test_torch_export_of_floats_without_the_text_encoder(trained, tmp_path):
 
 def test_nothing_is_overwritten(folder, trained):
     before = (folder / "export.json").read_bytes()
-    with pytest.raises(FileExistsError, match="is there already; choose another --output"):
+    with pytest.raises(FileExistsError, match="exists already; choose another --output"):
         export(trained, folder)
     assert (folder / "export.json").read_bytes() == before
 
@@ -92,27 +92,27 @@ def test_nothing_is_overwritten(folder, trained):
     ("values", "message"),
     [({"format": "tflite"}, "format is 'tflite'; it can be onnx, torch"), ({"images": "png"}, "images is 'png'")],
 )
-def test_unknown_choices_are_refused(trained, tmp_path, values, message):
+def test_unknown_choices_are_rejected(trained, tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         export(trained, tmp_path / "model", **values)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_is_not_there(tmp_path):
+def test_missing_model(tmp_path):
     with pytest.raises(FileNotFoundError):
         export(tmp_path / "none", tmp_path / "model")
 
 
-def test_other_numbers_are_refused(tmp_path):
+def test_differences_are_rejected(tmp_path):
     file = tmp_path / "generator.onnx"
     ours = np.zeros((2, 3), dtype=np.float32)
-    assert difference("images", ours, ours + 1e-5, file) == pytest.approx(1e-5)
+    assert check_difference("images", ours, ours + 1e-5, file) == pytest.approx(1e-5)
     for theirs in (ours + 0.01, np.full_like(ours, np.nan)):
-        with pytest.raises(ValueError, match=r"generator.onnx gives other values of images than PyTorch"):
-            difference("images", ours, theirs, file)
-    with pytest.raises(ValueError, match=r"gives images as float32\[2, 2\], PyTorch float32\[2, 3\]"):
-        difference("images", ours, ours[:, :2], file)
+        with pytest.raises(ValueError, match=r"generator\.onnx: images differs from PyTorch"):
+            check_difference("images", ours, theirs, file)
+    with pytest.raises(ValueError, match=r"returns images as float32\[2, 2\]; it should be float32\[2, 3\]"):
+        check_difference("images", ours, ours[:, :2], file)
     pixels = np.zeros((2, 3), dtype=np.uint8)
-    assert difference("images", pixels, pixels + 1, file) == pytest.approx(1 / 127.5)
-    with pytest.raises(ValueError, match="differ by up to 2"):
-        difference("images", pixels, pixels + 2, file)
+    assert check_difference("images", pixels, pixels + 1, file) == pytest.approx(1 / 127.5)
+    with pytest.raises(ValueError, match="PyTorch by up to 2"):
+        check_difference("images", pixels, pixels + 2, file)

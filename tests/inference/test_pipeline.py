@@ -111,7 +111,7 @@ def test_mistakes_are_named(pipe):
         pipe([])
     with pytest.raises(ValueError, match="num_images is 0"):
         pipe("a car", num_images=0)
-    with pytest.raises(ValueError, match="seed is -1; a seed is a whole number from 0 on"):
+    with pytest.raises(ValueError, match="seed is -1; it should be at least 0"):
         pipe("a car", seed=-1)
     with pytest.raises(ValueError, match="2 seeds for 3 pictures"):
         pipe(CAPTIONS, seed=[1, 2])

@@ -20,7 +20,7 @@ def text(encoder_folder):
     return TextEncoder(str(encoder_folder))(CAPTIONS)
 
 
-def test_an_image_does_not_depend_on_its_company(generator, text):
+def test_images_do_not_depend_on_the_batch(generator, text):
     seeds = [3, 1, 4, 1, 5, 9]
     together = sample(generator, text, seeds, batch_size=4)
     assert together.images_B3HW.shape == (6, 3, 64, 64)
@@ -41,14 +41,14 @@ def test_caption_and_seed_both_matter(generator, text):
     assert not torch.equal(images[0], images[2])
 
 
-def test_the_generator_is_only_read(generator, text):
+def test_generator_is_not_changed(generator, text):
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     sample(generator, text, range(6))
     assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
 
 
 @pytest.mark.parametrize("size", [1, 4, 6, 10])
-def test_what_comes_back_is_in_order_and_counted(generator, text, size):
+def test_order_and_progress(generator, text, size):
     calls = []
     images = sample(generator, text, range(6), batch_size=size, callback=lambda *call: calls.append(call)).images_B3HW
     assert len(images) == 6
@@ -57,7 +57,7 @@ def test_what_comes_back_is_in_order_and_counted(generator, text, size):
     assert calls == [(min(done, 6), 6) for done in range(size, 6 + size, size)]
 
 
-def test_bfloat16_draws_nearly_the_same(generator, text):
+def test_bfloat16_is_close(generator, text):
     full, half = (sample(generator, text, range(6), dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     difference = (full.images_B3HW.float() - half.images_B3HW.float()).abs()
     assert 0 < difference.mean() < 8
@@ -71,12 +71,12 @@ def test_attention_is_a_distribution_over_the_real_words(generator, text):
     assert not attention.transpose(1, 2)[~text.mask_BT].any()
 
 
-def test_one_seed_a_caption(generator, text):
+def test_number_of_seeds_is_checked(generator, text):
     with pytest.raises(ValueError, match="6 captions but 5 seeds"):
         sample(generator, text, range(5))
 
 
-def test_noise_is_a_function_of_the_seed():
+def test_noise_depends_only_on_the_seed():
     together = seeded_noise([7, 0, 2**40], 8)
     assert together.shape == (3, 8)
     assert together.dtype == torch.float32
@@ -86,8 +86,8 @@ def test_noise_is_a_function_of_the_seed():
     assert abs(many.std() - 1) < 0.03
 
 
-def test_a_negative_seed_is_refused():
-    with pytest.raises(ValueError, match="seed is -2; a seed is a whole number from 0 on"):
+def test_negative_seed_is_rejected():
+    with pytest.raises(ValueError, match="seed is -2; it should be at least 0"):
         seeded_noise([1, -2], 8)
 
 
@@ -105,7 +105,7 @@ def test_every_batch_is_full(count, rows, batches):
     assert list(full_batches(count, rows)) == batches
 
 
-def test_rows_of_a_pass():
+def test_default_batch_size():
     assert [batch_rows(size, torch.device("cpu")) for size in (64, 128, 256)] == [8, 4, 2]
     assert batch_rows(64, torch.device("cuda")) > 8
 

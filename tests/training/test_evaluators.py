@@ -1,4 +1,4 @@
-"""Tiny trainings: they learn, they give the same bits again, they go on where they stood, and mistakes are named."""
+"""Tiny training runs of evaluators: they learn, are reproducible, resume, and report errors."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_fol
 from xmcgan.losses.contrastive import symmetric_cross_entropy
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_dual_encoder
-from xmcgan.training.evaluators.fitting import Fitting, fit, rate, shifted, split_off
+from xmcgan.training.evaluators.fitting import Fitting, fit, hold_out, learning_rate_at, random_shift
 from xmcgan.training.evaluators.presence import train_presence
 from xmcgan.training.evaluators.scenes import SCENES_DRAWN, scenes_records
 
@@ -57,7 +57,7 @@ def logged(output: Path) -> list[dict]:
     return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
 
 
-def test_it_learns_and_is_written_whole(records, held_out, tmp_path):
+def test_dual_encoder_learns_and_is_written(records, held_out, tmp_path):
     """Which of 8 captions of cars and boats an image has: chance is 1 in 8, and many of them are true of it."""
     output = tmp_path / "encoder"
     measured = encoder(output, records, held_out, replace(FITTING, steps=75, batch_size=16))
@@ -80,7 +80,7 @@ def test_it_learns_and_is_written_whole(records, held_out, tmp_path):
     assert {tensor.dtype for tensor in stored.values() if tensor.dim() > 1} == {torch.float16}
 
 
-def test_a_mistake_in_a_caption_is_one_more_thing_to_tell_apart(records, held_out, tmp_path):
+def test_hard_negative_captions(records, held_out, tmp_path):
     """An untrained encoder scores a caption and the same with a mistake alike: log 2 for every caption that has one."""
     first = {}
     for name, exchanged in (("with", [("car", "boat")]), ("without", ())):
@@ -101,7 +101,7 @@ def uninterrupted(records, held_out, tmp_path_factory) -> Path:
     return output
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_the_workers(uninterrupted, records, held_out, tmp_path):
+def test_same_seed_gives_the_same_bits_with_any_workers(uninterrupted, records, held_out, tmp_path):
     for name, fitting, same in (
         ("again", replace(FITTING, workers=1), True),
         ("another seed", replace(FITTING, seed=1), False),
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_workers(uninterrupted, r
         assert (weights == (uninterrupted / "weights.safetensors").read_bytes()) == same
 
 
-def test_a_training_that_was_killed_ends_in_the_same_bits(uninterrupted, records, held_out, tmp_path, monkeypatch):
+def test_resumed_training_gives_the_same_bits(uninterrupted, records, held_out, tmp_path, monkeypatch):
     output = tmp_path / "encoder"
     saved = fitting_module.save_training
 
@@ -131,13 +131,13 @@ def test_a_training_that_was_killed_ends_in_the_same_bits(uninterrupted, records
         assert (output / name).read_bytes() == (uninterrupted / name).read_bytes()
 
 
-def test_a_finished_training_is_left_as_it_is(uninterrupted, records, held_out):
+def test_finished_training_is_kept(uninterrupted, records, held_out):
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in uninterrupted.iterdir()}
     encoder(uninterrupted, records, held_out)
     assert before == {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in uninterrupted.iterdir()}
 
 
-def test_other_settings_and_data_are_named(uninterrupted, records, held_out, tmp_path):
+def test_other_settings_and_data_are_rejected(uninterrupted, records, held_out, tmp_path):
     with pytest.raises(ValueError, match=r"fitting\.steps was 12 and is 13"):
         encoder(uninterrupted, records, held_out, replace(FITTING, steps=13))
     with pytest.raises(ValueError, match=r"shape\.dim was 16 and is 32"):
@@ -150,7 +150,7 @@ def test_other_settings_and_data_are_named(uninterrupted, records, held_out, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_training_that_diverges_says_where(records, tmp_path):
+def test_divergence_names_the_step(records, tmp_path):
     network = torch.nn.Linear(1, 1)
 
     def broken(_images, _batch):
@@ -175,28 +175,28 @@ def test_a_presence_model_learns_cars_and_boats(records, held_out, tmp_path):
     assert (other / "weights.safetensors").read_bytes() == (output / "weights.safetensors").read_bytes()
 
 
-def test_too_few_images_are_said(records, held_out, tmp_path):
+def test_too_few_images_are_rejected(records, held_out, tmp_path):
     for arguments, said in (
-        ((records[:7], held_out), "7 images to train on are fewer than a batch of 8"),
-        ((records, held_out[:7]), "7 images are held out; it should be at least 8"),
+        ((records[:7], held_out), "there are 7 training images; batch_size needs at least 8"),
+        ((records, held_out[:7]), "there are 7 held-out images; there should be at least 8"),
     ):
         with pytest.raises(ValueError, match=said):
             encoder(tmp_path / "encoder", *arguments)
     assert not (tmp_path / "encoder").exists()
 
 
-def test_what_is_held_out_is_not_trained_on(records):
-    kept, held_out = split_off(records, 5, seed=0)
+def test_hold_out_splits_the_records(records):
+    kept, held_out = hold_out(records, 5, seed=0)
     assert (len(kept), len(held_out)) == (27, 5)
     assert {record.id for record in kept} | {record.id for record in held_out} == {record.id for record in records}
-    assert split_off(records, 5, seed=0) == (kept, held_out)
-    assert split_off(records, 5, seed=1) != (kept, held_out)
+    assert hold_out(records, 5, seed=0) == (kept, held_out)
+    assert hold_out(records, 5, seed=1) != (kept, held_out)
     with pytest.raises(ValueError, match="held_out is 32; it should be 1 to 31"):
-        split_off(records, 32, seed=0)
+        hold_out(records, 32, seed=0)
 
 
-def test_the_learning_rate_rises_and_falls_to_nothing():
-    rates = [rate(step, Fitting(steps=100, warmup=10, learning_rate=1.0)) for step in range(101)]
+def test_learning_rate_warms_up_and_decays_to_0():
+    rates = [learning_rate_at(step, Fitting(steps=100, warmup=10, learning_rate=1.0)) for step in range(101)]
     assert rates.index(max(rates)) == 10
     assert rates[0] == pytest.approx(1 / 11)
     assert rates[100] == pytest.approx(0)
@@ -204,29 +204,29 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_a_batch_is_moved_by_no_more_than_it_should():
+def test_random_shift_is_bounded():
     pixels = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     pixels[:, :, 8, 8] = 255
     places = set()
     for step in range(200):
-        moved = shifted(pixels, step, FITTING)
+        moved = random_shift(pixels, step, FITTING)
         assert moved.shape == pixels.shape
         ((row, column),) = {tuple(place[2:].tolist()) for place in moved.nonzero()}
         places.add((row - 8, column - 8))
     assert places == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
-    assert torch.equal(shifted(pixels, 3, replace(FITTING, shift=0)), pixels)
+    assert torch.equal(random_shift(pixels, 3, replace(FITTING, shift=0)), pixels)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("steps", 0), ("save_every", 0), ("warmup", -1), ("batch_size", 1), ("learning_rate", 0.0), ("precision", "int8")],
 )
-def test_settings_that_cannot_be_are_named(name, value):
+def test_invalid_settings_are_named(name, value):
     with pytest.raises(ValueError, match=f"{name} is "):
         replace(FITTING, **{name: value})
 
 
-def test_the_shipped_evaluators_never_see_what_generators_do():
+def test_shipped_evaluators_use_a_split_of_their_own():
     """They are trained on the third split alone; what is measured on are others' scenes of the validation split."""
     assert SCENES_DRAWN["default"][0] == World()
     assert SCENES_DRAWN["default"][1] >= 20_000
@@ -266,7 +266,7 @@ def test_the_command_trains_on_a_captions_table(table, tmp_path, capsys):
     assert config["data"]["images"] == 20
 
 
-def test_a_training_that_diverged_is_one_line_and_a_status_of_its_own(table, tmp_path, capsys, monkeypatch):
+def test_command_reports_divergence(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         dual_encoder_module, "symmetric_cross_entropy", lambda scores: symmetric_cross_entropy(scores * math.nan)
     )
@@ -283,7 +283,7 @@ def test_a_training_that_diverged_is_one_line_and_a_status_of_its_own(table, tmp
         ({"split": "val"}, "a table of paths and captions"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_named(table, tmp_path, other, said):
+def test_command_line_errors_are_named(table, tmp_path, other, said):
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         train_dual_encoder_command(flags(table, tmp_path / "encoder", **other))
     assert not (tmp_path / "encoder").exists()

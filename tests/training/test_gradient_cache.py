@@ -1,4 +1,4 @@
-"""Small memory: micro-batches whose gradients are those of the whole batch, and activations that are computed twice."""
+"""Gradient caching gives the gradients of the whole batch; activation checkpointing changes no bit."""
 
 import math
 import os
@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-import xmcgan.training.step as step_module
+import xmcgan.training.forward as forward_module
 from ranks import BATCH, as_ranks, batch_of, step_of, training_of
 from tiny import contents, different, logged, run
 from xmcgan.config import Config
 from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.runtime import distributed
+from xmcgan.training.forward import generate
 from xmcgan.training.gradient_cache import split_batch
 from xmcgan.training.state import TrainingState, check_batch_size, initial_state
-from xmcgan.training.step import generate, train_step
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch
 
 FLOAT32, FLOAT64, CPU = torch.float32, torch.float64, torch.device("cpu")
@@ -70,7 +71,7 @@ def in_parts(rows: int) -> Callable[[TrainingState, Batch], Tensor]:
 
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_gradients_are_those_of_the_whole_batch(dtype, rows):
+def test_gradients_equal_those_of_the_whole_batch(dtype, rows):
     """Of both networks, with every loss, where batch norm has fixed statistics; and so is every loss."""
     plain = step(dtype, generator_trains=False)
     ours = step(dtype, generator_trains=False, micro_batch=rows)
@@ -80,19 +81,19 @@ def test_gradients_are_those_of_the_whole_batch(dtype, rows):
 
 
 @pytest.mark.parametrize("rows", [2, 4])
-def test_batch_norm_is_all_that_differs(rows, monkeypatch):
+def test_only_batch_norm_differs(rows, monkeypatch):
     """Where the plain step's images are normalised in parts too: all gradients and what is left of two phases."""
     ours = step(FLOAT64, 2, micro_batch=rows)
     without = step(FLOAT64, 2)
-    monkeypatch.setattr(step_module, "generate", in_parts(rows))
+    monkeypatch.setattr(forward_module, "generate", in_parts(rows))
     plain = step(FLOAT64, 2)
     assert off(ours, plain) <= 1e-10
     torch.testing.assert_close(ours["left"], plain["left"], rtol=1e-10, atol=1e-12)
     assert off(ours, without) > 1e-2
 
 
-@pytest.mark.parametrize(("rows", "looks"), [(None, 2 * BATCH), (2, 3 * BATCH)])
-def test_the_frozen_encoder_looks_at_a_real_image_once(rows, looks):
+@pytest.mark.parametrize(("rows", "calls"), [(None, 2 * BATCH), (2, 3 * BATCH)])
+def test_frozen_encoder_encodes_real_images_once(rows, calls):
     """At a generated one twice in micro-batches: first without a graph."""
     training = training_of(FLOAT32)
     training.micro_batch = rows
@@ -100,7 +101,7 @@ def test_the_frozen_encoder_looks_at_a_real_image_once(rows, looks):
     assert training.image_encoder is not None
     training.image_encoder.register_forward_pre_hook(lambda _encoder, images: seen.append(len(images[0])))
     train_step(training, [batch_of(number, FLOAT32) for number in range(2)])
-    assert sum(seen) == looks
+    assert sum(seen) == calls
 
 
 def repeated(batch: Batch, rows: int) -> Batch:
@@ -109,7 +110,7 @@ def repeated(batch: Batch, rows: int) -> Batch:
     return Batch(batch.images_B3HW[numbers], batch.text[numbers], batch.noise_BZ[numbers], batch.traces_BTR[numbers])
 
 
-def test_parts_with_the_same_statistics_give_the_plain_step(config, monkeypatch):
+def test_micro_batches_with_equal_statistics_match_the_plain_step(config, monkeypatch):
     """Batch norm in training, each micro-batch a copy of the other; the running statistics end at the same place."""
     results = []
     for rows in (None, 4):
@@ -167,7 +168,7 @@ def test_running_statistics_move_once_a_micro_batch():
         {"image_discriminator": 0.0},
     ],
 )
-def test_losses_that_are_left_out(weights):
+def test_without_some_losses(weights):
     plain = step(FLOAT64, generator_trains=False, weights=weights)
     assert off(step(FLOAT64, generator_trains=False, micro_batch=4, weights=weights), plain) <= 1e-10
 
@@ -217,7 +218,7 @@ def test_two_ranks_with_micro_batches(tmp_path):
     assert off(trains, step(FLOAT64, 2)) > 1e-2
 
 
-def test_a_part_that_does_not_come_out_even_is_refused(config):
+def test_uneven_micro_batches_are_rejected(config):
     batch_of_8 = replace(config, training=replace(config.training, batch_size=8, micro_batch=3))
     with pytest.raises(ValueError, match=r"training\.micro_batch is 3, which does not divide the 8 examples of train"):
         check_batch_size(batch_of_8, 1)
@@ -229,7 +230,7 @@ def test_a_part_that_does_not_come_out_even_is_refused(config):
         check_batch_size(four, 4)
 
 
-def test_a_refused_micro_batch_does_not_take_the_folder(config, tmp_path):
+def test_rejected_micro_batch_does_not_claim_the_folder(config, tmp_path):
     with pytest.raises(ValueError, match=r"training\.micro_batch is 3"):
         run(replace(config, training=replace(config.training, micro_batch=3)), tmp_path / "run")
     assert not (tmp_path / "run").exists()

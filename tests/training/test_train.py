@@ -588,7 +588,7 @@ def test_every_other_setting_is_refused(output, config):
 )
 def test_other_data_are_refused(output, config, change):
     records, before = read_records(Path(config.data), "coco", "train2014"), files(output)
-    with pytest.raises(ValueError, match=r"holds a run on other data: 24 records then, 2\d now"):
+    with pytest.raises(ValueError, match=r"holds a run on other data: it had 24 records, there are 2\d now"):
         train(config, output, records=change(records), sample_captions=["a car"])
     assert files(output) == before
 
@@ -650,7 +650,7 @@ def test_a_damaged_image_is_named(tmp_path, config, scenes):
         run(tiny_config(data, Path(config.text.encoder)), tmp_path / "run")
 
 
-def test_the_averaged_generator_is_judged_and_the_best_kept(config, tmp_path):
+def test_validation_keeps_the_best_generator(config, tmp_path):
     """Scores rise and fall: the best stays, whichever came last; the log has every value."""
     judged = replace(config, evaluation=EvaluationConfig(every=1))
     records = read_records(Path(config.data), "coco", "train2014")
@@ -671,7 +671,7 @@ def test_the_averaged_generator_is_judged_and_the_best_kept(config, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")) == []
 
 
-def test_evaluating_changes_nothing_of_the_training(config, tmp_path, trained):
+def test_validation_does_not_change_training(config, tmp_path, trained):
     judged = having(config, evaluation__every=2, training__steps=6)
     records = read_records(Path(config.data), "coco", "train2014")
     captions = [record.captions[0] for record in read_records(Path(config.data), "coco", "val2014")[:4]]

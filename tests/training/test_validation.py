@@ -1,4 +1,4 @@
-"""Evaluation while training, from the command line: drawn, judged, logged, the best kept, and nothing left behind."""
+"""Validation during training from the command line: metrics are logged, the best generator is kept."""
 
 import json
 
@@ -7,7 +7,7 @@ from xmcgan.cli.main import main
 from xmcgan.inference.pipeline import Pipeline
 
 
-def test_a_run_is_judged_by_the_scenes_judges(scenes, encoder_folder, tmp_path, capsys):
+def test_validation_with_scenes_networks(scenes, encoder_folder, tmp_path, capsys):
     config = tiny_config(scenes, encoder_folder, steps=4)
     evaluation = ["--evaluation.every", "2", "--evaluation.count", "6"]
     asked = ["--evaluation.metrics", "contrastive-accuracy,fid"]
@@ -23,7 +23,7 @@ def test_a_run_is_judged_by_the_scenes_judges(scenes, encoder_folder, tmp_path, 
     assert [path.name for path in (tmp_path / "judged/evaluation").iterdir()] == ["cache"]
 
 
-def test_an_unknown_metric_is_named_before_the_training(scenes, encoder_folder, tmp_path, capsys):
+def test_unknown_metric_is_named_before_training(scenes, encoder_folder, tmp_path, capsys):
     config = tiny_config(scenes, encoder_folder, steps=4)
     wrong = ["--evaluation.every", "2", "--evaluation.metrics", "fidd"]
     assert main([*flags(config, tmp_path / "run"), *wrong]) == 2

@@ -41,12 +41,12 @@ def train_dual_encoder_command(arguments: list[str]) -> int:
 
     from xmcgan.data.layouts import READERS, read_records
     from xmcgan.training.evaluators.dual_encoder import train_dual_encoder
-    from xmcgan.training.evaluators.fitting import split_off
+    from xmcgan.training.evaluators.fitting import hold_out
 
     if values["layout"] not in READERS:
         raise ValueError(f"layout is {values['layout']!r}; it can be {', '.join(READERS)}")
     records = read_records(values["data"], values["layout"], values["split"])
-    kept, held_out = split_off(records, values["held_out"], seed=fitting.seed)
+    kept, held_out = hold_out(records, values["held_out"], seed=fitting.seed)
     print(f"{len(kept):,} images to train on and {len(held_out):,} held out; in {output}", flush=True)
     try:
         measured = train_dual_encoder(

@@ -1,7 +1,7 @@
-"""A trained generator, and its text encoder, as ONNX or torch.export files that need none of this library.
+"""Export a trained generator and its text encoder as ONNX or torch.export files that do not need this library.
 
-What is exported is the prepared generator in float32. Every file is run again and compared with PyTorch, at several
-batch sizes, before it gets its name.
+The fused generator is exported in float32. Every file is loaded, run and compared with PyTorch at several batch sizes
+before the folder gets its final name.
 """
 
 import json
@@ -35,26 +35,26 @@ DESCRIPTION = "export.json"
 BATCHES = (1, 3, 8)
 """Batch sizes at which a file is compared with PyTorch."""
 TOLERANCE = 1e-3
-"""Most that a value of an image in [-1, 1], an attention or an embedding (over its largest value) may differ by."""
+"""Largest accepted difference: absolute for images in [-1, 1] and attention, relative to the maximum for embeddings."""
 OPSET = 20
 
 
 class GeneratorGraph(nn.Module):
-    """(noise_BZ, words_BTD, mask_BT, sentence_BD) -> images, attention_BRT: tensors in, tensors out."""
+    """The generator on plain tensors: (noise_BZ, words_BTD, mask_BT, sentence_BD) -> (images, attention_BRT)."""
 
-    def __init__(self, prepared: FusedGenerator, images: Images):
+    def __init__(self, generator: FusedGenerator, images: Images):
         super().__init__()
-        self.prepared, self.images = prepared, images
+        self.generator, self.images = generator, images
 
     def forward(self, noise_BZ: Tensor, words_BTD: Tensor, mask_BT: Tensor, sentence_BD: Tensor) -> tuple[Tensor, ...]:
-        images, attention_BRT = self.prepared(noise_BZ, TextEmbedding(words_BTD, mask_BT, sentence_BD))
+        images, attention_BRT = self.generator(noise_BZ, TextEmbedding(words_BTD, mask_BT, sentence_BD))
         if self.images == "uint8":
             images = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         return (images,) if attention_BRT is None else (images, attention_BRT)
 
 
 class TextGraph(nn.Module):
-    """(input_ids_BT, mask_BT) -> words_BTD, sentence_BD: what ``TextEncoder`` makes of its tokenizer's output."""
+    """``TextEncoder`` after its tokenizer: (input_ids_BT, mask_BT) -> (words_BTD, sentence_BD)."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -69,7 +69,7 @@ class TextGraph(nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """Where a graph was written, and the largest difference from PyTorch that was seen, by output and batch size."""
+    """An exported file, and its largest difference from PyTorch by output and batch size."""
 
     file: Path
     differences: dict[str, dict[int, float]]
@@ -84,25 +84,28 @@ def export(
     text_encoder: bool = True,
     tick: Callable[[str], None] = lambda _: None,
 ) -> list[Exported]:
-    """Writes the folder ``output``: the generator, its text encoder and vocabulary, and what they are.
+    """Export a generator, its text encoder, vocabulary and a description (``export.json``) to a folder.
 
     Args:
-        model: a run, a checkpoint, a saved pipeline or a name on the hub.
-        output: a new folder; it appears when all of it is written and checked.
-        format: ``onnx``, or ``torch`` for ``torch.export`` (read by ``torch.export.load``).
+        model: a run, a checkpoint, a saved pipeline or a hub name.
+        output: a new folder; it appears only when everything is written and checked.
+        format: ``onnx``, or ``torch`` for ``torch.export`` (load it with ``torch.export.load``).
         images: ``uint8`` for 0 to 255, or ``float`` for [-1, 1]; both (B, 3, H, W).
-        text_encoder: also the encoder, so that nothing of transformers is needed but a WordPiece tokenizer.
-        tick: called with a few words before every stage.
+        text_encoder: whether to export the text encoder, too; users then need only a WordPiece tokenizer.
+        tick: called with a short description before each stage.
+
+    Returns:
+        the exported files, with their differences from PyTorch.
 
     Raises:
-        FileExistsError: if ``output`` is there.
-        ValueError: if an exported file gives other numbers than PyTorch, or the text encoder has no vocab.txt.
+        FileExistsError: if ``output`` exists.
+        ValueError: on an unknown format, if an exported file differs from PyTorch, or the tokenizer is not WordPiece.
     """
     for name, value, accepted in (("format", format, get_args(Format)), ("images", images, get_args(Images))):
         if value not in accepted:
             raise ValueError(f"{name} is {value!r}; it can be {', '.join(accepted)}")
     if output.exists():
-        raise FileExistsError(f"{output} is there already; choose another --output")
+        raise FileExistsError(f"{output} exists already; choose another --output")
     generator, config, step = load_generator(find_model(model))
     tick("loading the text encoder")
     encoder = TextEncoder.from_config(config.text, cache_mb=0) if text_encoder else None
@@ -126,7 +129,7 @@ def export(
 
 
 def write_generator(generator: Generator, config: Config, folder: Path, format: Format, images: Images) -> Exported:
-    """The generator's graph, written and compared."""
+    """Export the generator and compare it with PyTorch."""
     graph = GeneratorGraph(fuse_generator(generator), images).eval()
     text_dim = generator.sentence_projection.in_features
 
@@ -143,8 +146,8 @@ def write_generator(generator: Generator, config: Config, folder: Path, format: 
 
 
 def write_text_encoder(encoder: TextEncoder, folder: Path, format: Format) -> Exported:
-    """The text encoder's graph, written and compared."""
-    encoder.model.set_attn_implementation("eager")  # the plain products: every runtime has them
+    """Export the text encoder and compare it with PyTorch."""
+    encoder.model.set_attn_implementation("eager")  # plain matrix products, which every runtime supports
     longest = encoder.max_length
 
     def inputs(rows: int) -> tuple[Tensor, ...]:
@@ -167,7 +170,13 @@ def write_graph(
     file: Path,
     format: Format,
 ) -> Exported:
-    """Exports with a batch dimension of any size, and compares with PyTorch at ``BATCHES``."""
+    """Export a graph with a dynamic batch dimension, and compare it with PyTorch at the sizes in ``BATCHES``.
+
+    Args:
+        inputs: example inputs for a batch size.
+        names: names of the inputs.
+        outputs: names of the outputs.
+    """
     example = inputs(2)
     batch = torch.export.Dim("batch", min=1)
     dynamic = tuple({0: batch} for _ in example)
@@ -196,59 +205,60 @@ def write_graph(
             session = InferenceSession(file, providers=["CPUExecutionProvider"])
 
             def run(values: tuple[Tensor, ...]) -> list[np.ndarray]:
-                fed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
-                return [np.asarray(value) for value in session.run(outputs, fed)]
+                feed = {name: value.numpy() for name, value in zip(names, values, strict=True)}
+                return [np.asarray(value) for value in session.run(outputs, feed)]
 
-        found: dict[str, dict[int, float]] = {name: {} for name in outputs}
+        differences: dict[str, dict[int, float]] = {name: {} for name in outputs}
         for rows in BATCHES:
             values = inputs(rows)
-            for name, ours, theirs in zip(outputs, graph(*values), run(values), strict=True):
-                found[name][rows] = difference(name, ours.numpy(), theirs, file)
-    return Exported(file, found)
+            for name, expected, actual in zip(outputs, graph(*values), run(values), strict=True):
+                differences[name][rows] = check_difference(name, expected.numpy(), actual, file)
+    return Exported(file, differences)
 
 
-def difference(name: str, ours: np.ndarray, theirs: np.ndarray, file: Path) -> float:
-    """The largest difference, of uint8 images in units of [-1, 1].
+def check_difference(name: str, expected: np.ndarray, actual: np.ndarray, file: Path) -> float:
+    """Check an output of an exported file against PyTorch; return the largest difference (uint8 as in [-1, 1]).
 
     Raises:
         ValueError: if shapes or types differ, or values by more than ``TOLERANCE`` (uint8: by more than 1).
     """
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
         raise ValueError(
-            f"{file.name} gives {name} as {theirs.dtype}{list(theirs.shape)}, PyTorch {ours.dtype}{list(ours.shape)}"
+            f"{file.name} returns {name} as {actual.dtype}{list(actual.shape)}; "
+            f"it should be {expected.dtype}{list(expected.shape)} as in PyTorch"
         )
-    apart = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
-    if ours.dtype == np.uint8:
-        largest, allowed = apart / 127.5, 1 / 127.5
+    absolute = float(np.abs(expected.astype(np.float64) - actual.astype(np.float64)).max())
+    if expected.dtype == np.uint8:
+        largest, allowed = absolute / 127.5, 1 / 127.5
     else:
-        largest, allowed = apart / max(1.0, float(np.abs(ours).max())), TOLERANCE
-    if not largest <= allowed:  # so that NaN is refused, too
-        raise ValueError(f"{file.name} gives other values of {name} than PyTorch: they differ by up to {apart:g}")
+        largest, allowed = absolute / max(1.0, float(np.abs(expected).max())), TOLERANCE
+    if not largest <= allowed:  # rejects NaN, too
+        raise ValueError(f"{file.name}: {name} differs from PyTorch by up to {absolute:g}; allowed is {allowed:g}")
     return largest
 
 
 def write_vocabulary(encoder: TextEncoder, file: Path) -> None:
-    """The word pieces, one a line, line number = id: what a WordPiece tokenizer needs.
+    """Write the vocabulary of a WordPiece tokenizer, one piece per line; line number = id.
 
     Raises:
-        ValueError: if the tokenizer is no WordPiece one: its pieces would be cut by other rules.
+        ValueError: if the tokenizer is not a WordPiece tokenizer, or its ids have gaps.
     """
     backend = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
     if backend["model"]["type"] != "WordPiece":
         raise ValueError(
-            f"the tokenizer of {encoder.name} is {backend['model']['type']}, not WordPiece, and a vocabulary alone "
-            "does not describe it; export with --text_encoder false and embed captions elsewhere"
+            f"the tokenizer of {encoder.name} is {backend['model']['type']}; only WordPiece can be exported as a "
+            "vocabulary. Export with --text_encoder false and embed captions elsewhere"
         )
     pieces = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     if [number for _, number in pieces] != list(range(len(pieces))):
-        raise ValueError(f"the vocabulary of {encoder.name} has gaps in its numbers")
+        raise ValueError(f"the vocabulary of {encoder.name} has gaps; its ids should be 0 to {len(pieces) - 1}")
     file.write_text("".join(f"{piece}\n" for piece, _ in pieces), encoding="utf-8")
 
 
 def describe(
     generator: Generator, config: Config, step: int, format: Format, images: Images, encoder: TextEncoder | None
 ) -> dict[str, Any]:
-    """What a program needs to know of the files beside it."""
+    """Content of ``export.json``: what a program needs to use the files."""
     tokenizer = None
     if encoder is not None:
         own = encoder.tokenizer
@@ -280,7 +290,7 @@ def describe(
 
 @contextmanager
 def quietly() -> AbstractGenerator[None]:
-    """Without the exporter's remarks about its own insides; errors still come."""
+    """Silence warnings and logs of the exporter; errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

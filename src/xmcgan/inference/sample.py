@@ -1,4 +1,4 @@
-"""The only sampling loop: generator, text, seeds -> images."""
+"""The sampling loop: generator, text embeddings and seeds to images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from xmcgan.types import TextEmbedding
 
 @dataclass(frozen=True)
 class Samples:
-    """Drawn images and where they looked."""
+    """Generated images and their attention."""
 
     images_B3HW: Tensor  # uint8, on the CPU
     attention_BRT: Tensor | None  # each region's distribution over words, float32, on the CPU
 
 
 def seeded_noise(seeds: Sequence[int], dim: int) -> Tensor:
-    """z ~ N(0, I), one row a seed and a function of that seed alone: noise_BZ, float32.
+    """z ~ N(0, I), float32: noise_BZ with one row per seed; each row depends only on its seed.
 
     Raises:
         ValueError: on a negative seed.
     """
     for seed in seeds:
         if seed < 0:
-            raise ValueError(f"seed is {seed}; a seed is a whole number from 0 on")
+            raise ValueError(f"seed is {seed}; it should be at least 0")
     rows = [np.random.default_rng(seed).standard_normal(dim, dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(rows))
 
 
 def batch_rows(image_size: int, device: torch.device) -> int:
-    """Rows of a forward pass where none are asked for: enough to keep the device busy, few enough for one image."""
+    """Default batch size: large enough to keep the device busy, small enough not to slow down a single image."""
     return max(1, 512 // image_size) * (4 if device.type == "cuda" else 1)
 
 
@@ -48,22 +48,25 @@ def sample(
     dtype: torch.dtype = torch.float32,
     callback: Callable[[int, int], None] | None = None,
 ) -> Samples:
-    """Draws one image a caption and seed.
+    """Generate one image per caption and seed.
 
-    Every forward pass has the same number of rows, filled up where fewer are left, so that an image does not depend,
-    to the last bit, on what is drawn beside it.
+    Every forward pass has the same number of rows, padded if fewer are left, so that an image has the same bits
+    whatever else is generated with it.
 
     Args:
-        generator: in evaluation mode; the embeddings and noise go to its device.
-        text: of B captions.
-        seeds: B of them.
-        batch_size: rows of a forward pass.
-        dtype: in which layers compute, through autocast unless float32; a prepared generator has its own.
-        callback: called with (images done, images in all) after every forward pass.
+        generator: in evaluation mode; embeddings and noise are moved to its device.
+        text: embeddings of B captions.
+        seeds: B seeds.
+        batch_size: rows per forward pass.
+        dtype: compute type of the layers, by autocast unless float32; a fused generator has its own.
+        callback: called with (finished images, all images) after every forward pass.
+
+    Raises:
+        ValueError: if the numbers of captions and seeds differ, or a seed is negative.
     """
     count, device = len(seeds), next(generator.parameters()).device
     if count != len(text.mask_BT):
-        raise ValueError(f"{len(text.mask_BT)} captions but {count} seeds; give one seed a caption")
+        raise ValueError(f"{len(text.mask_BT)} captions but {count} seeds; give one seed per caption")
     rows = batch_size or batch_rows(generator.image_size, device)
     noise_BZ = seeded_noise(seeds, generator.noise_dim)
     images, attention = [], []
@@ -80,7 +83,7 @@ def sample(
 
 
 def full_batches(count: int, rows: int) -> Iterator[list[int]]:
-    """Indices 0 ... count - 1 in lists of exactly ``rows``; the last index fills up the last list."""
+    """Indices 0 ... count - 1 in lists of exactly ``rows``; the last list is padded with the last index."""
     for start in range(0, count, rows):
         yield [min(index, count - 1) for index in range(start, start + rows)]
 

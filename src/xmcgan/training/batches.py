@@ -1,4 +1,4 @@
-"""The batches of a training, embedded and moved to the device, and prefetched."""
+"""Training batches: captions embedded, moved to the device, prefetched."""
 
 from collections import deque
 from collections.abc import Generator as AbstractGenerator
@@ -23,7 +23,7 @@ from xmcgan.types import Batch
 def embedded_batches(
     config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
 ) -> AbstractGenerator[Batch]:
-    """The run's batches from number ``start`` on, as a step takes them: this rank's part of each."""
+    """This rank's part of every batch from number ``start`` on, with embedded captions and noise, without end."""
     settings, dataset = config.training, config.dataset
     traces, augmented = config.losses.trace > 0, config.augmentation != AugmentationConfig()
     stream = ExampleStream(
@@ -54,30 +54,30 @@ def embedded_batches(
 
 
 def prefetched(batches: AbstractGenerator[Batch], count: int, device: torch.device) -> AbstractGenerator[Batch]:
-    """The same endless batches, so many of them made ahead by a thread, on CUDA in a stream of their own."""
+    """Prepare ``count`` batches ahead in a thread, on CUDA in a separate stream."""
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def following() -> Batch:
+    def next_batch() -> Batch:
         with torch.cuda.stream(stream):
             batch = next(batches)
         if stream is not None:
             stream.synchronize()
         return batch
 
-    # The first is made here: whoever forks loading processes should have no thread beside it.
-    first = following()
+    # Get the first batch in this thread: it starts the loading processes, and forking is unsafe with other threads.
+    first = next_batch()
     with closing(batches), ThreadPoolExecutor(1, "batches") as thread:
-        ahead = deque([thread.submit(following) for _ in range(count)])
+        ahead = deque([thread.submit(next_batch) for _ in range(count)])
         try:
             batch = first
             while True:
                 if device.type == "cuda":
-                    # Made in another stream: its memory is not to be given away before this one has done with it.
+                    # The batch was allocated on another stream: keep its memory until this stream is done with it.
                     for tensor in (batch.images_B3HW, *batch.text, *batch[2:]):
                         if tensor is not None:
                             tensor.record_stream(torch.cuda.current_stream(device))
                 yield batch
                 batch = ahead.popleft().result()
-                ahead.append(thread.submit(following))
+                ahead.append(thread.submit(next_batch))
         finally:
             thread.shutdown(cancel_futures=True)

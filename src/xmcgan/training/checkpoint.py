@@ -1,7 +1,7 @@
-"""Checkpoints: a folder each, written whole or not at all, safetensors and JSON only.
+"""Checkpoints: one folder each, written atomically, as safetensors and JSON only.
 
-``step-00000400/`` holds ``config.json`` and ``generator.safetensors`` (the averaged generator: what ``Pipeline``
-loads), and ``training/`` with all that a run needs to go on as if it had never stopped.
+``step-00000400/`` holds ``config.json`` and ``generator.safetensors`` (the EMA generator that ``Pipeline`` loads), and
+``training/`` with everything needed to resume exactly.
 """
 
 import json
@@ -45,10 +45,10 @@ def save_checkpoint(
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
 ) -> Path:
-    """Writes ``runs/step-...`` and returns it; until it is whole it has another name, and is no checkpoint."""
+    """Write ``runs/step-...`` and return it; the folder gets its name only when it is complete."""
     folder = runs / f"step-{step:08d}"
     if folder.exists():
-        return folder  # a run passes through a step once, and resumed ones give the same bits
+        return folder  # a resumed run reaches the step again with the same bits
     partial = runs / f".partial-{folder.name}"
     shutil.rmtree(partial, ignore_errors=True)
     training = partial / "training"
@@ -69,9 +69,9 @@ def save_checkpoint(
 def save_best(
     folder: Path, evaluation: dict[str, Any], generator: Generator, config: Config, text_dim: int, step: int
 ) -> None:
-    """Makes ``folder`` a generator to draw with, and what it was measured to be worth; the one there goes.
+    """Replace ``folder`` by a generator and its evaluation.
 
-    A crash between the two renames leaves the folder away, and both generators beside it under other names.
+    After a crash between the two renames ``folder`` is missing, and both generators exist under temporary names.
     """
     partial, former = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".former-{folder.name}")
     for leftover in (partial, former):
@@ -89,7 +89,7 @@ def save_best(
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
-    """What the generator that ``save_best`` wrote was measured to be worth; None where there is none yet."""
+    """The evaluation written by ``save_best``, or None if there is none yet."""
     path = folder / EVALUATION_FILE
     if not path.is_file():
         return None
@@ -107,7 +107,11 @@ def load_checkpoint(
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
 ) -> int:
-    """Puts a checkpoint into the parts of a run, in place, and returns its step."""
+    """Load a checkpoint into networks, EMA and optimisers in place; return its step.
+
+    Raises:
+        ValueError: naming the file that is missing, damaged or does not fit.
+    """
     training = folder / "training"
     load(ema.network, folder / GENERATOR_FILE)
     load(generator, training / "generator.safetensors")
@@ -121,28 +125,28 @@ def load_checkpoint(
 
 
 def keep_newest(runs: Path, count: int) -> None:
-    """Removes all checkpoints but the newest ``count``; 0 keeps all."""
+    """Remove all but the newest ``count`` checkpoints; 0 keeps all."""
     for folder in checkpoints(runs)[: -count or None] if count else []:
-        # Renamed first, so that a removal cut short leaves nothing that looks like a checkpoint.
+        # Rename first, so that an interrupted removal leaves nothing that looks like a checkpoint.
         removed = folder.rename(folder.with_name(f".removed-{folder.name}"))
         shutil.rmtree(removed)
 
 
 def remove_leftovers(runs: Path) -> None:
-    """Removes what an interrupted saving or removing left; none of it is a checkpoint."""
+    """Remove leftovers of interrupted saves and removals."""
     for pattern in (".partial-step-*", ".removed-step-*"):
         for folder in runs.glob(pattern):
             shutil.rmtree(folder)
 
 
 def parameters_of(optimizer: Adam, network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The named parameters that an optimiser of this network updates."""
+    """Named parameters of the network that the optimiser updates."""
     known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     return ((name, parameter) for name, parameter in network.named_parameters() if id(parameter) in known)
 
 
 def adam_state(optimizer: Adam, network: nn.Module) -> dict[str, Tensor]:
-    """Adam's moments and step counts under the names of the parameters."""
+    """Adam's moments and step counts, keyed by parameter name."""
     return {
         f"{name}/{key}": value.detach().cpu().contiguous()
         for name, parameter in parameters_of(optimizer, network)
@@ -151,18 +155,22 @@ def adam_state(optimizer: Adam, network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_adam_state(optimizer: Adam, network: nn.Module, path: Path) -> None:
-    """The inverse of ``adam_state``: moments take the device and memory layout of their parameter."""
+    """The inverse of ``adam_state``; moments get the device and memory format of their parameter.
+
+    Raises:
+        ValueError: naming the file, and the moment whose shape does not fit its parameter.
+    """
     saved = read_tensors(path)
     for name, parameter in parameters_of(optimizer, network):
         state = optimizer.state[parameter]
         for key in ("step", "exp_avg", "exp_avg_sq"):
             if f"{name}/{key}" not in saved:
-                continue  # a parameter that has had no gradient yet
+                continue  # the parameter had no gradient yet
             value = saved[f"{name}/{key}"]
             if key != "step" and value.shape != parameter.shape:
                 raise ValueError(
                     f"{path} does not fit the network that its configuration describes: {name}/{key} has shape "
-                    f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
+                    f"{tuple(value.shape)}; it should be {tuple(parameter.shape)}"
                 )
             state[key] = value if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(value)
         if "step" in state and optimizer.defaults["fused"]:

@@ -1,8 +1,8 @@
-"""Gradient caching (Gao et al. 2021, arXiv:2101.06983): contrastive losses of a whole batch in micro-batches.
+"""Gradient caching (Gao et al. 2021, arXiv:2101.06983): contrastive losses over a batch computed in micro-batches.
 
-All micro-batches go forward without a graph. Losses of the joined features give gradients of the features. On the way
-back each micro-batch goes forward again, with a graph, and its rows of those gradients continue into the networks. So
-activations are kept for one micro-batch at a time.
+First, all micro-batches run forward without a graph, and the losses of the joined features give gradients with respect
+to the features. Then each micro-batch runs forward again, with a graph, and backpropagates its rows of those gradients
+into the networks. Activations are kept for only one micro-batch at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,26 +14,26 @@ from torch import Tensor, nn
 from xmcgan.types import Batch, DiscriminatorOutput
 
 Backward = Callable[..., None]
-"""Takes (loss, weights) pairs and adds the gradient of each loss to the ``grad`` of its weights."""
+"""Takes (loss, parameters) pairs and adds the gradient of each loss to the ``grad`` of its parameters."""
 
 
 class Features(NamedTuple):
-    """The features of a batch's images from which, with the text, all losses are computed."""
+    """Image features of a batch; with the text, they determine all losses."""
 
     real: DiscriminatorOutput
     fake: DiscriminatorOutput
-    encoded: tuple[Tensor, Tensor] | None = None  # by the frozen encoder, of real and generated images
-    distances_B: Tensor | None = None  # of pairs of generated images with one caption each; fewer rows
+    encoded: tuple[Tensor, Tensor] | None = None  # frozen encoder's features of real and generated images
+    distances_B: Tensor | None = None  # between two generated images of one caption; can have fewer rows
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that are there, in one order."""
+        """All tensors that are not None, in a fixed order."""
         every = (*self.real, *self.fake, *(self.encoded or ()), self.distances_B)
         return [tensor for tensor in every if tensor is not None]
 
 
 def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
-    """The batch in micro-batches of so many rows (``check_batch_size`` has made sure of equal parts), or whole."""
+    """Split a batch into micro-batches of ``rows`` (``check_batch_size`` ensures equal sizes); None keeps it whole."""
     if rows is None:
         return [batch]
     slices = [slice(start, start + rows) for start in range(0, len(batch.noise_BZ), rows)]
@@ -49,9 +49,9 @@ def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
 
 
 def forward_micro_batches(forwards: Sequence[Callable[[], Features]]) -> tuple[Features, Backward]:
-    """The joined features of all micro-batches, as leaves, and the backward pass from losses of them to weights.
+    """Run all micro-batches forward; return their joined features as leaves, and the matching backward pass.
 
-    A single micro-batch goes forward once only, and keeps its graph.
+    A single micro-batch keeps its graph and runs forward only once.
 
     Args:
         forwards: the forward pass of each micro-batch.
@@ -74,7 +74,7 @@ def forward_micro_batches(forwards: Sequence[Callable[[], Features]]) -> tuple[F
 
 
 def join(parts: list[Features]) -> Features:
-    """The features of all micro-batches as one, and as leaves."""
+    """Concatenate the features of all micro-batches and make them leaves that require gradients."""
     rows = zip(*(part.tensors for part in parts), strict=True)
     tensors = [(torch.cat(each) if len(each) > 1 else each[0]).detach().requires_grad_() for each in rows]
     joined = iter(tensors)
@@ -95,13 +95,13 @@ def backward_micro_batch(
     number: int,
     count: int,
 ) -> None:
-    """Continues micro-batch ``number``'s rows of the features' gradients into the weights of each target."""
+    """Backpropagate micro-batch ``number``'s rows of the feature gradients into the parameters of each target."""
     for target, (of_features, weights) in enumerate(gradients):
         pairs = [
             (feature, gradient.chunk(count)[number])
             for feature, gradient in zip(features.tensors, of_features, strict=True)
             if feature.requires_grad and gradient is not None
         ]
-        # Targets share a micro-batch's graph, and micro-batches that of the normalised weights: the last one frees it.
+        # Targets share the graph of a micro-batch, micro-batches that of the normalised weights: the last use frees it.
         retain = number < count - 1 or target < len(gradients) - 1
         torch.autograd.backward(*zip(*pairs, strict=True), retain_graph=retain, inputs=weights)

@@ -14,7 +14,7 @@ from xmcgan.runtime.files import write_text
 
 
 class Log:
-    """The mean of every loss and statistic since the last line, as JSON lines and in TensorBoard; rank 0 writes."""
+    """Logs the mean of every loss and statistic since the last line; rank 0 writes."""
 
     def __init__(self, output: Path, step: int):
         self.path = output / "log.jsonl"
@@ -29,19 +29,19 @@ class Log:
 
     @contextmanager
     def waiting(self) -> AbstractGenerator[None]:
-        """Counts the time inside as time spent waiting for data (reading, decoding, embedding captions)."""
+        """Count the time inside the context as waiting for data (reading, decoding, embedding captions)."""
         began = time.perf_counter()
         yield
         self.waited += time.perf_counter() - began
 
     def add(self, losses: dict[str, float], *, images: int) -> None:
-        """Takes in one step."""
+        """Add the losses of one step."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count, self.images = self.count + 1, self.images + images
 
     def write(self, step: int) -> str:
-        """Writes a line and starts the next; what a progress bar shows of it."""
+        """Write a line and reset the means; return a summary for the progress bar."""
         seconds = time.perf_counter() - self.since
         means = {name: total / self.count for name, total in self.sums.items()}
         means["images_per_second"] = self.images / seconds
@@ -58,7 +58,7 @@ class Log:
         )
 
     def write_evaluation(self, step: int, values: dict[str, float]) -> None:
-        """Writes a line of metrics; the time they took is no training's."""
+        """Write a line of metrics, and leave the time of the evaluation out of the training speed."""
         if self.board is not None:
             with self.evaluations.open("a") as file:
                 file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
@@ -69,13 +69,13 @@ class Log:
         self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
 
     def close(self) -> None:
-        """Writes what TensorBoard holds back."""
+        """Flush and close TensorBoard."""
         if self.board is not None:
             self.board.close()
 
 
 def truncate_log(path: Path, step: int) -> None:
-    """Drops the lines of a log that are later than the checkpoint a run goes on from, and a torn last line."""
+    """Drop lines of a log after the step that training resumes from, and an incomplete last line."""
     if not path.exists():
         return
     kept = []

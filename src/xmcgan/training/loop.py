@@ -1,7 +1,7 @@
-"""The training loop around the step."""
+"""The training loop: batches, steps, logging, validation and checkpoints."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from xmcgan.training.state import (
 )
 from xmcgan.training.step import train_step
 from xmcgan.training.validation import Evaluate, validate
-from xmcgan.types import TextEmbedding
+from xmcgan.types import Batch, TextEmbedding
 
 
 def train(
@@ -44,28 +44,29 @@ def train(
     sample_captions: Sequence[str],
     evaluate: Evaluate | None = None,
 ) -> int:
-    """Trains until ``config.training.steps``, going on from the newest checkpoint under ``output``.
+    """Train up to step ``config.training.steps``, resuming from the newest checkpoint under ``output``.
 
-    Writes there: ``config.json``, ``checkpoints/``, ``samples/`` (grids of the averaged generator), ``log.jsonl``,
-    ``tensorboard/``, and where it is evaluated ``evaluations.jsonl`` and ``best/``. On a CPU a run that was interrupted
-    gives the same bits as one that was not, if the number of threads and of ranks is the same.
+    Writes ``config.json``, ``checkpoints/``, ``samples/`` (image grids of the EMA generator), ``log.jsonl`` and
+    ``tensorboard/`` under ``output``; with ``evaluate`` also ``evaluations.jsonl`` and ``best/``. On a CPU an
+    interrupted and resumed run gives the same bits as an uninterrupted one with the same number of threads and ranks.
 
-    Started by torchrun or srun, the ranks share every batch, and rank 0 writes (docs/distributed.md).
+    Under torchrun or srun, ranks share every batch and rank 0 writes (docs/distributed.md).
 
     Args:
-        records: what is trained on, the same on every rank.
-        sample_captions: the captions of the grids.
-        evaluate: judges the averaged generator before the first step, every ``config.evaluation.every`` steps, and
-            after the last one.
+        output: folder of the run.
+        records: captioned images to train on, the same on every rank.
+        sample_captions: captions of the image grids.
+        evaluate: evaluates the EMA generator before the first step, every ``config.evaluation.every`` steps, and after
+            the last step.
 
     Returns:
-        the step reached; less than ``config.training.steps`` if SIGINT or SIGTERM came to any rank, after saving.
+        the last step; below ``config.training.steps`` if a checkpoint was saved after SIGINT or SIGTERM on any rank.
 
     Raises:
         TrainingDiverged: naming the step and the term that is not finite.
-        ValueError: if the run under ``output`` was made with other settings or data; they are named.
+        ValueError: naming the settings or data in which the run under ``output`` differs.
         distributed.RankLost: if another rank has ended.
-        distributed.EndedByMain: on other ranks than 0, where rank 0 raises one of the others alone.
+        distributed.EndedByMain: on the other ranks, if rank 0 alone raises one of these errors.
     """
     with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
         return training_loop(config, output, device, records, sample_captions, evaluate)
@@ -79,7 +80,7 @@ def training_loop(
     sample_captions: Sequence[str],
     evaluate: Evaluate | None,
 ) -> int:
-    """``train`` as one of the ranks."""
+    """``train`` inside the process group."""
     settings = config.training
     if device.type == "cpu":
         keep_freed_memory()
@@ -87,14 +88,14 @@ def training_loop(
     check_batch_size(config, world_size())
     encoder = TextEncoder.from_config(config.text, device=device)
     state = initial_state(config, encoder.dim, device)
-    # Only now: a setting that encoder or networks refuse is not remembered, and the folder stays free to be used.
+    # After encoder and networks are built: settings that they reject must not claim the folder.
     checkpoint = on_main(open_run_folder, output, config, records)
     step = load_state(state, checkpoint) if checkpoint else 0
     bar = tqdm(
         total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
     )
     if checkpoint and is_main():
-        tqdm.write(f"going on from step {step} ({checkpoint})")
+        tqdm.write(f"resuming from step {step} ({checkpoint})")
     sample_text = encoder(sample_captions)
     batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
     if settings.prefetch:
@@ -106,24 +107,22 @@ def training_loop(
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
-                barrier()  # all ranks begin a step together: it waits for the slowest one's data
+                barrier()  # counts waiting for the slowest rank's data as data wait, too
             set_learning_rates(state, settings, step)
             report = train_step(state, fresh)
             step += 1
             losses = finite(report, step)
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
-            # Asked once a step: a signal that comes while this one is saved ends the run after the next.
+            # Checked once per step: a signal during saving stops the run after the next step.
             stopping = any_rank(stopped.is_set())
             last = step == settings.steps or stopping
             if stopping and is_main():
-                tqdm.write("stopping: saving first")
+                tqdm.write("stopping after saving a checkpoint")
             if step % settings.log_every == 0 or last:
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step == settings.steps and settings.batch_norm_batches:
-                inputs = islice(batches, settings.batch_norm_batches)
-                with state.layers_in_precision():
-                    estimate_batch_norm(state.ema.network, ((batch.noise_BZ, batch.text) for batch in inputs))
+                estimate_statistics(state, islice(batches, settings.batch_norm_batches))
             if step % settings.sample_every == 0 or last:
                 on_main(save_sample_grid, state, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
@@ -134,8 +133,14 @@ def training_loop(
     return step
 
 
+def estimate_statistics(state: TrainingState, batches: Iterable[Batch]) -> None:
+    """Gives the averaged generator batch-norm statistics of its own (``training.batch_norm_batches``)."""
+    with state.layers_in_precision():
+        estimate_batch_norm(state.ema.network, ((batch.noise_BZ, batch.text) for batch in batches))
+
+
 def save_sample_grid(state: TrainingState, text: TextEmbedding, path: Path) -> None:
-    """A grid of one image a caption by the averaged generator; caption k always with seed k."""
+    """Save a grid with one image per caption by the EMA generator; caption k always has seed k."""
     count = len(text.mask_BT)
     samples = sample(state.ema.network, text, list(range(count)), dtype=state.precision)
     path.parent.mkdir(parents=True, exist_ok=True)

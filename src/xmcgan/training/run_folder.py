@@ -1,4 +1,4 @@
-"""The folder of a run: what it was started with, and whether it may be continued."""
+"""The folder of a run: its configuration, and the check that it can be resumed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ MAY_CHANGE = {
     "training.keep_checkpoints",
 }
 MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
-"""Settings that may change on resume. None changes what the next step computes, but for the rounding of another device,
+"""Settings that may change on resume. They do not change the next step, except for the rounding of another device,
 compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``, ``.channels_last``)."""
 
 
 def open_run_folder(output: Path, config: Config, records: Sequence[Record]) -> Path | None:
-    """The checkpoint that a run goes on from, if there is one; the folder is then this run's (``claim_run_folder``)."""
+    """Claim the folder for this run (``claim_run_folder``); return the checkpoint to resume from, if there is one."""
     claim_run_folder(output, config, records)
     remove_leftovers(output / "checkpoints")
     return newest_checkpoint(output / "checkpoints")
 
 
 def claim_run_folder(output: Path, config: Config, records: Sequence[Record]) -> None:
-    """Writes the configuration beside a new run, or checks that a run there is the same one.
+    """Write the configuration of a new run, or check that an existing run has the same settings and data.
 
     Raises:
-        ValueError: naming the settings that differ, or if the data are others.
+        ValueError: naming the settings that differ, or if the data differ.
     """
     path = output / "config.json"
     lines = (line for record in records for line in (record.id, *record.captions))
@@ -58,7 +58,7 @@ def claim_run_folder(output: Path, config: Config, records: Sequence[Record]) ->
         return
     known = read_json(path)
     if not isinstance(known, dict) or not {"config", "data"} <= known.keys():
-        raise ValueError(f"{path} is not a training run's; choose another --output")
+        raise ValueError(f"{path} was not written by a training run; choose another --output")
     changes = differences(from_dict(known["config"]), config)
     refuse_changed(
         output,
@@ -68,7 +68,7 @@ def claim_run_folder(output: Path, config: Config, records: Sequence[Record]) ->
     )
     if known["data"] != data:
         raise ValueError(
-            f"{output} holds a run on other data: {known['data']['records']} records then, {len(records)} now, or "
-            f"others of the same number. Choose another --output, give the same --data, or delete the run"
+            f"{output} holds a run on other data: it had {known['data']['records']} records, there are {len(records)} "
+            "now, or their ids or captions differ. Choose another --output, give the same --data, or delete the run"
         )
     write_json(path, {"config": to_dict(config), "data": data})

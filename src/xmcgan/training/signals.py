@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: stop after the step, and save."""
+"""SIGINT and SIGTERM: finish the step, save and stop."""
 
 import signal
 import threading
@@ -11,11 +11,11 @@ from xmcgan.runtime.distributed import world_size
 
 @contextmanager
 def stop_signals() -> AbstractGenerator[threading.Event]:
-    """An event that SIGINT (Ctrl-C) and SIGTERM set, once each; a second Ctrl-C interrupts as usual.
+    """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second Ctrl-C interrupts as usual.
 
-    Not where there are several ranks: torchrun hands on the Ctrl-C that the terminal has sent to every rank already,
-    and one that has not stopped after half a minute it kills. There an error leaves the handlers in place: torchrun
-    sends SIGTERM as soon as one rank has died, and the others should still say why they stopped.
+    With several ranks further signals are ignored: the terminal sends Ctrl-C to every rank, torchrun forwards it again,
+    and torchrun kills ranks that take longer than 30 seconds. After an error the handlers also stay in place there:
+    torchrun sends SIGTERM as soon as one rank fails, and the other ranks should still report why they stopped.
     """
     stopped = threading.Event()
 

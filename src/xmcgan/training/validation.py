@@ -1,4 +1,4 @@
-"""Evaluation while training: a part of the validation captions is images_folder every so often, and judged."""
+"""Validation during training: generate images for some validation captions and evaluate them."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,20 +25,20 @@ from xmcgan.training.state import TrainingState
 
 
 class Evaluation(NamedTuple):
-    """What a generator was measured to be worth."""
+    """Metrics of a generator."""
 
     values: dict[str, float]  # by metric
-    score: float  # the higher, the better: by it the best checkpoint is chosen
+    score: float  # higher is better; selects the best generator
 
 
 Evaluate = Callable[[Generator, int], Evaluation]
-"""Judges the averaged generator of a step. Every rank calls it, and it says the same to all."""
+"""Evaluates the EMA generator at a step. Every rank calls it and gets the same result."""
 
 
 def validate(
     evaluate: Evaluate, state: TrainingState, output: Path, step: int, config: Config, text_dim: int, log: "Log"
 ) -> None:
-    """Judges the averaged generator, writes down its values, and keeps it if it is the best."""
+    """Evaluate the EMA generator, log its metrics, and keep it if it is the best so far."""
     evaluation = evaluate(state.ema.network, step)
     log.write_evaluation(step, evaluation.values)
     on_main(keep_best, state, output, step, config, text_dim, evaluation)
@@ -47,7 +47,7 @@ def validate(
 def keep_best(
     state: TrainingState, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
 ) -> None:
-    """Makes ``best/`` the averaged generator of this step, with its values, unless the one there is worth more."""
+    """Write the EMA generator and its metrics to ``best/`` if its score is the highest so far."""
     known = read_best(output / "best")
     if known is None or evaluation.score > known["score"]:
         description = {"step": step, **evaluation._asdict()}
@@ -58,16 +58,16 @@ NETWORKS = ("extractor", "encoder", "detector")
 
 
 def make_validation(config: Config, output: Path, held_out: Sequence[Record], *, device: torch.device) -> Evaluate:
-    """What ``train`` calls to judge its averaged generator, always by the same captions and seeds.
+    """Make the function with which ``train`` evaluates its EMA generator, always on the same captions and seeds.
 
-    The images lie under ``output/evaluation`` while they are judged, and are gone afterwards; features of the real
-    ones stay there.
+    Generated images are kept under ``output/evaluation`` only during an evaluation; cached features of the real images
+    stay there.
 
     Args:
-        held_out: captioned images that are not trained on. All of them are the reference of fid and its like.
+        held_out: captioned images that are not trained on; all are the reference of fid and similar metrics.
 
     Raises:
-        ValueError: on an unknown metric or judge, or weights that do not fit.
+        ValueError: on an unknown metric or network, or weights that do not fit.
     """
     settings = config.evaluation
     metrics = metric_names(settings.metrics)

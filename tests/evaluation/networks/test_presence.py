@@ -1,4 +1,4 @@
-"""The presence model that ships with the package on scenes it has never seen."""
+"""The shipped presence model on unseen scenes."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from xmcgan.data.images import ImageTransform
 from xmcgan.evaluation.networks.presence import PresenceModel, PresenceShape, load_scenes_presence, presence_network
 from xmcgan.evaluation.networks.protocols import Detector
 from xmcgan.scenes import KINDS, World
-from xmcgan.training.evaluators.presence import presence_accuracy, present_in, targets
+from xmcgan.training.evaluators.presence import categories_present, presence_accuracy, targets
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def model() -> PresenceModel:
     return load_scenes_presence()
 
 
-def test_it_fits_the_protocol(model):
+def test_implements_the_protocol(model):
     detector: Detector = model
     assert detector.name == "scenes-presence"
     assert detector.protocol["confidence"] == "0.5"
@@ -24,7 +24,7 @@ def test_it_fits_the_protocol(model):
 
 
 @pytest.mark.parametrize("world", [World(), World(most_objects=2)], ids=["default", "few"])
-def test_categories_of_held_out_scenes_are_found(model, world):
+def test_accuracy_on_held_out_scenes(model, world):
     found = presence_accuracy(model, fresh_records(200, world))
     assert min(found.accuracy.values()) >= 0.96
     assert sum(found.balanced.values()) / len(found.balanced) >= 0.96
@@ -32,19 +32,19 @@ def test_categories_of_held_out_scenes_are_found(model, world):
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_at_larger_sizes_too(model, size):
+def test_accuracy_at_larger_image_sizes(model, size):
     records = fresh_records(40, size=size)
     images = torch.stack([ImageTransform(size)(record) for record in records])
     true = [{KINDS[box.category].id for box in record.boxes} for record in records]
     assert sum(found == ids for found, ids in zip(model(images), true, strict=True)) >= 0.8 * len(true)
 
 
-def test_a_grey_image_has_next_to_nothing_in_it(model):
+def test_grey_image_is_nearly_empty(model):
     assert len(model(torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))[0]) <= 1
 
 
-def test_accuracy_worked_out_by_hand():
-    """Of four images two have a car, which a model that sees a car in the first three finds; a boat is never seen."""
+def test_accuracy_by_hand():
+    """Two of four images have a car; the model detects a car in the first three and never a boat."""
     records = [record._replace(boxes=()) for record in fresh_records(4)]
     box = fresh_records(1)[0].boxes[0]
     kinds = [("car",), ("car", "boat"), (), ()]
@@ -54,11 +54,11 @@ def test_accuracy_worked_out_by_hand():
     ]
     shape = PresenceShape({"car": 3, "boat": 9}, width=4)
 
-    class SeesCars(PresenceModel):
+    class DetectsCars(PresenceModel):
         def __call__(self, images_B3HW):
             return [{3}, {3}, {3}, set()]
 
-    model = SeesCars(presence_network(shape), shape, name="sees cars", sha256="")
+    model = DetectsCars(presence_network(shape), shape, name="detects cars", sha256="")
     found = presence_accuracy(model, records)
     assert found.accuracy == {"car": 0.75, "boat": 0.75}
     assert found.balanced == {"car": 0.75, "boat": 0.5}
@@ -66,18 +66,18 @@ def test_accuracy_worked_out_by_hand():
     assert found.rounded()["balanced_least_of"] == "boat"
 
 
-def test_labels_are_read_back():
+def test_labels_round_trip():
     shape = PresenceShape({"stop sign": 13, "car": 3})
     assert targets(["car\nstop sign", "car", ""], shape).tolist() == [[1, 1], [0, 1], [0, 0]]
 
 
-def test_what_cannot_be_measured_is_named():
+def test_categories_that_cannot_be_evaluated_are_named():
     records = fresh_records(3)
     present = {box.category for record in records for box in record.boxes}
     absent = next(kind for kind in KINDS if kind not in present)
     with pytest.raises(ValueError, match=f"{absent} is in 0 of the 3 images"):
-        present_in(records, PresenceShape(dict.fromkeys([*present, absent], 1)))
-    with pytest.raises(ValueError, match="which is none of the model's categories"):
-        present_in(records, PresenceShape({absent: 1}))
+        categories_present(records, PresenceShape(dict.fromkeys([*present, absent], 1)))
+    with pytest.raises(ValueError, match="it should be one of"):
+        categories_present(records, PresenceShape({absent: 1}))
     with pytest.raises(ValueError, match="categories is empty"):
         PresenceShape({})

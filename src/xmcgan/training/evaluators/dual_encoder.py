@@ -1,4 +1,4 @@
-"""A dual encoder, trained on any captioned images."""
+"""Train a dual encoder on captioned images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,14 +28,14 @@ from xmcgan.training.evaluators.fitting import (
     MISMATCHED,
     Fitting,
     Loss,
-    already_there,
     batched,
     check_counts,
-    data_of,
+    fingerprint,
     finish,
     fit,
     image_precision,
-    pixels_of,
+    is_finished,
+    load_pixels,
     save_weights,
 )
 
@@ -52,24 +52,24 @@ def train_dual_encoder(
     candidates: int = 100,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Trains a dual encoder with symmetric InfoNCE (CLIP's loss) and measures it on images that it has not seen.
+    """Train a dual encoder with CLIP's loss (symmetric NT-Xent) and measure its retrieval accuracy on held-out images.
 
     Writes ``weights.safetensors`` (float16 matrices), ``config.json`` (networks, vocabulary, training, retrieval
-    accuracy) and ``log.jsonl`` under ``output``; a finished one of the same settings and data is left as it is.
+    accuracy) and ``log.jsonl`` under ``output``. An evaluator already trained with the same settings and data is kept.
 
     Args:
-        records: what is trained on.
-        held_out: other images, at least as many as ``candidates``.
-        vocabulary: the most words that are told apart, the commonest of the captions.
-        exchanged: kinds of words, such as left and right. With them each caption is also told from itself with one word
-            put for another of its kind: see :class:`Exchange`.
-        candidates: captions among which that of an image is to be found.
+        output: folder of the evaluator.
+        records: captioned images to train on.
+        held_out: other captioned images, at least ``candidates``.
+        vocabulary: maximum number of words; the most frequent ones are kept.
+        exchanged: groups of words, such as left and right, that make hard negative captions: see :class:`Exchange`.
+        candidates: number of captions from which retrieval chooses.
 
     Returns:
-        what was measured: ``retrieval_top1``, ``candidates``, and how many ``images`` were held out.
+        ``retrieval_top1``, ``candidates``, and the number of held-out ``images``.
 
     Raises:
-        ValueError: if there are too few images, or ``output`` holds something else; it says what.
+        ValueError: if there are too few images, or ``output`` has other settings, other data or other content.
     """
     check_counts(records, held_out, fitting, candidates)
     words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
@@ -80,11 +80,11 @@ def train_dual_encoder(
         "candidates": candidates,
         "most_words": vocabulary,
         "exchanged": [list(kind) for kind in exchanged],
-        "data": data_of(records),
-        "held_out": data_of(held_out),
+        "data": fingerprint(records),
+        "held_out": fingerprint(held_out),
     }
     exchange = Exchange(exchanged, words)
-    if already_there(output, settings):
+    if is_finished(output, settings):
         return read_folder(output, "dual-encoder")["measured"]
     torch.manual_seed(fitting.seed)
     network = DualEncoderNetwork(shape, len(words))
@@ -110,12 +110,12 @@ def matching_loss(
     images_B3HW: Tensor,
     batch: ExampleBatch,
 ) -> Loss:
-    """Symmetric InfoNCE of images and captions; with ``exchange`` also each caption against its mistaken form."""
+    """Symmetric NT-Xent of images and captions, plus a loss on hard negative captions if ``exchange`` is given."""
     words_BT = words(batch.captions, length=length)
     words_BT = words_BT[:, (words_BT != PADDING).any(0)]
     with image_precision(fitting, images_B3HW.device):
         images_BF = network.image(images_B3HW)
-    # The text network's matrices are so small that half precision would not speed them up.
+    # The text network stays in float32: its matrices are too small for bfloat16 to be faster.
     scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
     contrast = symmetric_cross_entropy(scores_BB)
     if exchange is None:
@@ -123,30 +123,29 @@ def matching_loss(
     generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
     wrong_BT = exchange(words_BT, generators)
     wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(images_B3HW.device)))
-    has_mistake_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
-    mistaken_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * has_mistake_B
-    return Loss(contrast.loss + mistaken_B.mean(), contrast.accuracy)
+    changed_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
+    negative_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * changed_B
+    return Loss(contrast.loss + negative_B.mean(), contrast.accuracy)
 
 
 def retrieval_accuracy(
     encoder: TrainedDualEncoder, records: Sequence[Record], *, candidates: int = 100, fit: Fit = "squash", seed: int = 0
 ) -> float:
-    """How often a caption of an image is nearer to it than captions of other images, all captions asked once.
+    """Fraction of captions that match their image better than ``candidates - 1`` captions of random other images.
 
-    Each is put beside ``candidates - 1`` captions, one each of random other images. Several may be true of the image,
-    as captions leave things unsaid: 1 is out of reach.
+    A caption of another image can be true as well, because captions are incomplete; so 1 cannot be reached.
     """
     transform = ImageTransform(encoder.shape.image_size, fit)
-    images_NF = torch.cat([encoder.encode_images(pixels_of(batch, transform)) for batch in batched(records)])
+    images_NF = torch.cat([encoder.encode_images(load_pixels(batch, transform)) for batch in batched(records)])
     captions_MF = encoder.encode_captions([caption for record in records for caption in record.captions])
     counts = np.array([len(record.captions) for record in records])
     first = np.concatenate([[0], counts.cumsum()[:-1]])
-    right, generator = 0, random(seed, MISMATCHED, 0)
+    correct, generator = 0, random(seed, MISMATCHED, 0)
     for number, image_F in enumerate(images_NF):
         scores_M = captions_MF @ image_F
         for own in range(first[number], first[number] + counts[number]):
             others = generator.choice(len(records) - 1, candidates - 1, replace=False)
             others += others >= number
             others = first[others] + generator.integers(counts[others])
-            right += bool((scores_M[own] > scores_M[others]).all())
-    return right / len(captions_MF)
+            correct += bool((scores_M[own] > scores_M[others]).all())
+    return correct / len(captions_MF)

@@ -1,4 +1,4 @@
-"""How an evaluator is trained: settings, the loop, and what an interrupted one goes on from."""
+"""Training of evaluation networks: settings, loop and files for resuming."""
 
 import hashlib
 import json
@@ -37,26 +37,26 @@ SETTINGS_FILE = "settings.json"
 LOG_FILE = "log.jsonl"
 
 SHIFT, HELD_OUT, MISMATCHED, EXCHANGED = 4, 5, 6, 7
-"""Uses of random numbers, beside those of data.captions."""
+"""Keys of random streams, distinct from those of data.stream."""
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """How an evaluator is trained: AdamW, its rate warmed up and then lowered to 0 along a cosine.
+    """Training settings of an evaluation network: AdamW with warmup and cosine decay to 0.
 
     Args:
-        steps: of a batch each.
-        batch_size: pairs in a batch; each has all the others as its negatives.
-        learning_rate: the highest.
-        weight_decay: of AdamW, on matrices and kernels alone.
-        warmup: steps until the highest rate.
-        shift: each batch is moved by up to so many pixels to every side, which holds back learning by heart.
-        flip: mirrors every second image. Off where captions tell left from right.
-        fit: ``squash`` images to a square, or ``crop`` the middle.
-        precision: in which the image network computes, float32 or bfloat16 (twice as fast on most CPUs).
-        save_every: steps between what an interrupted training goes on from.
-        seed: of everything random.
-        workers: processes that decode images; 0 decodes in this one.
+        steps: number of training steps.
+        batch_size: pairs per batch; all other pairs are negatives.
+        learning_rate: peak learning rate.
+        weight_decay: of AdamW, on matrices and kernels only.
+        warmup: steps of linear warmup.
+        shift: augmentation: each batch is shifted by up to this many pixels in each direction.
+        flip: flip images horizontally at random. Leave off if captions mention left and right.
+        fit: ``squash`` images to a square, or ``crop`` the centre.
+        precision: of the image network, float32 or bfloat16 (twice as fast on most CPUs).
+        save_every: steps between saves for resuming.
+        seed: of all random numbers.
+        workers: processes that decode images; 0 decodes in the main process.
         device: auto, cpu, cuda, ...
     """
 
@@ -90,45 +90,45 @@ class Fitting:
 
 
 MAY_CHANGE = ("workers", "device", "save_every")
-"""Settings of a training that may be other ones when it goes on."""
+"""Settings that may change on resume."""
 
 
 def check_counts(records: Sequence[Record], held_out: Sequence[Record], fitting: Fitting, candidates: int) -> None:
-    """Refuses what is too little to train on or to measure with.
+    """Check that there are enough images to train and to evaluate.
 
     Raises:
-        ValueError: saying which, and how many there should be.
+        ValueError: with the number of images and the minimum.
     """
     if candidates < 1:
         raise ValueError(f"candidates is {candidates}; it should be at least 1")
     if len(records) < fitting.batch_size:
-        raise ValueError(f"{len(records)} images to train on are fewer than a batch of {fitting.batch_size}")
+        raise ValueError(
+            f"there are {len(records)} training images; batch_size {fitting.batch_size} needs at least as many"
+        )
     if len(held_out) < candidates:
-        raise ValueError(f"{len(held_out)} images are held out; it should be at least {candidates}")
+        raise ValueError(f"there are {len(held_out)} held-out images; there should be at least {candidates}")
 
 
-def split_off(records: Sequence[Record], count: int, *, seed: int) -> tuple[list[Record], list[Record]]:
-    """Records to train on, and ``count`` random ones to hold out, each in their order.
+def hold_out(records: Sequence[Record], count: int, *, seed: int) -> tuple[list[Record], list[Record]]:
+    """Split records into training records and ``count`` random held-out ones, keeping their order.
 
     Raises:
-        ValueError: if there are not more than ``count``.
+        ValueError: unless there are more than ``count`` records.
     """
     if not 1 <= count < len(records):
-        raise ValueError(
-            f"held_out is {count}; it should be 1 to {len(records) - 1}, as there are {len(records)} images"
-        )
+        raise ValueError(f"held_out is {count}; it should be 1 to {len(records) - 1}, with {len(records)} images")
     chosen = set(random(seed, HELD_OUT, 0).permutation(len(records))[:count].tolist())
     kept = [record for number, record in enumerate(records) if number not in chosen]
     return kept, [records[number] for number in sorted(chosen)]
 
 
 def batched(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """So many records at a time as a network takes in one forward pass."""
+    """Records in chunks for one forward pass each."""
     return (records[start : start + CHUNK] for start in range(0, len(records), CHUNK))
 
 
-def pixels_of(records: Sequence[Record], transform: ImageTransform) -> Tensor:
-    """Their images as uint8 pixels (B, 3, size, size)."""
+def load_pixels(records: Sequence[Record], transform: ImageTransform) -> Tensor:
+    """Images of records as uint8 pixels (B, 3, size, size)."""
     return torch.stack([transform(record) for record in records])
 
 
@@ -136,7 +136,7 @@ def pixels_of(records: Sequence[Record], transform: ImageTransform) -> Tensor:
 
 
 class Loss(NamedTuple):
-    """What is minimised, and the share of a batch that came out right."""
+    """The loss to minimise, and the accuracy on the batch."""
 
     loss: Tensor
     accuracy: Tensor
@@ -152,7 +152,11 @@ def fit(
     *,
     progress: bool,
 ) -> None:
-    """Trains a network to the last step, going on from what was saved under ``output``; leaves it on the CPU.
+    """Train a network, resuming from files saved under ``output``; the network ends on the CPU.
+
+    Args:
+        loss_of: loss of images in [-1, 1] and their batch of examples.
+        image_size: side of the images in pixels.
 
     Raises:
         FloatingPointError: naming the step, if the loss is not finite.
@@ -162,7 +166,7 @@ def fit(
         keep_freed_memory()
     network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = AdamW(parameter_groups(network, fitting.weight_decay), lr=fitting.learning_rate, fused=True)
-    step = restore(network, optimizer, output / TRAINING_FILE)
+    step = load_training(network, optimizer, output / TRAINING_FILE)
     stream = ExampleStream(
         records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, traces=False
     )
@@ -177,8 +181,8 @@ def fit(
         while step < fitting.steps:
             batch = next(batches)
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, fitting)
-            images = shifted(batch.pixels.to(device), step, fitting)
+                group["lr"] = learning_rate_at(step, fitting)
+            images = random_shift(batch.pixels.to(device), step, fitting)
             loss, accuracy = loss_of(to_images(images).contiguous(memory_format=torch.channels_last), batch)
             if not loss.isfinite():
                 raise FloatingPointError(f"step {step}: the loss is {loss.item()}; try a lower learning_rate")
@@ -198,20 +202,20 @@ def fit(
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and kernels, which decay, and biases, norms and the temperature, which do not."""
+    """Parameter groups: weight decay for matrices and kernels, none for biases, norms and the temperature."""
     decaying = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     return [{"params": decaying, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def rate(step: int, fitting: Fitting) -> float:
-    """The learning rate of a step."""
+def learning_rate_at(step: int, fitting: Fitting) -> float:
+    """Learning rate of a step."""
     warm = min(1.0, (step + 1) / (fitting.warmup + 1))
     return fitting.learning_rate * warm * (1 + math.cos(math.pi * step / fitting.steps)) / 2
 
 
-def shifted(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
-    """A batch moved by a random number of pixels; the edges are repeated."""
+def random_shift(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
+    """Shift a batch by a random number of pixels, replicating the edges."""
     if not fitting.shift:
         return pixels_B3HW
     down, right = random(fitting.seed, SHIFT, step).integers(2 * fitting.shift + 1, size=2).tolist()
@@ -221,18 +225,18 @@ def shifted(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
 
 
 def image_precision(fitting: Fitting, device: torch.device) -> torch.autocast:
-    """The context in which an image network runs: parameters stay float32."""
+    """Autocast for the image network; parameters stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fitting.precision == "bfloat16")
 
 
 # Files
 
 
-def already_there(output: Path, settings: dict[str, Any]) -> bool:
-    """Whether ``output`` is a finished evaluator of these settings; a new folder is made, an unfinished one kept.
+def is_finished(output: Path, settings: dict[str, Any]) -> bool:
+    """Whether ``output`` is a finished evaluator with these settings; creates the folder if it does not exist.
 
     Raises:
-        ValueError: if it is a training of other settings or data, which are named, or something else.
+        ValueError: naming settings or data that differ, or if the folder has other content.
     """
     path = output / SETTINGS_FILE
     if not path.exists():
@@ -240,26 +244,26 @@ def already_there(output: Path, settings: dict[str, Any]) -> bool:
         output.mkdir(parents=True, exist_ok=True)
         write_json(path, settings, indent=1, ensure_ascii=False)
         return False
-    known, asked = flatten(read_json(path)), flatten(json.loads(json.dumps(settings)))
-    changes = changed_settings(known, asked, may_change={f"fitting.{name}" for name in MAY_CHANGE})
-    refuse_changed(output, "a training of other settings", changes)
+    existing, requested = flatten(read_json(path)), flatten(json.loads(json.dumps(settings)))
+    changes = changed_settings(existing, requested, may_change={f"fitting.{name}" for name in MAY_CHANGE})
+    refuse_changed(output, "a training run with other settings", changes)
     return (output / CONFIG_FILE).exists()
 
 
-def data_of(records: Sequence[Record]) -> dict[str, Any]:
-    """What says whether some records are the same ones: how many, and a hash of their ids and captions."""
+def fingerprint(records: Sequence[Record]) -> dict[str, Any]:
+    """Number of records and a hash of their ids and captions, to detect other data on resume."""
     lines = (line for record in records for line in (record.id, *record.captions))
     return {"images": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
 def save_training(network: nn.Module, optimizer: Adam, step: int, path: Path) -> None:
-    """Writes what a training goes on from, whole or not at all."""
+    """Write network and optimiser for resuming, atomically."""
     with atomic_file(path) as partial:
         save_file(tensors(network) | adam_state(optimizer, network), partial, metadata={"step": str(step)})
 
 
-def restore(network: nn.Module, optimizer: Adam, path: Path) -> int:
-    """Puts what was saved into network and optimiser, in place; the step it was saved after, 0 if nothing was."""
+def load_training(network: nn.Module, optimizer: Adam, path: Path) -> int:
+    """Load network and optimiser in place; return the step of the save, or 0 if there is none."""
     if not path.exists():
         return 0
     network.load_state_dict({name: tensor for name, tensor in load_file(path).items() if "/" not in name})
@@ -269,7 +273,7 @@ def restore(network: nn.Module, optimizer: Adam, path: Path) -> int:
 
 
 def truncate_log(path: Path, step: int) -> None:
-    """Drops the lines of a log that are later than the step a training goes on from."""
+    """Drop lines of a log after the step that training resumes from."""
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
@@ -277,9 +281,9 @@ def truncate_log(path: Path, step: int) -> None:
 
 
 def save_weights(network: nn.Module, output: Path) -> str:
-    """Writes the weights, matrices and kernels as float16, and names their SHA-256.
+    """Write the weights, matrices and kernels as float16, and return their SHA-256.
 
-    The network is left with the rounded weights: those that will be used are those that are measured.
+    The network keeps the rounded weights, so that they are the ones that are evaluated.
     """
     path = output / WEIGHTS_FILE
     halved = {name: value.half() if value.dim() > 1 else value for name, value in tensors(network).items()}
@@ -290,7 +294,7 @@ def save_weights(network: nn.Module, output: Path) -> str:
 
 
 def finish(output: Path, description: dict[str, Any]) -> None:
-    """Writes ``config.json``, which makes the folder an evaluator, and removes what the training went on from."""
+    """Write ``config.json``, which marks the evaluator as complete, and remove the files for resuming."""
     write_json(
         output / CONFIG_FILE,
         {"name": output.name, "version": __version__, **description},

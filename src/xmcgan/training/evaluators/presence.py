@@ -1,4 +1,4 @@
-"""A presence model, trained on images with boxes."""
+"""Train a presence model on images with boxes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,14 +18,14 @@ from xmcgan.evaluation.networks.presence import PresenceModel, PresenceShape, pr
 from xmcgan.training.evaluators.fitting import (
     Fitting,
     Loss,
-    already_there,
     batched,
     check_counts,
-    data_of,
+    fingerprint,
     finish,
     fit,
     image_precision,
-    pixels_of,
+    is_finished,
+    load_pixels,
     save_weights,
 )
 
@@ -39,31 +39,32 @@ def train_presence(
     fitting: Fitting,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Trains a presence model: of each category, whether it is seen in an image (binary cross entropy).
+    """Train a classifier of the categories present in an image, with binary cross-entropy per category.
 
     Writes the same files as :func:`train_dual_encoder`.
 
     Args:
-        records: with boxes, whose categories are those of ``shape``.
-        held_out: other images, with boxes; each category is in some of them and not in all.
+        output: folder of the evaluator.
+        records: images with boxes of the categories of ``shape``.
+        held_out: other images with boxes; each category must be present in some and absent from others.
 
     Returns:
-        what was measured: see :class:`PresenceAccuracy`.
+        accuracies as in :meth:`PresenceAccuracy.rounded`, and the number of held-out ``images``.
 
     Raises:
-        ValueError: if there are too few images, a box is of another category, a category cannot be measured, or
-            ``output`` holds something else.
+        ValueError: if there are too few images, a box has an unknown category, a category cannot be evaluated, or
+            ``output`` has other settings, other data or other content.
     """
     check_counts(records, held_out, fitting, 1)
-    present_in(held_out, shape)
+    categories_present(held_out, shape)
     settings = {
         "kind": "presence",
         "shape": asdict(shape),
         "fitting": asdict(fitting),
-        "data": data_of(records),
-        "held_out": data_of(held_out),
+        "data": fingerprint(records),
+        "held_out": fingerprint(held_out),
     }
-    if already_there(output, settings):
+    if is_finished(output, settings):
         return read_folder(output, "presence")["measured"]
     torch.manual_seed(fitting.seed)
     network = presence_network(shape)
@@ -73,8 +74,8 @@ def train_presence(
         with image_precision(fitting, images_B3HW.device):
             logits_BC = network(images_B3HW)
         logits_BC = logits_BC.float()
-        right = ((logits_BC > 0) == present_BC.bool()).all(1).float().mean()
-        return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), right)
+        exact = ((logits_BC > 0) == present_BC.bool()).all(1).float().mean()
+        return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), exact)
 
     labelled = [to_labels(record, shape) for record in records]
     fit(network, loss_of, labelled, shape.image_size, fitting, output, progress=progress)
@@ -89,35 +90,39 @@ SEPARATOR = "\n"
 
 
 def to_labels(record: Record, shape: PresenceShape) -> Record:
-    """The record with one caption: the names of the categories seen in it, a line each.
+    """Replace a record's captions by the names of its categories, one per line.
 
-    So labels go through the same stream of examples as captions do.
+    Labels can then use the same stream of examples as captions.
 
     Raises:
-        ValueError: naming the record, if a box is of no category of the shape.
+        ValueError: naming the record, if a box has a category that is not in the shape.
     """
     names = sorted({box.category for box in record.boxes})
     unknown = [name for name in names if name not in shape.categories]
     if unknown:
-        raise ValueError(f"record {record.id} has a box of {unknown[0]!r}, which is none of the model's categories")
+        raise ValueError(
+            f"record {record.id} has a box of {unknown[0]!r}; it should be one of {', '.join(shape.categories)}"
+        )
     return record._replace(captions=(SEPARATOR.join(names),))
 
 
-def present_in(records: Sequence[Record], shape: PresenceShape) -> Tensor:
-    """present_NC, bool: which categories each record has a box of.
+def categories_present(records: Sequence[Record], shape: PresenceShape) -> Tensor:
+    """present_NC, bool: whether each record has a box of each category.
 
     Raises:
-        ValueError: naming a category that no record or every record has: a model could not be wrong, or not be right.
+        ValueError: naming a category that all records or none have, for which balanced accuracy is undefined.
     """
     present_NC = targets([to_labels(record, shape).captions[0] for record in records], shape).bool()
     for name, count in zip(shape.categories, present_NC.sum(0).tolist(), strict=True):
         if count in (0, len(records)):
-            raise ValueError(f"{name} is in {count} of the {len(records)} images to measure with")
+            raise ValueError(
+                f"{name} is in {count} of the {len(records)} held-out images; it should be in some but not in all"
+            )
     return present_NC
 
 
 def targets(labels: Sequence[str], shape: PresenceShape) -> Tensor:
-    """present_BC, 1 where a category is named and 0 elsewhere, float32."""
+    """present_BC, float32: 1 for each category named in a label."""
     names = list(shape.categories)
     present_BC = torch.zeros(len(labels), len(names))
     for row, label in zip(present_BC, labels, strict=True):
@@ -127,18 +132,18 @@ def targets(labels: Sequence[str], shape: PresenceShape) -> Tensor:
 
 
 class PresenceAccuracy(NamedTuple):
-    """How right a presence model is.
+    """Accuracies of a presence model.
 
-    ``balanced`` is a category's mean of two shares: of the images with it in which it is found, and of those without it
-    in which it is not. So a category that is rare counts no more when it is never found.
+    ``balanced`` is the mean of true positive rate and true negative rate, so that never detecting a rare category does
+    not score high.
     """
 
-    accuracy: dict[str, float]  # of each category: the share of images in which it is rightly found or not found
+    accuracy: dict[str, float]  # of each category
     balanced: dict[str, float]  # of each category
-    exact: float  # share of images of which every category is right
+    exact: float  # fraction of images with all categories correct
 
     def rounded(self) -> dict[str, Any]:
-        """The least and the mean of the categories, and the rest, to four digits."""
+        """Mean and minimum over categories, then all values, rounded to four digits."""
         kinds = {"accuracy": self.accuracy, "balanced": self.balanced}
         found: dict[str, Any] = {"exact": round(self.exact, 4)}
         for name, values in kinds.items():
@@ -151,16 +156,20 @@ class PresenceAccuracy(NamedTuple):
 
 
 def presence_accuracy(model: PresenceModel, records: Sequence[Record], *, fit: Fit = "squash") -> PresenceAccuracy:
-    """Measured on records with boxes; what :func:`present_in` refuses is refused."""
+    """Evaluate a presence model on records with boxes.
+
+    Raises:
+        ValueError: as :func:`categories_present`.
+    """
     shape = model.shape
-    present_NC = present_in(records, shape)
+    present_NC = categories_present(records, shape)
     transform = ImageTransform(shape.image_size, fit)
-    found = [ids for batch in batched(records) for ids in model(pixels_of(batch, transform))]
-    found_NC = torch.tensor([[id in ids for id in shape.categories.values()] for ids in found])
-    right_NC = found_NC == present_NC
+    detected = [ids for batch in batched(records) for ids in model(load_pixels(batch, transform))]
+    detected_NC = torch.tensor([[id in ids for id in shape.categories.values()] for ids in detected])
+    correct_NC = detected_NC == present_NC
     accuracy, balanced = {}, {}
     for column, name in enumerate(shape.categories):
-        present, right = present_NC[:, column], right_NC[:, column].float()
-        accuracy[name] = right.mean().item()
-        balanced[name] = (right[present].mean().item() + right[~present].mean().item()) / 2
-    return PresenceAccuracy(accuracy, balanced, right_NC.all(1).float().mean().item())
+        present, correct = present_NC[:, column], correct_NC[:, column].float()
+        accuracy[name] = correct.mean().item()
+        balanced[name] = (correct[present].mean().item() + correct[~present].mean().item()) / 2
+    return PresenceAccuracy(accuracy, balanced, correct_NC.all(1).float().mean().item())

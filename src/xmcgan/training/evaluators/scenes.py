@@ -1,4 +1,4 @@
-"""Both evaluators of Scenes, as they ship with the package."""
+"""Train the two evaluators of Scenes that ship with the package."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,6 @@ from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_du
 from xmcgan.training.evaluators.fitting import Fitting
 from xmcgan.training.evaluators.presence import presence_accuracy, train_presence
 
-# Both evaluators of Scenes
-
-
 SCENES_SIZE = 64
 
 SCENES_DRAWN: dict[str, tuple[World, int, int]] = {
@@ -24,8 +21,8 @@ SCENES_DRAWN: dict[str, tuple[World, int, int]] = {
     "sided": (World(sides=0.5, largest=0.6), 10_000, 1_000),
     "few": (World(most_objects=2), 0, 1_000),
 }
-"""Worlds, and how many scenes of each are drawn to train on and to measure with. In the default one a side is seldom
-what tells two captions apart, so there is one that names sides often; few objects are what a short demo learns."""
+"""Worlds, with the number of scenes for training and for evaluation. Sides rarely distinguish captions of the default
+world, so ``sided`` mentions them often; ``few`` has few objects, for short demo runs."""
 
 SCENES_ENCODER = DualEncoderShape(width=24, words=24)
 
@@ -41,7 +38,7 @@ SCENES_EXCHANGED = (
     ("cup", "banana", "donut", "cake", "clock", "vase"),
     ("cups", "bananas", "donuts", "cakes", "clocks", "vases"),
 )
-"""Words that could stand in each other's place in a picture, so that the words alone do not give a mistake away."""
+"""Words that are plausible in each other's place, so that the text alone does not reveal a hard negative."""
 
 SCENES_ENCODER_FITTING = Fitting(steps=1000, batch_size=192, warmup=100, save_every=50)
 
@@ -49,13 +46,13 @@ SCENES_PRESENCE_FITTING = Fitting(steps=3000, batch_size=128, learning_rate=2e-3
 
 
 def train_scenes_evaluators(output: Path, *, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
-    """Draws the third split of Scenes and trains the two evaluators that ship with the package.
+    """Write the ``evaluator`` split of Scenes and train the two evaluators that ship with the package.
 
-    Writes ``scenes-dual-encoder``, ``scenes-presence`` and ``measured.json`` under ``output``, beside the data. Scenes
-    are a function of seed, split and number, so that no generator is trained or asked with one of the third split.
+    Writes ``scenes-dual-encoder``, ``scenes-presence`` and ``measured.json`` under ``output``, next to the data. Scenes
+    are a function of seed, split and number, so generators never train or sample on scenes of this split.
 
     Returns:
-        what was measured in each world of SCENES_DRAWN, as ``measured.json`` has it.
+        accuracies in each world of SCENES_DRAWN, the content of ``measured.json``.
     """
     folders = {}
     for name, (world, images, held_out) in SCENES_DRAWN.items():
@@ -109,5 +106,5 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
 
 
 def scenes_records(folder: Path, split: str) -> list[Record]:
-    """The records of a split of Scenes, with boxes."""
+    """Read the records of a split of Scenes, with boxes."""
     return list(read_records(folder, "coco", split, annotations=True))
