@@ -112,7 +112,7 @@ def test_the_tokenizer_gets_every_caption_once():
 
 
 def test_a_tokenizer_that_loses_captions_is_refused():
-    with pytest.raises(ValueError, match="tokens gave 2 numbers for 6 captions"):
+    with pytest.raises(ValueError, match="tokens returned 2 numbers for 6 captions"):
         count(SET, tokens=lambda captions: [3, 4], max_length=17)
 
 

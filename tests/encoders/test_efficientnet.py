@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: batch norm merged into convolutions changes nothing; real weights see what is there."""
+"""EfficientNet-Lite0: folding batch norm keeps the outputs; pretrained logits match the original implementation."""
 
 import importlib.util
 

@@ -198,7 +198,7 @@ def test_vgg19_loads_torchvisions_weights(suffix, tmp_path):
 
 
 def check_frozen(encoder: nn.Module) -> None:
-    """No weight learns and no statistic moves, but the image gets its gradient."""
+    """Asserts that weights and statistics are frozen but the image gets a gradient."""
     assert not encoder.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     image = torch.zeros(1, 3, 64, 64, requires_grad=True)
@@ -242,7 +242,7 @@ def test_file_that_is_not_a_state_dict_is_refused(content, tmp_path):
 
 
 class Code:
-    """Runs when it is unpickled."""
+    """An object whose code runs when unpickled."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""The text encoder: real words only, the same bits everywhere, nothing downloaded, and mistakes named."""
+"""The text encoder: padding, reproducibility, cache, truncation, and errors."""
 
 import importlib.util
 from itertools import pairwise
@@ -102,7 +102,7 @@ def test_tokens_are_the_real_words():
 
 
 def test_embedding_does_not_depend_on_the_batch(encoder):
-    """Alone, in company of any number, in any order, seen before or not."""
+    """In batches of any size and order, cached or not."""
     captions = [*CAPTIONS, *(f"a car number {k}" for k in range(20))]
     fresh = TextEncoder(encoder.name, cache_mb=0)
     together = fresh(captions)
@@ -120,7 +120,7 @@ def test_embedding_does_not_depend_on_the_batch(encoder):
 
 @pytest.mark.parametrize("count", [1, 5, 8, 9, 20])
 def test_every_forward_pass_has_one_shape(tiny, count):
-    """What makes the bits the same everywhere: libraries choose their kernels by the shape."""
+    """Libraries choose kernels by shape, so a fixed shape gives the same bits."""
     shapes = []
     tiny.model.register_forward_pre_hook(
         lambda _model, _arguments, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
@@ -260,7 +260,7 @@ def test_a_folder_with_a_broken_model_is_refused(encoder_folder, tmp_path):
 
 
 def test_nothing_is_downloaded(encoder, monkeypatch):
-    """Neither to load nor to embed is a connection opened."""
+    """Neither loading nor encoding opens a connection."""
     import socket
 
     def refuse(*_arguments):

@@ -1,4 +1,4 @@
-"""Each layer and block against the authors' own, forward, state and gradients (tests/golden/README.md)."""
+"""Layers and blocks against the official implementation: forward, state and gradients (tests/golden/README.md)."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def ours(array: np.ndarray, kind: str = "") -> Tensor:
 
 
 def named(arrays: dict[str, np.ndarray], modules: dict[str, str]) -> dict[str, Tensor]:
-    """Arrays under the release's names -> tensors under ours."""
+    """Arrays under the official names -> tensors under ours."""
     tensors = {}
     for name, array in arrays.items():
         path, _, kind = name.rpartition("/")

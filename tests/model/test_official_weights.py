@@ -1,4 +1,4 @@
-"""The authors' weight names and layouts, there and back. That the mapping is the right one: tests/test_parity.py."""
+"""Round trips between our weights and the official ones; test_parity.py shows that the mapping is right."""
 
 import copy
 
@@ -21,7 +21,7 @@ def make_discriminator(**options) -> Discriminator:
 
 
 def randomised(network):
-    """Every array of a network's state different from what a fresh one has."""
+    """Changes every array of a network's state from its initial value."""
     for tensor in network.state_dict().values():
         tensor.normal_()
     return network

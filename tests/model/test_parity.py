@@ -81,7 +81,7 @@ CONTRASTS = {
 
 @cache
 def our_step(dtype: torch.dtype, fast_kernels: bool = True) -> dict[str, np.ndarray]:
-    """Everything that the recording holds of one step, under its names and in its layout."""
+    """All recorded quantities of one step, under the recording's names and in its layout."""
     with nullcontext() if fast_kernels else torch.backends.mkldnn.flags(enabled=False):
         return run_step(dtype, fast_kernels)
 
@@ -277,7 +277,7 @@ def gradient_free(key: str) -> bool:
 
 
 def noise_bound(key: str, dtype: torch.dtype) -> float:
-    """How far a gradient-free weight, gradient or average may be: Adam makes steps of up to lr out of its noise."""
+    """The tolerance for gradient-free weights, gradients and averages: Adam turns noise into steps of up to lr."""
     if key.startswith("grad_g/"):
         largest_noise = max(recorded_deviation(f"grad_g/{name}")[0] for name in GRADIENT_FREE)
         return 1e-12 if dtype == torch.float64 else FLOAT32_FACTOR * largest_noise
@@ -314,7 +314,7 @@ def errors_of(group: str, ours: dict[str, np.ndarray], label: str) -> dict[str, 
 
 
 def noise_too_far(group: str, ours: dict[str, np.ndarray], dtype: torch.dtype) -> dict[str, float]:
-    """The gradient-free arrays of a group that are farther off than noise can take them."""
+    """The gradient-free arrays of a group that deviate more than noise explains."""
     found = {key: errors(key, ours)[0] for key in RECORDED if gradient_free(key) and group_of(key) == group}
     return {key: error for key, error in found.items() if error > noise_bound(key, dtype)}
 

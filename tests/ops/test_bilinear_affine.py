@@ -1,4 +1,4 @@
-"""Scale and shift upsampled bilinearly: a plain interpolation, flat where the maps are flat."""
+"""``bilinear_affine`` against plain interpolation."""
 
 import torch
 from torch.nn import functional as F
@@ -25,7 +25,7 @@ def test_nearest_and_bilinear_agree_at_region_size():
 
 
 def test_no_edges_between_blocks():
-    """The largest step between neighbouring pixels is that between neighbouring regions, spread over a block."""
+    """The largest difference between neighbouring pixels is that between neighbouring regions, over the block size."""
     x, scale, _ = random_maps(64)
     scale = scale[:, :, :1].expand(-1, -1, 16, -1)  # equal rows: only columns are interpolated
     smooth = bilinear_affine(torch.ones_like(x), scale, torch.zeros_like(scale))

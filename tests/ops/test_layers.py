@@ -1,4 +1,4 @@
-"""Every identity of ops/ and model/ against the plain formulation, which is written out here, in float64."""
+"""Layers of ops/ and model/ against the plain formulation, written out here, in float64."""
 
 import copy
 from itertools import pairwise
@@ -28,12 +28,12 @@ def float64():
 
 @pytest.fixture(params=[0, 64], ids=["nine products", "sixteen"])
 def products(request, monkeypatch):
-    """Both ways of taking a resampling convolution; these layers are too narrow to choose the first themselves."""
+    """Runs both implementations of a resampling convolution; these narrow layers would never choose the first."""
     monkeypatch.setattr(resampling, "BOX_CHANNELS", request.param)
 
 
 def assert_same(ours, plain, inputs: list[Tensor]) -> None:
-    """Two computations give the same output, and the same gradients of a random projection of it."""
+    """Asserts that two computations have the same output, and the same gradients of a random projection of it."""
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-11)
     projection = torch.randn_like(plain)
     of_ours = torch.autograd.grad((ours * projection).sum(), inputs)
@@ -44,7 +44,7 @@ def assert_same(ours, plain, inputs: list[Tensor]) -> None:
 
 
 def randomised(module: nn.Module) -> nn.Module:
-    """A module whose every parameter, bias or not, is random."""
+    """Makes every parameter of a module random, biases included."""
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     return module
@@ -77,7 +77,7 @@ def plain_batch_norm(x: Tensor) -> Tensor:
 def plain_modulation(
     modulation: SelfModulation | AttentionalSelfModulation, x: Tensor, condition: Tensor | SpatialCondition
 ) -> Tensor:
-    """x_hat * (1 + gamma) + beta, with gamma and beta made at the full size of x from whole condition vectors."""
+    """x_hat * (1 + gamma) + beta, with gamma and beta projected at the full size of x from full condition vectors."""
     if isinstance(condition, SpatialCondition):
         context_BRD = torch.einsum("brt,btd->brd", condition.attention_BRT, condition.words_BTD)
         global_BRC = condition.global_BC[:, None].expand(-1, context_BRD.shape[1], -1)
@@ -137,7 +137,7 @@ def test_up_block(kind, in_channels, out_channels):
     y = F.relu(plain_modulation(block.norm2, y, condition))
     y = F.conv2d(y, block.conv2.weight, block.conv2.bias, padding=1)
     plain = y + F.conv2d(upsample(x), block.shortcut.weight, block.shortcut.bias)
-    # The bias of conv1 has no gradient: the norm after it takes a constant away.
+    # The bias of conv1 has no gradient: the norm after it removes constants.
     live = [parameter for name, parameter in block.named_parameters() if name != "conv1.bias"]
     assert_same(block(x, condition), plain, [x, *inputs, *live])
 
@@ -176,7 +176,7 @@ def test_batch_norm_keeps_the_biased_variance():
     biased = x.var((0, 2, 3), correction=0)
     torch.testing.assert_close(norm.running_mean, 0.1 * x.mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * biased)
-    # With four values a channel the unbiased one is a third larger: the difference is no rounding.
+    # With four values a channel the unbiased variance is a third larger, which is not a rounding error.
     theirs = nn.BatchNorm2d(3, affine=False)
     theirs(x)
     torch.testing.assert_close(theirs.running_var - norm.running_var, 0.1 * biased / 3)
@@ -260,7 +260,7 @@ def test_discriminate_pair_is_one_concatenated_batch():
     for (name, one), other in zip(discriminator.named_parameters(), together.parameters(), strict=True):
         assert other.grad.abs().max() > 0, name
         torch.testing.assert_close(one.grad, other.grad, msg=name)
-    # One iteration for the pair: two would have moved u on.
+    # Only one power iteration for the pair: u is that of a single step.
     for one, other in zip(discriminator.buffers(), together.buffers(), strict=True):
         torch.testing.assert_close(one, other)
     u = discriminator.spectral_norms["stem_conv1"].u.clone()

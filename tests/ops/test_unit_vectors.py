@@ -1,4 +1,4 @@
-"""Vectors of unit length, in much memory and in little."""
+"""``UnitRows`` against ``unit_rows``."""
 
 import torch
 
@@ -6,7 +6,7 @@ from xmcgan.ops.unit_vectors import UnitRows, unit_rows
 
 
 def test_memory_saving_unit_rows_equal_unit_rows():
-    """Value and gradient; a vector of zeros, one that is too short, and one just long enough among them."""
+    """Value and gradient, including a zero vector, one just too short, and one just long enough."""
     x = torch.randn(6, 5, dtype=torch.float64)
     x[1] = 0
     x[2:4] *= torch.tensor([[0.9e-6], [1.1e-6]]) / x[2:4].norm(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What a data set consists of, as the paper's Table 1 has it: counted over a stream of records; no torch, no pixels."""
+"""Statistics of a data set (paper, Table 1), counted over a stream of records. No torch, no pixels."""
 
 import json
 from collections import Counter
@@ -18,62 +18,62 @@ from matplotlib.ticker import MaxNLocator
 from xmcgan.data.records import Narrative, Problem, Record, Slice
 
 CHUNK = 1024
-"""Captions given to the tokenizer at once; fast tokenizers are several times faster on many."""
+"""Captions tokenized at once; fast tokenizers are several times faster on large batches."""
 
 COLOURS = ("#3b5bdb", "#e8590c", "#0c8599", "#9c36b5")
-"""Of the splits, in the plots."""
+"""Colours of the splits in plots."""
 
 TOP = 20
-"""Categories in the plots."""
+"""Number of categories in plots."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each whole number was seen, in ascending order: as much memory as there are different numbers."""
+    """The count of each distinct integer, in ascending order of the integers."""
 
     counts: Mapping[int, int]
 
     @property
     def total(self) -> int:
-        """How many numbers were seen."""
+        """The number of values."""
         return sum(self.counts.values())
 
     @property
     def mean(self) -> float:
-        """NaN of none."""
+        """The mean of the values; NaN if there are none."""
         return sum(value * count for value, count in self.counts.items()) / self.total if self.total else float("nan")
 
     def percentile(self, percent: float) -> int:
-        """The smallest number seen that at least so many of a hundred do not exceed; there has to be one."""
+        """The smallest value that at least ``percent`` % of the values do not exceed; requires a value."""
         values, counts = (np.array(list(each), dtype=np.int64) for each in (self.counts.keys(), self.counts.values()))
         return int(values[np.searchsorted(counts.cumsum() * 100, percent * self.total)])
 
     def share_above(self, limit: int) -> float:
-        """The part of the numbers that is greater than the limit; NaN of none."""
+        """The share of values greater than the limit; NaN if there are none."""
         above = sum(count for value, count in self.counts.items() if value > limit)
         return above / self.total if self.total else float("nan")
 
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """One split, counted.
+    """The statistics of one split.
 
     Args:
-        images: different ones. Records of the same file, the same part of a file or the same bytes share an image, as
-            an image of Localized Narratives that several people told of.
-        records: entries that could be used; Localized Narratives have one a narrative.
-        captions: of all records.
-        problems: entries that could not be used; nothing else counts them.
-        captions_an_image: over images.
-        words: blank-separated words a caption.
-        tokens: word pieces a caption before anything is cut, [CLS] and [SEP] counted; None without a tokenizer.
+        images: number of distinct images. Records with the same file, the same part of a file or the same bytes share
+            an image, as when an image of Localized Narratives has several narratives.
+        records: usable entries; Localized Narratives have one for each narrative.
+        captions: captions of all records.
+        problems: entries that cannot be used; they are counted nowhere else.
+        captions_an_image: captions of each image.
+        words: space-separated words of each caption.
+        tokens: word pieces of each caption without truncation, [CLS] and [SEP] included; None without a tokenizer.
         max_length: tokens kept of a caption; None without a tokenizer.
-        objects: boxes an image, over the images that have any: a record does not say whether an image without boxes is
-            empty or was not annotated. None where there are no boxes at all.
-        categories: boxes of each category, the most frequent first. An image's boxes count once.
+        objects: boxes of each image that has any, since a record does not tell whether an image without boxes is empty
+            or was not annotated. None if there are no boxes.
+        categories: boxes of each category, most frequent first. The boxes of an image count once.
         narratives: records with a narrative.
-        seconds: of all narratives, each from the start of its clock to its last word or trace point.
-        trace_points: of all narratives.
+        seconds: total duration of all narratives, each up to its last word or trace point.
+        trace_points: trace points of all narratives.
     """
 
     images: int
@@ -92,24 +92,24 @@ class SplitStatistics:
 
     @property
     def truncated(self) -> float | None:
-        """The part of the captions that loses its end at ``max_length``; None without a tokenizer."""
+        """The share of captions truncated at ``max_length``; None without a tokenizer."""
         return None if self.tokens is None or self.max_length is None else self.tokens.share_above(self.max_length)
 
 
 def count(
     entries: Iterable[Record | Problem], *, tokens: Callable[[list[str]], list[int]] | None, max_length: int
 ) -> SplitStatistics:
-    """Counts the entries of a split, one after the other.
+    """Counts the entries of a split in one pass.
 
-    Of each entry only counts are kept, and eight bytes that tell its image from the others.
+    Memory holds only counts, and eight bytes for each image to recognise it.
 
     Args:
         entries: in any order.
-        tokens: captions -> the number of tokens of each, nothing cut, [CLS] and [SEP] counted; None leaves that out.
+        tokens: maps captions to their numbers of tokens, without truncation, [CLS] and [SEP] included; None to skip.
         max_length: tokens that the text encoder keeps.
 
     Raises:
-        ValueError: if ``tokens`` does not give one number a caption.
+        ValueError: if ``tokens`` does not return one number for each caption.
     """
     records = problems = narratives = trace_points = 0
     seconds = 0.0
@@ -158,21 +158,21 @@ def count(
 
 
 def token_counts(captions: list[str], tokens: Callable[[list[str]], list[int]] | None) -> list[int]:
-    """How many tokens each caption has; none without a tokenizer.
+    """The number of tokens of each caption; empty without a tokenizer.
 
     Raises:
-        ValueError: if the tokenizer does not give one number a caption.
+        ValueError: if the tokenizer does not return one number for each caption.
     """
     if tokens is None or not captions:
         return []
     lengths = tokens(captions)
     if len(lengths) != len(captions):
-        raise ValueError(f"tokens gave {len(lengths)} numbers for {len(captions)} captions; it should be as many")
+        raise ValueError(f"tokens returned {len(lengths)} numbers for {len(captions)} captions; it should be as many")
     return lengths
 
 
 def identity(image: Path | Slice | bytes) -> bytes:
-    """Eight bytes that are another image's with a chance of one in 10^8 in a set of half a million."""
+    """A hash of eight bytes; in a set of half a million images, the probability of a collision is about 10^-8."""
     match image:
         case bytes(content):
             name = content
@@ -184,13 +184,13 @@ def identity(image: Path | Slice | bytes) -> bytes:
 
 
 def duration(narrative: Narrative) -> float:
-    """Seconds from the start of a narrative's clock to its last word or trace point."""
+    """Duration of a narrative up to its last word or trace point, in seconds."""
     ends = [utterance.end for utterance in narrative.utterances]
     return max([0.0, *ends, *(point.t for stroke in narrative.strokes for point in stroke)])
 
 
 def histogram(counts: Counter[int]) -> Histogram:
-    """A finished count."""
+    """The histogram of a counter."""
     return Histogram(dict(sorted(counts.items())))
 
 
@@ -198,11 +198,11 @@ def histogram(counts: Counter[int]) -> Histogram:
 
 
 def table(stats: Mapping[str, SplitStatistics], *, markdown: bool = False) -> str:
-    """Table 1: a column a split, a row a quantity; rows that no split knows are left out.
+    """The statistics as a table: a column for each split, a row for each quantity that some split has.
 
     Args:
         stats: by split.
-        markdown: a table of Markdown instead of aligned text.
+        markdown: a Markdown table instead of aligned text.
     """
     lines = [["", *stats]]
     for row in zip(*(quantities(split) for split in stats.values()), strict=True):
@@ -223,7 +223,7 @@ def table(stats: Mapping[str, SplitStatistics], *, markdown: bool = False) -> st
 
 
 def quantities(split: SplitStatistics) -> list[tuple[str, str | None]]:
-    """The rows of the table: always the same, with None for what a split does not have."""
+    """The rows of the table, always the same; None for quantities that the split does not have."""
     words = split.words if split.words.total else None
     tokens = split.tokens if split.tokens and split.tokens.total else None
     objects = split.objects
@@ -249,12 +249,12 @@ def quantities(split: SplitStatistics) -> list[tuple[str, str | None]]:
 
 
 def to_json(stats: Mapping[str, SplitStatistics]) -> str:
-    """Everything counted, by split: the table's quantities, and the histograms as lists of [value, how often]."""
+    """All statistics by split, as JSON; histograms are lists of [value, count]."""
     return json.dumps({name: plain(split) for name, split in stats.items()}, indent=2) + "\n"
 
 
 def plain(split: SplitStatistics) -> dict[str, Any]:
-    """A split's statistics as JSON has them; null for what the split does not have."""
+    """A split's statistics for JSON; None for quantities that the split does not have."""
     return {
         "images": split.images,
         "records": split.records,
@@ -274,7 +274,7 @@ def plain(split: SplitStatistics) -> dict[str, Any]:
 
 
 def summary(numbers: Histogram | None) -> dict[str, Any] | None:
-    """A histogram with what it says; None of none."""
+    """A histogram with its mean and 95th percentile; None if empty."""
     if numbers is None or not numbers.total:
         return None
     return {
@@ -288,10 +288,10 @@ def summary(numbers: Histogram | None) -> dict[str, Any] | None:
 
 
 def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
-    """Words and tokens a caption, objects an image, and the most frequent categories; what no split has is left out.
+    """Plots words and tokens a caption, objects an image, and the most frequent categories, as far as available.
 
     Args:
-        stats: by split; each is a share of its own captions or images, so that splits of any size can be compared.
+        stats: by split. Values are shares of each split's own total, so that splits of any size can be compared.
     """
     panels = [show_words]
     if any(split.tokens is not None for split in stats.values()):
@@ -317,15 +317,15 @@ def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
 
 
 def show_words(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Words a caption."""
+    """Plots words a caption."""
     shares(axis, {name: split.words for name, split in stats.items()})
     axis.set(title="Words a caption", ylabel="share of captions")
 
 
 def show_tokens(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Tokens a caption, and where the text encoder stops reading."""
+    """Plots tokens a caption, and the length at which the text encoder truncates."""
     shares(axis, {name: split.tokens for name, split in stats.items()})
-    axis.margins(y=0.2)  # room for the words above the bars
+    axis.margins(y=0.2)  # room for the labels above the bars
     for limit in sorted({split.max_length for split in stats.values() if split.max_length is not None}):
         cut = [f"{split.truncated:.1%}" for split in stats.values() if split.max_length == limit and split.captions]
         axis.axvline(limit + 0.5, color="#1d2330", linewidth=1, linestyle=(0, (4, 3)))
@@ -344,13 +344,13 @@ def show_tokens(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
 
 
 def show_objects(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Boxes an image."""
+    """Plots boxes an image."""
     shares(axis, {name: split.objects for name, split in stats.items()})
     axis.set(title="Objects an image", ylabel="share of images with boxes")
 
 
 def show_categories(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """The categories with the most boxes in all splits together, as shares of each split's boxes."""
+    """Plots the categories with the most boxes over all splits, as shares of each split's boxes."""
     together: Counter[str] = Counter()
     for split in stats.values():
         together.update(split.categories)
@@ -370,12 +370,12 @@ def show_categories(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
 
 
 def shares(axis: Axes, histograms: Mapping[str, Histogram | None]) -> None:
-    """Histograms over each other, each a share of its own total; the last thousandth of the tail is left out."""
+    """Plots overlaid histograms, each normalised to its total; the last 0.1 % of the tail is left out."""
     shown = {name: each for name, each in histograms.items() if each is not None and each.total}
     if shown:
         low = min(each.percentile(0) for each in shown.values())
         high = max(each.percentile(99.9) for each in shown.values())
-        wide = 1 + (high - low) // 60  # of a bar: long captions would be a comb otherwise
+        wide = 1 + (high - low) // 60  # width of a bar, so that a wide range does not give hundreds of bars
         edges = np.arange(low, high + wide + 1, wide) - 0.5
         for number, (name, each) in enumerate(histograms.items()):
             if name in shown and each is not None:
@@ -387,11 +387,11 @@ def shares(axis: Axes, histograms: Mapping[str, Histogram | None]) -> None:
 
 
 def in_percent(axis: Axis) -> None:
-    """Shares as percentages, at round ones."""
+    """Formats an axis of shares in round percentages."""
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(lambda share, _place: f"{100 * share:.4g}%")
 
 
 def colour(number: int) -> str:
-    """Of the n-th split."""
+    """The colour of the n-th split."""
     return COLOURS[number % len(COLOURS)]
