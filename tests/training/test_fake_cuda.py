@@ -17,8 +17,8 @@ from xmcgan.losses.contrastive import region_word_scores
 from xmcgan.losses.objective import Objective, Terms
 from xmcgan.model.build import build_discriminator, build_generator
 from xmcgan.training.augmentation import NUMBERS
+from xmcgan.training.forward import forward_both, forward_discriminator
 from xmcgan.training.state import TrainingState
-from xmcgan.training.step import forward_both, forward_discriminator
 from xmcgan.types import Batch, TextEmbedding
 
 TEXT_DIM, ROWS = 12, 8

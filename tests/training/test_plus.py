@@ -21,8 +21,9 @@ from xmcgan.model.generator import Generator
 from xmcgan.training import state as state_module
 from xmcgan.training.augmentation import NUMBERS
 from xmcgan.training.ema import EMA, estimate_batch_norm
+from xmcgan.training.forward import swap_neighbours
 from xmcgan.training.state import check_batch_size, initial_state, set_learning_rates
-from xmcgan.training.step import swap_neighbours, train_step
+from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
 CPU, TEXT_DIM = torch.device("cpu"), 6

@@ -214,7 +214,7 @@ def test_a_run_goes_on_with_prefetched_batches(config, tmp_path):
 
 
 def test_tf32_is_refused_where_there_is_none(config, tmp_path):
-    with pytest.raises(ValueError, match="tf32 is true, and the device is cpu"):
+    with pytest.raises(ValueError, match="tf32 is true, but the device is cpu"):
         run(switched(config, tf32=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
