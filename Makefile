@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES = $(wildcard src tests benchmarks examples)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test docs lint format clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -19,8 +19,11 @@ help: ## list these targets
 demo: $(VENV)/.installed ## make a data set, train on it, draw captions and name the page that shows it all
 	$(BIN)/xmcgan demo
 
-test: lint ## lint, then run every test
+test: lint docs ## lint, build the docs, then run every test
 	$(BIN)/python -m pytest -n $(JOBS) -q
+
+docs: $(VENV)/.installed-dev ## build the pages and the API reference into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(BIN)/ruff check
@@ -32,7 +35,7 @@ format: $(VENV)/.installed-dev ## mend style and format
 	$(BIN)/ruff format
 
 clean: ## remove caches; runs/, data/ and the virtual environment stay
-	rm -rf .hypothesis .pytest_cache .ruff_cache
+	rm -rf .hypothesis .pytest_cache .ruff_cache site
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is written after its install has succeeded, and is out of date when pyproject.toml has changed.
