@@ -102,9 +102,7 @@ def check_counts(records: Sequence[Record], held_out: Sequence[Record], fitting:
     if candidates < 1:
         raise ValueError(f"candidates is {candidates}; it should be at least 1")
     if len(records) < fitting.batch_size:
-        raise ValueError(
-            f"there are {len(records)} training images; batch_size {fitting.batch_size} needs at least as many"
-        )
+        raise ValueError(f"there are {len(records)} training images; batch_size needs at least {fitting.batch_size}")
     if len(held_out) < candidates:
         raise ValueError(f"there are {len(held_out)} held-out images; there should be at least {candidates}")
 
