@@ -75,7 +75,7 @@ def test_categories_that_cannot_be_evaluated_are_named():
     records = fresh_records(3)
     present = {box.category for record in records for box in record.boxes}
     absent = next(kind for kind in KINDS if kind not in present)
-    with pytest.raises(ValueError, match=f"{absent} is in 0 of the 3 images"):
+    with pytest.raises(ValueError, match=f"{absent} is in 0 of the 3 held-out images"):
         categories_present(records, PresenceShape(dict.fromkeys([*present, absent], 1)))
     with pytest.raises(ValueError, match="it should be one of"):
         categories_present(records, PresenceShape({absent: 1}))
