@@ -14,7 +14,7 @@ import torch
 from transformers import BertModel
 
 from xmcgan.encoders.efficientnet import packaged_weights
-from xmcgan.encoders.text import TextEncoder
+from xmcgan.encoders.text import load_pretrained
 
 LAYERS = 4
 
@@ -24,10 +24,10 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="a folder, new")
     output = parser.parse_args().output
     output.mkdir(parents=True)
-    encoder = TextEncoder("minilm", layers=LAYERS)
-    encoder.tokenizer.save_pretrained(output / "minilm")
-    assert isinstance(encoder.model, BertModel)
-    encoder.model.half().save_pretrained(output / "minilm")
+    tokenizer, model = load_pretrained("minilm", LAYERS)
+    tokenizer.save_pretrained(output / "minilm")
+    assert isinstance(model, BertModel)
+    model.half().save_pretrained(output / "minilm")
     saved = torch.load(packaged_weights(), weights_only=True)
     torch.save(
         {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in saved.items()}, output / "lite0.pth"

@@ -1,8 +1,13 @@
 """XMC-GAN: text-to-image generation with cross-modal contrastive losses (Zhang et al., CVPR 2021)."""
 
+import os
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# OpenMP's threads wait by spinning, which beside one other busy process makes a training step take 3.6 times as long
+# (docs/log.md). OpenMP reads this when torch loads it; a setting of the user's stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from xmcgan.config import Config

@@ -1,6 +1,7 @@
 """The text encoder: padding, reproducibility, cache, truncation, and errors."""
 
 import importlib.util
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from xmcgan.encoders.text import CHUNK, MINILM, EmbeddingCache, TextEncoder
+from xmcgan.encoders.bert import load_bert
+from xmcgan.encoders.text import CHUNK, MINILM, EmbeddingCache, TextEncoder, count_tokens, load_pretrained
 from xmcgan.types import TextEmbedding
 
 CAPTIONS = [
@@ -62,6 +64,55 @@ def test_words_equal_those_of_transformers(encoder):
         assert embedding.mask_BT[row].tolist() == [True] * count + [False] * (encoder.max_length - count)
         torch.testing.assert_close(embedding.words_BTD[row, :count], words, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(embedding.sentence_BD[row], words.mean(0), rtol=1e-4, atol=1e-5)
+
+
+@needs_minilm
+@pytest.mark.parametrize("layers", [None, 4])
+@pytest.mark.parametrize("length", [17, 64])
+def test_the_embedded_encoder_has_the_bits_of_transformers(layers, length):
+    """Our BERT and tokenizer against transformers', within the same encoder."""
+    ours, theirs = (TextEncoder(MINILM, layers=layers, max_length=length) for _ in range(2))
+    theirs.tokenizer, theirs.model = load_pretrained(MINILM, layers)
+    theirs.model.eval()
+    captions = [*CAPTIONS, "car " * 100, "é" * 50, "\x00\n\t", "Ünïcode İstanbul ß [SEP] [MASK]"]
+    assert_same_bits(ours(captions), theirs(captions))
+    assert [ours.tokens(caption) for caption in captions] == [theirs.tokens(caption) for caption in captions]
+    assert (ours.spans(captions) == theirs.spans(captions)).all()
+    assert ours.tokenizer.get_vocab() == theirs.tokenizer.get_vocab()
+    for name in ("cls", "sep", "pad", "unk"):
+        assert getattr(ours.tokenizer, f"{name}_token_id") == getattr(theirs.tokenizer, f"{name}_token_id")
+    fused = ours.encode_chunk(captions[:8])
+    ours.model.set_attn_implementation("eager")
+    for one, other in zip(fused, ours.encode_chunk(captions[:8]), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+@needs_minilm
+def test_words_are_counted_without_a_limit():
+    assert count_tokens(MINILM)(["a red car", "", "car " * 300]) == [5, 2, 302]
+
+
+def test_another_kind_of_bert_is_refused(encoder_folder, tmp_path):
+    content = json.loads((encoder_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content | {"hidden_act": "relu"}))
+    with pytest.raises(ValueError, match=r"is a model with \{'hidden_act': 'relu'\}"):
+        load_bert(tmp_path)
+    with pytest.raises(ValueError, match="has 2 layers, not 3"):
+        load_bert(encoder_folder, 3)
+
+
+def test_code_of_a_model_is_never_run(encoder_folder, tmp_path, monkeypatch):
+    """A folder whose config.json names code of its own: refused, and nothing is asked."""
+    for path in encoder_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    content = json.loads((tmp_path / "config.json").read_text())
+    content |= {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    with pytest.raises(ValueError, match=r"text\.encoder is .*could not be loaded"):
+        TextEncoder(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_padding_is_zero_and_has_no_influence(encoder_folder):

