@@ -20,6 +20,14 @@ def one_thread_and_a_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def float64():
+    """Float64 as the default: pytest.mark.usefixtures("float64")."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 # Made once, read by many tests, written to by none. `tiny` imports much, so fixtures import it when they need it.
 
 

@@ -1,10 +1,9 @@
-"""The losses against the authors' code, against plain formulations, by hand; and where each gradient flows."""
+"""Contrastive losses against the official implementation, against plain formulas and by hand."""
 
 import math
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,47 +12,12 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from golden_arrays import golden, meta, relative_error
-from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
+from plain import random_text
+from recorded_losses import DTYPES, RECORDED, leaf, recorded, recorded_mask, same
 from xmcgan.losses.contrastive import cosine, nt_xent, region_word_scores, symmetric_cross_entropy, trace_divergence
-from xmcgan.losses.objective import LossWeights, Objective
-from xmcgan.model.attention import attend_to_words
-from xmcgan.model.discriminator import Discriminator
-from xmcgan.model.generator import Generator
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
 from xmcgan.ops.word_scores import RegionContextCosine, word_chunk
-from xmcgan.types import DiscriminatorOutput, TextEmbedding
-
-RECORDED = golden("attention_losses")
-DEVIATIONS = meta("attention_losses")["f32_deviation_max_abs_and_rel_l2"]
-DTYPES = [torch.float64, torch.float32]
-
-
-def recorded(key: str, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.from_numpy(np.array(RECORDED[key])).to(dtype)
-
-
-def leaf(key: str, dtype: torch.dtype) -> Tensor:
-    return recorded(key, dtype).requires_grad_()
-
-
-def recorded_mask() -> Tensor:
-    return torch.arange(RECORDED["word_feat"].shape[1]) < torch.from_numpy(RECORDED["max_len"]).long()
-
-
-def same(value: Tensor, key: str) -> None:
-    """To 1e-6 in float64; in float32 ten times the deviation of the authors' code in float32, one eps at the least."""
-    error = relative_error(value, RECORDED[key])
-    if value.dtype == torch.float64:
-        assert error <= 1e-6, f"{key}: {error}"
-        return
-    their_absolute, their_relative = DEVIATIONS.get(key, (0.0, 0.0))  # accuracies have none recorded: they are exact
-    absolute = np.abs(value.detach().double().numpy() - RECORDED[key]).max()
-    close = error <= 10 * max(their_relative, np.finfo(np.float32).eps)
-    assert close or absolute <= 10 * their_absolute, f"{key}: {error}, {absolute}"
-
-
-# Against the recorded arrays
+from xmcgan.types import TextEmbedding
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -109,35 +73,6 @@ def check_contrast(contrast, case: str, a: Tensor, b: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", ["attn_g", "attn_g_nomask"])
-def test_word_context_is_the_recorded(case, dtype):
-    regions, words = leaf("image_feat", dtype), leaf("word_feat", dtype)
-    mask = recorded_mask() if case == "attn_g" else torch.ones_like(recorded_mask())
-    attention, mixed = attend_to_words(regions, words, mask, 15.0)
-    context = attention @ mixed
-    projected = (context * recorded("attn_g/cot_context", dtype)).sum()
-    projected = projected + (attention * recorded("attn_g/cot_attn", dtype)).sum()
-    to_regions, to_words = torch.autograd.grad(projected, [regions, words])
-    same(context, f"{case}/context")
-    same(attention, f"{case}/attn")
-    same(to_regions, f"{case}/grad_region_feat")
-    same(to_words, f"{case}/grad_word_feat")
-    assert not attention.mT[~mask].any()
-    assert not to_words[~mask].any()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_hinge_is_the_recorded(dtype):
-    real, fake = leaf("hinge/real", dtype), leaf("hinge/fake", dtype)
-    loss = hinge_discriminator(real, fake)
-    to_real, to_fake = torch.autograd.grad(loss, [real, fake])
-    same(loss, "hinge/d_loss")
-    same(hinge_generator(fake), "hinge/g_loss")
-    same(to_real, "hinge/d_grad_real")
-    same(to_fake, "hinge/d_grad_fake")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_adam_is_the_recorded(dtype):
     parameter = leaf("adam/p0", dtype)
     optimizer = torch.optim.Adam([parameter], lr=float(RECORDED["adam/lr"]), betas=(0.5, 0.999), eps=1e-8)
@@ -147,9 +82,6 @@ def test_adam_is_the_recorded(dtype):
         optimizer.step()
         steps.append(parameter.detach().clone())
     same(torch.stack(steps), "adam/p")
-
-
-# Against plain formulations
 
 
 def plain_region_context(regions_BRD: Tensor, words_TD: Tensor, rho_1: float) -> Tensor:
@@ -217,12 +149,6 @@ def test_an_image_whose_regions_are_zero_fits_every_sentence_alike_and_has_no_gr
     assert gradient[0].any()
 
 
-def random_text(batch: int = 4, length: int = 5, dim: int = 6) -> TextEmbedding:
-    mask = torch.arange(length) < torch.tensor([[length], [1], [3], [2]])[:batch]
-    words = torch.randn(batch, length, dim) * mask[..., None]
-    return TextEmbedding(words, mask, words.sum(1) / mask.sum(1, keepdim=True))
-
-
 @pytest.mark.parametrize(("device", "chunk"), [pytest.param("cpu", 16, marks=pytest.mark.slow), ("meta", 128)])
 def test_region_word_scores_of_the_papers_batch_fit_in_a_gigabyte(device, chunk):
     """256 pictures of 256 regions, captions of 64 words, forward and backward; counted, on tensors without memory."""
@@ -272,9 +198,6 @@ def test_a_large_rho_2_takes_the_best_word():
         assert (excess <= math.log(5) / rho_2 + 1e-12).all()
 
 
-# By hand
-
-
 def test_nt_xent_of_two_pairs_by_hand():
     # cos = [[1, 0.6], [0, 0.8]] at temperature 0.5: scores [[2, 1.2], [0, 1.6]].
     a, b = torch.tensor([[2.0, 0.0], [0.0, 3.0]]).double(), torch.tensor([[5.0, 0.0], [0.6, 0.8]]).double()
@@ -310,188 +233,6 @@ def test_a_batch_of_one_has_nothing_to_tell_apart():
         nt_xent(torch.randn(1, 5), torch.randn(1, 5))
     with pytest.raises(ValueError, match="batch of at least 2"):
         symmetric_cross_entropy(torch.zeros(1, 1))
-
-
-@pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
-def test_a_weight_is_zero_or_positive(value):
-    with pytest.raises(ValueError, match=r"losses\.word"):
-        LossWeights(word=value)
-
-
-# Where each gradient flows: "contrastive heads of the discriminator learn from real images only"
-
-
-class Networks:
-    """Tiny networks in float64, one batch, and the outputs of its real and generated halves."""
-
-    def __init__(self, head_layers: int = 0):
-        self.generator = Generator(image_size=64, width=4, text_dim=6, noise_dim=5).double()
-        self.discriminator = Discriminator(image_size=64, width=4, text_dim=6, head_layers=head_layers).double()
-        for parameter in (*self.generator.parameters(), *self.discriminator.parameters()):
-            if parameter.dim() == 1:
-                torch.nn.init.normal_(parameter, std=0.1)  # a bias of 0 may hide that nothing reaches it
-        text = random_text()
-        self.text = TextEmbedding(text.words_BTD.double(), text.mask_BT, text.sentence_BD.double())
-        self.real_B3HW = torch.rand(4, 3, 64, 64, dtype=torch.float64) * 2 - 1
-        self.fake_B3HW = self.generator(torch.randn(4, 5, dtype=torch.float64), self.text).images_B3HW
-
-    def judge(self, fake_B3HW: Tensor) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        return self.discriminator.discriminate_pair(self.real_B3HW, fake_B3HW, self.text)
-
-
-def reached(loss: Tensor, parameters: dict[str, Tensor]) -> set[str]:
-    """Names of the parameters to which a loss gives a gradient that is not zero."""
-    gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
-    return {
-        name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None and gradient.any()
-    }
-
-
-def contrastive_part(terms) -> Tensor:
-    return sum(terms.weights[name] * loss for name, loss in terms.losses.items() if not name.endswith("hinge"))
-
-
-def test_the_discriminators_total_gives_nothing_to_the_generator():
-    networks = Networks()
-    generator, discriminator = networks.generator, networks.discriminator
-    # A step of the discriminator alone: the images come detached, and no path leads back.
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW.detach()), networks.text).total
-    gradients = torch.autograd.grad(total, list(generator.parameters()), retain_graph=True, allow_unused=True)
-    assert all(gradient is None for gradient in gradients)
-    # The shared step: the path is there for the generator's own loss, and the discriminator's does not take it.
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text).total
-    total.backward(inputs=list(discriminator.parameters()))
-    assert all(parameter.grad is None for parameter in generator.parameters())
-    assert all(parameter.grad is not None for parameter in discriminator.parameters())
-
-
-@pytest.mark.parametrize("head_layers", [0, 2])
-def test_the_discriminators_contrastive_terms_do_not_know_of_generated_images(head_layers):
-    networks = Networks(head_layers)
-    real, fake = networks.judge(networks.fake_B3HW)
-    terms = Objective().discriminator(real, fake, networks.text)
-    assert set(terms.losses) == {"d_hinge", "real_sentence", "real_word"}
-    contrastive = contrastive_part(terms)
-    gradients = torch.autograd.grad(
-        contrastive, [*fake[:4], networks.fake_B3HW], retain_graph=True, allow_unused=True, materialize_grads=False
-    )
-    assert all(gradient is None for gradient in gradients)
-    # Nor does the hinge know of any region.
-    regions = [real.region_features_BRD, fake.region_features_BRD]
-    gradients = torch.autograd.grad(terms.losses["d_hinge"], regions, retain_graph=True, allow_unused=True)
-    assert all(gradient is None for gradient in gradients)
-
-    others = DiscriminatorOutput(fake.logits_B, *(torch.randn_like(feature) for feature in fake[1:4]))
-    again = Objective().discriminator(real, others, networks.text)
-    for name in terms.losses:
-        torch.testing.assert_close(again.losses[name], terms.losses[name], rtol=0, atol=0)
-    torch.testing.assert_close(again.statistics, terms.statistics, rtol=0, atol=0)
-
-
-def test_the_contrastive_heads_learn_from_real_images_only():
-    networks = Networks(head_layers=2)
-    networks.discriminator.eval()  # every pass below has the same normalised weights
-    heads = {
-        name: parameter
-        for name, parameter in networks.discriminator.named_parameters()
-        if "_head." in name or "region_projection" in name
-    }
-    assert len(heads) == 3 * 4 + 2
-    gradients = []
-    for images in (networks.fake_B3HW, torch.zeros_like(networks.fake_B3HW), torch.randn_like(networks.fake_B3HW)):
-        total = Objective().discriminator(*networks.judge(images), networks.text).total
-        gradients.append(torch.autograd.grad(total, list(heads.values())))
-    for other in gradients[1:]:
-        for name, one, another in zip(heads, gradients[0], other, strict=True):
-            assert one.any(), name
-            torch.testing.assert_close(one, another, rtol=0, atol=0, msg=name)
-    # With other real images they are others.
-    networks.real_B3HW = -networks.real_B3HW
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text).total
-    changed = torch.autograd.grad(total, list(heads.values()))
-    assert all(not torch.equal(one, another) for one, another in zip(gradients[0], changed, strict=True))
-
-
-def test_generated_images_teach_the_discriminator_by_the_hinge_alone():
-    networks = Networks()
-    fake = networks.fake_B3HW.detach().requires_grad_()
-    terms = Objective().discriminator(*networks.judge(fake), networks.text)
-    (of_total,) = torch.autograd.grad(terms.total, fake, retain_graph=True)
-    (of_hinge,) = torch.autograd.grad(terms.losses["d_hinge"], fake, retain_graph=True)
-    assert of_hinge.any()
-    torch.testing.assert_close(of_total, of_hinge, rtol=1e-12, atol=0)
-
-
-def test_every_discriminator_weight_learns():
-    networks = Networks(head_layers=1)
-    terms = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text)
-    parameters = dict(networks.discriminator.named_parameters())
-    # The bias of the logit gets -1/N and +1/N from every pair inside both corners of the hinge: it may cancel.
-    assert reached(terms.total, parameters) >= set(parameters) - {"network.unconditional.bias"}
-
-
-def test_the_generators_total_reaches_every_live_weight():
-    networks = Networks()
-    parameters = dict(networks.generator.named_parameters())
-    # A constant in each channel is taken away by the batch norm that follows (tests/golden/README.md, "dead").
-    dead = {name for name in parameters if name.startswith("global_blocks.") and name.endswith("conv1.bias")}
-    layers = ("conv1.bias", "conv2.bias", "shortcut.bias")
-    dead |= {name for name in parameters if name.startswith("attentional_blocks.") and name.endswith(layers)}
-    terms = Objective().generator(*networks.judge(networks.fake_B3HW), networks.text)
-    assert set(terms.losses) == {"g_hinge", "fake_sentence", "fake_word", "image_discriminator"}
-    gradients = torch.autograd.grad(terms.total, list(parameters.values()), retain_graph=True)
-    sizes = {name: gradient.abs().max().item() for name, gradient in zip(parameters, gradients, strict=True)}
-    assert {name for name, size in sizes.items() if size < 1e-12} == dead
-    for name, loss in terms.losses.items():
-        assert reached(loss, {"stem": parameters["stem.weight"]}), name
-
-
-@pytest.mark.parametrize(
-    ("weight", "name"),
-    [
-        ("sentence", "fake_sentence"),
-        ("word", "fake_word"),
-        ("image_discriminator", "image_discriminator"),
-        ("image_encoder", "image_encoder"),
-    ],
-)
-def test_a_weight_of_0_leaves_its_term_out(weight, name):
-    networks = Networks()
-    judged, encoded = networks.judge(networks.fake_B3HW), tuple(torch.randn(2, 4, 7).double())
-    whole = Objective().generator(*judged, networks.text, encoded)
-    without = Objective(LossWeights(**{weight: 0.0})).generator(*judged, networks.text, encoded)
-    assert set(whole.losses) - set(without.losses) == {name}
-    assert not any(statistic.startswith(name) for statistic in without.statistics)
-    torch.testing.assert_close(without.total, whole.total - whole.losses[name])
-    twice = Objective(LossWeights(**{weight: 2.0})).generator(*judged, networks.text, encoded)
-    torch.testing.assert_close(twice.total, whole.total + whole.losses[name])
-
-    terms = Objective(LossWeights(**{weight: 0.0})).discriminator(*judged, networks.text)
-    gone = {"d_hinge", "real_sentence", "real_word"} - set(terms.losses)
-    assert gone == ({f"real_{weight}"} if weight in ("sentence", "word") else set())
-    region_projection = {"weight": networks.discriminator.network.region_projection.weight}
-    assert bool(reached(terms.total, region_projection)) == (weight != "word")
-
-
-def test_without_an_encoder_its_term_is_absent():
-    networks = Networks()
-    terms = Objective().generator(*networks.judge(networks.fake_B3HW), networks.text, encoded=None)
-    assert "image_encoder" not in terms.losses
-
-
-def test_all_weights_0_leave_the_hinge_which_takes_a_batch_of_one():
-    networks = Networks()
-    real, fake = (
-        DiscriminatorOutput(*(value[:1] for value in output[:4])) for output in networks.judge(networks.fake_B3HW)
-    )
-    objective = Objective(LossWeights(0.0, 0.0, 0.0, 0.0))
-    d_terms = objective.discriminator(real, fake, networks.text[:1])
-    g_terms = objective.generator(real, fake, networks.text[:1])
-    torch.testing.assert_close(d_terms.total, hinge_discriminator(real.logits_B, fake.logits_B))
-    torch.testing.assert_close(g_terms.total, hinge_generator(fake.logits_B))
-
-
-# Mouse traces (the paper's future work; ours)
 
 
 def test_the_trace_divergence_is_the_plain_one():
