@@ -201,9 +201,9 @@ def test_runs_checkpoints_and_saved_folders_can_be_loaded(pipe, trained, tmp_pat
 
 
 def test_an_unknown_name_says_both_reasons():
-    with pytest.raises(FileNotFoundError, match=r"no folder nobody/no-such-model, no packaged .*scenes-64"):
+    with pytest.raises(FileNotFoundError, match=r"no folder nobody/no-such-model, and the hub .* scenes-64"):
         Pipeline.from_pretrained("nobody/no-such-model")
-    with pytest.raises(FileNotFoundError, match=r"no folder runs/a/b/c, .* and the hub gives no model of that name"):
+    with pytest.raises(FileNotFoundError, match=r"no folder runs/a/b/c, and the hub gives no model of that name"):
         Pipeline.from_pretrained("runs/a/b/c")
 
 

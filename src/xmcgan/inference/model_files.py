@@ -180,6 +180,6 @@ def download_model(name: str, revision: str | None) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
-            f"there is no folder {name}, no packaged model of that name ({', '.join(packaged_models())}), and the hub "
-            f"gives no model of that name either: {reason}"
+            f"there is no folder {name}, and the hub gives no model of that name either; models in the package: "
+            f"{', '.join(packaged_models())}. The hub: {reason}"
         ) from error
