@@ -49,6 +49,7 @@ def save(training: TrainingState, runs: Path, step: int, config) -> Path:
         ema=training.ema,
         generator_optimizer=training.generator_optimizer,
         discriminator_optimizer=training.discriminator_optimizer,
+        log={"sums": {}, "count": 0},
     )
 
 
@@ -78,7 +79,14 @@ def test_the_state_is_all_of_it(whole):
     assert expected == {name for name in moments if not name.startswith("training/discriminator")}
     assert any("running_mean" in name for name in weights)
     assert any(name.startswith("training/discriminator.safetensors:spectral_norms") for name in held)
-    assert held["training/state.json"] == {"step": 6, "ema_updates": 6}
+    state = held["training/state.json"]
+    assert isinstance(state, dict)
+    assert {name: state[name] for name in ("step", "ema_updates", "log")} == {
+        "step": 6,
+        "ema_updates": 6,
+        "log": {"sums": {}, "count": 0},  # a line has just been written
+    }
+    assert state["optimizer_tensors"]["generator"] == len(expected)
     # n_D = 2: two steps of the discriminator's Adam for one of the generator's.
     assert held["training/generator_optimizer.safetensors:stem.weight/step"] == 6
     assert held["training/discriminator_optimizer.safetensors:network.unconditional.weight/step"] == 12

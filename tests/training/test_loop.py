@@ -79,7 +79,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, trained):
 def test_it_would_be_noticed_if_something_was_not_resumed(config, tmp_path, trained, monkeypatch):
     """The comparison above can fail: without the state of Adam the run ends elsewhere."""
     run(having(config, training__steps=3), tmp_path / "run")
-    monkeypatch.setattr("xmcgan.training.checkpoint.load_adam_state", lambda *_arguments: None)
+    monkeypatch.setattr("xmcgan.training.checkpoint.load_adam_state", lambda *_arguments, **_named: None)
     run(having(config, training__steps=6), tmp_path / "run")
     assert len(different(last_of(trained), last_of(tmp_path / "run"))) > 50
 

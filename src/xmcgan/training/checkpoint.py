@@ -44,6 +44,7 @@ def save_checkpoint(
     ema: EMA[Generator],
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
+    log: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``runs/step-...`` and return it; the folder gets its name only when it is complete."""
     folder = runs / f"step-{step:08d}"
@@ -58,7 +59,14 @@ def save_checkpoint(
     save_file(tensors(discriminator), training / "discriminator.safetensors")
     save_file(adam_state(generator_optimizer, generator), training / "generator_optimizer.safetensors")
     save_file(adam_state(discriminator_optimizer, discriminator), training / "discriminator_optimizer.safetensors")
-    (training / "state.json").write_text(json.dumps({"step": step, "ema_updates": ema.updates}) + "\n")
+    optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
+    described = {
+        "step": step,
+        "ema_updates": ema.updates,
+        "log": log,
+        "optimizer_tensors": {name: count_tensors(optimizer) for name, optimizer in optimizers.items()},
+    }
+    (training / "state.json").write_text(json.dumps(described) + "\n")
     for path in [*partial.rglob("*"), partial]:
         flush_to_disk(path)
     partial.rename(folder)
@@ -116,12 +124,25 @@ def load_checkpoint(
     load(ema.network, folder / GENERATOR_FILE)
     load(generator, training / "generator.safetensors")
     load(discriminator, training / "discriminator.safetensors")
-    load_adam_state(generator_optimizer, generator, training / "generator_optimizer.safetensors")
-    load_adam_state(discriminator_optimizer, discriminator, training / "discriminator_optimizer.safetensors")
     state = read_json(training / "state.json")
     require(state, {"ema_updates", "step"}, training / "state.json")
+    counts = state.get("optimizer_tensors", {})  # checkpoints of older versions have none
+    for name, optimizer, network in (
+        ("generator", generator_optimizer, generator),
+        ("discriminator", discriminator_optimizer, discriminator),
+    ):
+        load_adam_state(optimizer, network, training / f"{name}_optimizer.safetensors", count=counts.get(name))
     ema.updates = state["ema_updates"]
     return state["step"]
+
+
+def load_unwritten_log(folder: Path) -> dict[str, Any] | None:
+    """The sums that the log had not written when a checkpoint was saved; None from an older version."""
+    path = folder / "training" / "state.json"
+    unwritten = read_json(path).get("log")
+    if unwritten is not None:
+        require(unwritten, {"sums", "count"}, path)
+    return unwritten
 
 
 def keep_newest(runs: Path, count: int) -> None:
@@ -154,16 +175,45 @@ def adam_state(optimizer: Adam, network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def load_adam_state(optimizer: Adam, network: nn.Module, path: Path) -> None:
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+def count_tensors(optimizer: Adam) -> int:
+    """Tensors in an optimizer's state."""
+    return sum(len(state) for state in optimizer.state.values())
+
+
+def check_adam_state(saved: dict[str, Tensor], known: set[str], path: Path, count: int | None) -> None:
+    """Refuses a file with tensors of another network, an incomplete parameter, or fewer tensors than were saved.
+
+    Args:
+        known: names of the optimizer's parameters.
+        count: tensors that were saved; None if the checkpoint does not say.
+    """
+    names = {name.rpartition("/")[0] for name in saved}
+    if names - known:
+        raise ValueError(f"{path} belongs to another network: it holds {min(names - known)}")
+    incomplete = [name for name in sorted(names) if any(f"{name}/{key}" not in saved for key in ADAM_STATE)]
+    if incomplete:
+        raise ValueError(f"{path} is damaged: of {incomplete[0]} it does not hold all of {', '.join(ADAM_STATE)}")
+    if count is not None and len(saved) != count:
+        raise ValueError(f"{path} is damaged: it holds {len(saved)} tensors, but {count} were saved")
+
+
+def load_adam_state(optimizer: Adam, network: nn.Module, path: Path, *, count: int | None = None) -> None:
     """The inverse of ``adam_state``; moments get the device and memory format of their parameter.
 
+    Args:
+        count: tensors that were saved; None if the checkpoint does not say.
+
     Raises:
-        ValueError: naming the file, and the moment whose shape does not fit its parameter.
+        ValueError: naming the file, and what is missing, too much, or of another shape.
     """
     saved = read_tensors(path)
+    check_adam_state(saved, {name for name, _ in parameters_of(optimizer, network)}, path, count)
     for name, parameter in parameters_of(optimizer, network):
         state = optimizer.state[parameter]
-        for key in ("step", "exp_avg", "exp_avg_sq"):
+        for key in ADAM_STATE:
             if f"{name}/{key}" not in saved:
                 continue  # the parameter had no gradient yet
             value = saved[f"{name}/{key}"]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Generator as AbstractGenerator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -14,9 +15,14 @@ from xmcgan.runtime.files import write_text
 
 
 class Log:
-    """Logs the mean of every loss and statistic since the last line; rank 0 writes."""
+    """Logs the mean of every loss and statistic since the last line; rank 0 writes.
 
-    def __init__(self, output: Path, step: int):
+    Args:
+        step: the step that training starts or resumes from; later lines are dropped.
+        unwritten: the sums of the steps since the last line, from the checkpoint (``unwritten``).
+    """
+
+    def __init__(self, output: Path, step: int, unwritten: dict[str, Any] | None = None):
         self.path = output / "log.jsonl"
         self.board: SummaryWriter | None = None
         self.evaluations = output / "evaluations.jsonl"
@@ -24,8 +30,14 @@ class Log:
             truncate_log(self.path, step)
             truncate_log(self.evaluations, step)
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
-        self.sums: dict[str, float] = {}
-        self.count, self.images, self.waited, self.since = 0, 0, 0.0, time.perf_counter()
+        unwritten = unwritten or {"sums": {}, "count": 0}
+        self.sums: dict[str, float] = dict(unwritten["sums"])
+        self.count: int = unwritten["count"]
+        self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
+
+    def unwritten(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run logs the same means: the sums since the last line."""
+        return {"sums": self.sums, "count": self.count}
 
     @contextmanager
     def waiting(self) -> AbstractGenerator[None]:
@@ -75,7 +87,7 @@ class Log:
 
 
 def truncate_log(path: Path, step: int) -> None:
-    """Drop lines of a log after the step that training resumes from, and an incomplete last line."""
+    """Drop lines of a log after the step that training resumes from, and incomplete lines."""
     if not path.exists():
         return
     kept = []
@@ -83,6 +95,6 @@ def truncate_log(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            break
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # torn by a crash; the lines after it are whole
     write_text(path, "".join(kept))

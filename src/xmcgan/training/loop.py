@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from xmcgan.inference.sample import sample
 from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
 from xmcgan.runtime.distributed import any_rank, barrier, is_main, on_main, process_group, world_size
 from xmcgan.training.batches import embedded_batches, prefetched
+from xmcgan.training.checkpoint import load_unwritten_log
 from xmcgan.training.ema import estimate_batch_norm
 from xmcgan.training.log import Log
 from xmcgan.training.run_folder import open_run_folder
@@ -68,8 +69,11 @@ def train(
         distributed.RankLost: if another rank has ended.
         distributed.EndedByMain: on the other ranks, if rank 0 alone raises one of these errors.
     """
-    with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
-        return training_loop(config, output, device, records, sample_captions, evaluate)
+    with (
+        process_group(resolve_device(config.training.device), compiling=config.training.compile) as device,
+        ExitStack() as lock,
+    ):
+        return training_loop(config, output, device, records, sample_captions, evaluate, lock)
 
 
 def training_loop(
@@ -79,6 +83,7 @@ def training_loop(
     records: Sequence[Record],
     sample_captions: Sequence[str],
     evaluate: Evaluate | None,
+    lock: ExitStack,
 ) -> int:
     """``train`` inside the process group."""
     settings = config.training
@@ -89,18 +94,19 @@ def training_loop(
     encoder = TextEncoder.from_config(config.text, device=device)
     state = initial_state(config, encoder.dim, device)
     # After encoder and networks are built: settings that they reject must not claim the folder.
-    checkpoint = on_main(open_run_folder, output, config, records)
+    checkpoint = on_main(open_run_folder, output, config, records, lock)
     step = load_state(state, checkpoint) if checkpoint else 0
     bar = tqdm(
         total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
     )
     if checkpoint and is_main():
         tqdm.write(f"resuming from step {step} ({checkpoint})")
+    log = Log(output, step, load_unwritten_log(checkpoint) if checkpoint else None)
     sample_text = encoder(sample_captions)
     batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
     if settings.prefetch:
         batches = prefetched(batches, settings.prefetch, device)
-    with stop_signals() as stopped, closing(batches), closing(Log(output, step)) as log, bar:
+    with stop_signals() as stopped, closing(batches), closing(log), bar:
         if evaluate is not None and config.evaluation.every and step == 0:
             validate(evaluate, state, output, step, config, encoder.dim, log)
         last = step >= settings.steps
@@ -118,7 +124,7 @@ def training_loop(
             last = step == settings.steps or stopping
             if stopping and is_main():
                 tqdm.write("stopping after saving a checkpoint")
-            if step % settings.log_every == 0 or last:
+            if step % settings.log_every == 0 or step == settings.steps:
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step == settings.steps and settings.batch_norm_batches:
@@ -126,7 +132,7 @@ def training_loop(
             if step % settings.sample_every == 0 or last:
                 on_main(save_sample_grid, state, sample_text, output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
-                on_main(save, state, output, step, config, encoder.dim)
+                on_main(save, state, output, step, config, encoder.dim, log.unwritten())
             due = config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps)
             if evaluate is not None and due:
                 validate(evaluate, state, output, step, config, encoder.dim, log)

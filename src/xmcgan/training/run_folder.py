@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from xmcgan.data.records import Record
 from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.runtime.files import read_json, write_json
 from xmcgan.runtime.folders import refuse_changed, refuse_foreign
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.training.checkpoint import remove_leftovers
 
 MAY_CHANGE = {
@@ -35,9 +37,17 @@ MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
 compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``, ``.channels_last``)."""
 
 
-def open_run_folder(output: Path, config: Config, records: Sequence[Record]) -> Path | None:
-    """Claim the folder for this run (``claim_run_folder``); return the checkpoint to resume from, if there is one."""
+def open_run_folder(output: Path, config: Config, records: Sequence[Record], lock: ExitStack) -> Path | None:
+    """Claim the folder for this run (``claim_run_folder``); return the checkpoint to resume from, if there is one.
+
+    Args:
+        lock: holds the folder's lock until it is closed.
+
+    Raises:
+        FileExistsError: if another process trains into the folder.
+    """
     claim_run_folder(output, config, records)
+    lock.enter_context(locked_folder(output, "trained into"))
     remove_leftovers(output / "checkpoints")
     return newest_checkpoint(output / "checkpoints")
 

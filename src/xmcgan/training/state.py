@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._functorch.config
@@ -12,6 +13,7 @@ from torch.optim import Adam
 from xmcgan.config import CONTRASTIVE_LOSSES, AugmentationConfig, Config, TrainingConfig
 from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.encoders.image import frozen_image_encoder
+from xmcgan.inference.model_files import checkpoints
 from xmcgan.losses.objective import Objective
 from xmcgan.model.build import AnyDiscriminator, build_discriminator, build_generator
 from xmcgan.model.discriminator import Discriminator
@@ -167,8 +169,14 @@ def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
     return losses
 
 
-def save(state: TrainingState, output: Path, step: int, config: Config, text_dim: int) -> None:
-    """Writes a checkpoint, unless a weight is not finite: then the last good one stays the newest."""
+def save(
+    state: TrainingState, output: Path, step: int, config: Config, text_dim: int, log: dict[str, Any] | None = None
+) -> None:
+    """Writes a checkpoint, unless a weight is not finite: then the last good one stays the newest.
+
+    Args:
+        log: what the log has not written yet (``Log.unwritten``).
+    """
     for network in (state.generator, state.discriminator):
         for name, weight in network.named_parameters():
             if not weight.isfinite().all():
@@ -183,17 +191,29 @@ def save(state: TrainingState, output: Path, step: int, config: Config, text_dim
         ema=state.ema,
         generator_optimizer=state.generator_optimizer,
         discriminator_optimizer=state.discriminator_optimizer,
+        log=log,
     )
     keep_newest(output / "checkpoints", config.training.keep_checkpoints)
 
 
 def load_state(state: TrainingState, checkpoint: Path) -> int:
-    """Puts a checkpoint into the parts of a run; the step it was saved at."""
-    return load_checkpoint(
-        checkpoint,
-        generator=state.generator,
-        discriminator=state.discriminator,
-        ema=state.ema,
-        generator_optimizer=state.generator_optimizer,
-        discriminator_optimizer=state.discriminator_optimizer,
-    )
+    """Loads a checkpoint into the state; returns its step.
+
+    Raises:
+        ValueError: if a file of it is missing or damaged, naming the checkpoint before it, if there is one.
+    """
+    try:
+        return load_checkpoint(
+            checkpoint,
+            generator=state.generator,
+            discriminator=state.discriminator,
+            ema=state.ema,
+            generator_optimizer=state.generator_optimizer,
+            discriminator_optimizer=state.discriminator_optimizer,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        older = [folder for folder in checkpoints(checkpoint.parent) if folder.name < checkpoint.name]
+        advice = (
+            f"to resume from {older[-1].name}, move {checkpoint} away" if older else "there is no older one"
+        )
+        raise type(error)(f"{error}. The checkpoint cannot be resumed; {advice}") from error

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform
@@ -47,10 +49,17 @@ def validate(
 def keep_best(
     state: TrainingState, output: Path, step: int, config: Config, text_dim: int, evaluation: Evaluation
 ) -> None:
-    """Write the EMA generator and its metrics to ``best/`` if its score is the highest so far."""
+    """Write the EMA generator and its metrics to ``best/`` if its score is the highest so far.
+
+    Scores of other metrics, counts or networks are not comparable: then it replaces the one there.
+    """
     known = read_best(output / "best")
-    if known is None or evaluation.score > known["score"]:
-        description = {"step": step, **evaluation._asdict()}
+    settings = asdict(config.evaluation)
+    comparable = known is not None and known.get("settings", settings) == settings
+    if known is None or not comparable or evaluation.score > known["score"]:
+        if known is not None and not comparable:
+            tqdm.write(f"best/ held a score of other evaluation settings; it now holds step {step}")
+        description = {"step": step, **evaluation._asdict(), "settings": settings}
         save_best(output / "best", description, state.ema.network, config, text_dim, step)
 
 

@@ -1,0 +1,38 @@
+"""One process at a time in an output folder."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked_folder(folder: Path, activity: str) -> Generator[None]:
+    """Holds the lock of a folder, which is made if needed; a process that dies gives it up.
+
+    Args:
+        activity: what the folder is in use for, such as "trained into", for the message.
+
+    Raises:
+        FileExistsError: naming the process that holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = (folder / LOCK).read_text().strip()
+        process = f"process {holder}" if holder else "another process"
+        raise FileExistsError(
+            f"{folder} is being {activity} by {process}; wait for it, stop it, or choose another folder"
+        ) from None
+    try:
+        (folder / LOCK).write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
