@@ -88,15 +88,15 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     flags = ["data", "prepare", "folder", "--source", str(mine), "--output", str(output), "--size", "16"]
     assert main([*flags, "--workers", "1", "--splits", "train"]) == 2
     assert "Fix them" in capsys.readouterr().err
-    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
+    assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 0
     said = capsys.readouterr().out
     assert "train: 3 images, 3 captions, 0.0 MB; problems: 2" in said
     assert f"every problem, with its place and reason: {output / 'problems.jsonl'}" in said
     assert f"--data {output} --output runs/prepared --dataset.layout folder --dataset.split train" in said
-    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 0
+    assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 0
     assert "was prepared already; nothing was made" in capsys.readouterr().out
     (mine / "2.txt").write_text("another text\n")
-    assert main([*flags, "--workers", "1", "--most_bad", "0.5"]) == 2
+    assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 2
     assert "was prepared from another mine, or this one has changed" in capsys.readouterr().err
 
 
@@ -121,7 +121,7 @@ def test_the_command_that_trains_names_what_the_recipe_does_not():
 def test_stats_of_a_url(mine, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     output = tmp_path / "prepared"
-    flags = ["--output", str(output), "--size", "16", "--workers", "1", "--most_bad", "0.5"]
+    flags = ["--output", str(output), "--size", "16", "--workers", "1", "--max-bad-share", "0.5"]
     assert main(["data", "prepare", "folder", "--source", str(mine), *flags]) == 0
     capsys.readouterr()
     assert main(["data", "stats", "folder", "--source", f"file://{output}"]) == 0

@@ -17,7 +17,7 @@ METRICS = "fid,clip-score,soa"
 def evaluated(trained, scenes, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("evaluated") / "evaluations"
     command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", METRICS]
-    assert main([*command, "--checkpoint", str(trained)]) == 0
+    assert main([*command, "--model", str(trained)]) == 0
     assert main([*command, "--real", "true"]) == 0
     return output
 
@@ -51,7 +51,7 @@ def test_the_same_command_draws_nothing_anew_and_gives_the_same_values(evaluated
     output = Path(shutil.copytree(evaluated, tmp_path / "again"))
     images = {path: path.stat().st_mtime_ns for path in (output / "sets").rglob("*.png")}
     command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", METRICS]
-    assert main([*command, "--checkpoint", str(trained)]) == 0
+    assert main([*command, "--model", str(trained)]) == 0
     assert {path: path.stat().st_mtime_ns for path in images} == images
     results = [result for result in read_results(output / "results.jsonl") if result.system == "trained step 6"]
     assert len(results) == 8
@@ -87,15 +87,15 @@ def test_captions_that_are_written_already_stay(scenes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give one of --checkpoint, --images and --real, not none"),
+        ([], "give one of --model, --images and --real, not none"),
         (["--real", "true", "--images", "x"], "not --images and --real"),
         (["--real", "true", "--metrics", "fidd"], "unknown metric 'fidd'"),
-        (["--real", "true", "--count", "9999"], "9999 captions are asked for; it should be 1 to 40"),
-        (["--real", "true", "--metrics", "clip-score", "--encoder", "clap"], "dual encoder 'clap' is unknown"),
-        (["--real", "true", "--metrics", "is"], "is needs an extractor that is a classifier"),
+        (["--real", "true", "--count", "9999"], "count is 9999; it should be 1 to 40"),
+        (["--real", "true", "--metrics", "clip-score", "--encoder", "clap"], "unknown dual encoder 'clap'"),
+        (["--real", "true", "--metrics", "is"], "is: the extractor gives no logits; it should be a classifier"),
         (["--real", "true", "--metrics", "fid", "--extractor", "inception-v3-tf"], "pt_inception-2015-12-05"),
         (["--images", "/nowhere", "--metrics", "clip-score"], "/nowhere"),
-        (["--checkpoint", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
     ],
 )
 def test_mistakes_are_one_line(scenes, tmp_path, capsys, arguments, said):
@@ -106,7 +106,7 @@ def test_mistakes_are_one_line(scenes, tmp_path, capsys, arguments, said):
 
 
 def test_real_photographs_go_through_the_coco_path(tmp_path):
-    """On the photographs of a COCO folder, with networks that need no download: this tests the code path, not the values."""
+    """On the photographs of a COCO folder, without downloads: this tests the code path, not the values."""
     folder = os.environ.get("XMCGAN_COCO")
     if not folder:
         pytest.skip("XMCGAN_COCO does not name a folder with val2014/ and annotations/ of COCO 2014")

@@ -179,15 +179,16 @@ def test_captions_that_would_have_the_same_name_are_all_kept(trained, tmp_path):
     assert len([name for name in files(tmp_path) if name.endswith("-0.png")]) == len(captions)
 
 
-def test_the_newest_run_is_the_default(trained, tmp_path, monkeypatch, capsys):
+def test_the_packaged_model_is_the_default_and_no_run_is_picked(trained, tmp_path, monkeypatch, capsys):
+    from xmcgan.inference.pipeline import Pipeline
+
+    load, asked = Pipeline.from_pretrained, []
+    monkeypatch.setattr(Pipeline, "from_pretrained", lambda model, **kw: asked.append(model) or load(trained, **kw))
     monkeypatch.chdir(tmp_path)
-    message = refused(["generate", "a car"], capsys)
-    assert "there is no trained run under runs/" in message
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/empty").mkdir()
     (tmp_path / "runs/mine").symlink_to(trained)
     assert main(["generate", "a car"]) == 0
-    assert "by runs/mine (step 6)" in capsys.readouterr().out
+    assert asked == ["scenes-64"]
     assert (tmp_path / "out/a-car-0.png").is_file()
 
 
@@ -241,7 +242,10 @@ def test_files_are_written_all_or_none(tmp_path):
         (["train", "scenes-64", "--output"], "expected one argument"),
         (["train", "scenes-64", "more", "--output", "x"], "unrecognized arguments: more"),
         (["generate"], "captions"),
-        (["generate", "a car", "--model", "no/such/folder"], "there is no folder no/such/folder, and the hub gives"),
+        (
+            ["generate", "a car", "--model", "no/such/folder"],
+            "there is no folder no/such/folder, and the hub gives",
+        ),
         (["generate", "a car", "--cuont", "3"], "--cuont"),
         (["generate", "a car", "--seed", "x"], "seed"),
         (["scenes"], "output"),
@@ -259,9 +263,9 @@ def test_a_mistake_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (("--training.stesp", "5"), "unknown setting --training.stesp; did you mean 'training.steps'?"),
-        (("--training.stesp=5",), "unknown setting --training.stesp; did you mean 'training.steps'?"),
-        (("--widht", "5"), "unknown setting --widht"),
+        (("--training.stesp", "5"), "unknown option --training.stesp; did you mean --training.steps?"),
+        (("--training.stesp=5",), "unknown option --training.stesp; did you mean --training.steps?"),
+        (("--widht", "5"), "unknown option --widht"),
         (("--training.steps", "many"), "training.steps"),
         (("--training.steps", "1.5"), "training.steps"),
         (("--training.steps", "0"), "training.steps is 0; it should be at least 1"),

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import Config, suggestion
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.files import write_json
@@ -47,7 +48,7 @@ def refuse_less(least: float, **values: float | None) -> None:
     """
     for name, value in values.items():
         if value is not None and not value >= least:
-            raise ValueError(f"--{name} is {value}; it should be at least {least:g}")
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; it should be at least {least:g}")
 
 
 def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
@@ -57,10 +58,10 @@ def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
         ValueError: if it is not known.
     """
     if given is not None:
-        return given, "--text_dim"
+        return given, "--text-dim"
     if encoder not in ENCODER_WIDTHS:
         raise ValueError(
-            f"--encoder is {encoder!r}, whose width of a word is not known before it is loaded; give --text_dim"
+            f"--encoder is {encoder!r}, whose width of a word is not known before it is loaded; give --text-dim"
         )
     return ENCODER_WIDTHS[encoder], f"that of {encoder}"
 
@@ -79,22 +80,22 @@ def bench_parser() -> ArgumentParser:
     )
     parser.add_argument("recipe", type=str, nargs="?", default="scenes-64", help=f"one of {', '.join(RECIPES)}")
     parser.add_argument(
-        "--checkpoint", type=str | None, default=None, help="a run, checkpoint or saved pipeline: its configuration "
+        "--model", type=str | None, default=None, help="a run, checkpoint or saved pipeline: its configuration "
         "and, for generation, its weights, instead of a recipe's"
     )  # fmt: skip
     parser.add_argument("--parts", type=list[str] | str | None, default=None,
                         help="only these: training, or '[training, generation]'")  # fmt: skip
     parser.add_argument("--precision", type=list[str] | str | None, default=None, help="of training and generation: "
                         "bfloat16, or '[float32, bfloat16]'; the recipe's unless given")  # fmt: skip
-    parser.add_argument("--batch_size", type=int | None, default=None, help="of training; the recipe's unless given")
-    parser.add_argument("--generation_batch", type=int | None, default=None, help="what suits the device unless given")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="of training; the recipe's unless given")
+    parser.add_argument("--generation-batch", type=int | None, default=None, help="what suits the device unless given")
     parser.add_argument("--encoder", type=str | None, default=None, help="text encoder; the recipe's unless given")
-    parser.add_argument("--text_dim", type=int | None, default=None,
+    parser.add_argument("--text-dim", type=int | None, default=None,
                         help="width of a word embedding; the encoder's unless given")  # fmt: skip
     parser.add_argument("--compile", type=bool, default=False, help="also with torch.compile")
     for name, kind in SWITCHES.items():
         about = f"training.{name}{' of everything measured' if name == 'tf32' else ''}; as configured unless given"
-        parser.add_argument(f"--{name}", type=kind | None, default=None, help=about)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind | None, default=None, help=about)
     parser.add_argument("--repetitions", type=int, default=9, help="timed calls of each")
     parser.add_argument("--warmup", type=int, default=2, help="calls before them")
     parser.add_argument("--threads", type=int | None, default=None, help="of the CPU; PyTorch's choice unless given")
@@ -145,11 +146,11 @@ def model_of(options: Namespace) -> Model:
     from xmcgan.model.build import build_generator
 
     generator, config = None, RECIPES[options.recipe]
-    if options.checkpoint is not None:
-        generator, config, _ = load_generator(find_model(options.checkpoint))
+    if options.model is not None:
+        generator, config, _ = load_generator(find_model(options.model))
         text_dim, source = generator.sentence_projection.in_features, "the checkpoint's"
         if options.text_dim not in (None, text_dim):
-            raise ValueError(f"--text_dim is {options.text_dim}; that of the checkpoint's words is {text_dim}")
+            raise ValueError(f"--text-dim is {options.text_dim}; that of the checkpoint's words is {text_dim}")
     else:
         text_dim, source = width_of_words(options.encoder or config.text.encoder, options.text_dim)
     if options.encoder is not None:
@@ -267,8 +268,8 @@ def write_measurements(options: Namespace, model: Model, report: dict[str, Any])
     if options.output is None:
         return
     about = {
-        "recipe": None if options.checkpoint else options.recipe,
-        "checkpoint": options.checkpoint,
+        "recipe": None if options.model else options.recipe,
+        "checkpoint": options.model,
         "image_size": model.config.image_size,
         "batch_size": model.config.training.batch_size,
         "text_dim": model.text_dim,

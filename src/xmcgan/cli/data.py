@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jsonargparse import ArgumentParser
-
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import suggestion
 from xmcgan.recipes import RECIPES
 
@@ -77,7 +76,7 @@ def prepare_command(arguments: list[str]) -> int:
     parser.add_argument("--fit", type=str, default="squash", help="squash to a square (paper), or crop the middle")
     parser.add_argument("--quality", type=int, default=92, help="of the JPEGs")
     parser.add_argument("--workers", type=int | None, default=None, help="processes; one for every core unless given")
-    parser.add_argument("--most_bad", type=float, default=0.01, help="share of bad records above which it stops")
+    parser.add_argument("--max-bad-share", type=float, default=0.01, help="share of bad records above which it stops")
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)
     if "://" in options.source:
@@ -99,7 +98,7 @@ def prepare_command(arguments: list[str]) -> int:
         fit=options.fit,
         quality=options.quality,
         workers=options.workers,
-        most_bad=options.most_bad,
+        most_bad=options.max_bad_share,
         total=lambda split: count_entries(source, data.layout, split),
         fingerprint=known,
     )
@@ -135,7 +134,7 @@ def stats_command(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path | None, default=None, help="folder for stats.json and stats.png")
     parser.add_argument("--encoder", type=str, default="minilm", help="whose tokenizer counts tokens (text.encoder)")
     parser.add_argument(
-        "--max_length", type=int | None, default=None, help="tokens kept; the set's recipe's unless given"
+        "--max-length", type=int | None, default=None, help="tokens kept; the set's recipe's unless given"
     )
     options = parser.parse_args(arguments)
     data = chosen_set(options.name, options.splits)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from xmcgan.cli.parser import ArgumentParser
 
 
 def demo_command(arguments: list[str]) -> int:

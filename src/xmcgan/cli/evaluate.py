@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import DatasetConfig
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results
 from xmcgan.runtime.files import write_text
@@ -37,7 +38,7 @@ def evaluate_command(arguments: list[str]) -> int:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of the data set, in its owner's layout or prepared")
-    add("--checkpoint", type=str | None, default=None, help="whose images: a run, a checkpoint or a hub name")
+    add("--model", type=str | None, default=None, help="whose images: a run, a checkpoint or a hub name")
     add("--images", type=Path | None, default=None, help="or a folder of images that any system drew, named by caption")
     add("--real", type=bool, default=False, help="or the real images that the captions describe: a row of their own")
     add("--metrics", type=str, default="fid,is,r-precision,soa", help="names with commas between; soa is soa-c,soa-i")
@@ -50,25 +51,25 @@ def evaluate_command(arguments: list[str]) -> int:
     add("--seed", type=int, default=0, help="of the choice of captions and of the images")
     add("--size", type=int | None, default=None, help="side of the judged images; the checkpoint's unless given")
     add("--fit", type=str, default="squash", help="how real images become squares: squash, or crop their middle")
-    add("--reference_split", type=str | None, default=None, help="real images of fid and its like; the split's")
+    add("--reference-split", type=str | None, default=None, help="real images of fid and its like; the split's")
     for role, served in NETWORKS.items():
         add(f"--{role}", type=str | None, default=None, help=f"network of {served}; by the data unless given")
         add(
-            f"--{role}_weights",
+            f"--{role}-weights",
             type=str | None,
             default=None,
             help="its weights: a local file, a folder, or a hub name",
         )
-    add("--soa_captions", type=Path | None, default=None, help="the official caption lists of SOA")
-    add("--soa_partial", type=bool, default=False, help="fewer than the 80 lists will do")
-    add("--batch_size", type=int, default=50, help="images judged at a time; no result depends on it")
+    add("--soa-captions", type=Path | None, default=None, help="the official caption lists of SOA")
+    add("--soa-partial", type=bool, default=False, help="fewer than the 80 lists will do")
+    add("--batch-size", type=int, default=50, help="images judged at a time; no result depends on it")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
-    add("--write_captions", type=Path | None, default=None, help="only write the captions to draw, with their ids")
+    add("--write-captions", type=Path | None, default=None, help="only write the captions to draw, with their ids")
     options = parser.parse_args(arguments)
-    sources = {"--checkpoint": options.checkpoint, "--images": options.images, "--real": options.real or None}
+    sources = {"--model": options.model, "--images": options.images, "--real": options.real or None}
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1 and options.write_captions is None:
-        raise ValueError(f"give one of --checkpoint, --images and --real, not {' and '.join(given) or 'none'}")
+        raise ValueError(f"give one of --model, --images and --real, not {' and '.join(given) or 'none'}")
 
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import process_group
@@ -88,7 +89,7 @@ def evaluate_source(options: Namespace) -> int:
     from xmcgan.inference.pipeline import Pipeline
     from xmcgan.runtime.distributed import is_main
 
-    pipe = Pipeline.from_pretrained(options.checkpoint, device=options.device) if options.checkpoint else None
+    pipe = Pipeline.from_pretrained(options.model, device=options.device) if options.model else None
     dataset = pipe.config.dataset if pipe else DatasetConfig()
     layout, split = options.layout or dataset.layout, options.split or dataset.validation_split
     records = read_records(str(options.data), layout, split)
@@ -181,7 +182,7 @@ def find_or_generate(
         images = pipe(captions, seed=seeds).images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
-    settings = {"model": str(options.checkpoint), "step": pipe.step, "dtype": str(pipe.dtype)}
+    settings = {"model": str(options.model), "step": pipe.step, "dtype": str(pipe.dtype)}
     return generate_set(options.output / "sets" / folder_name(system), requests, generate, settings=settings)
 
 
@@ -196,7 +197,7 @@ def official_requests(options: Namespace) -> "list[Request]":
 def write_captions(path: Path, requests: "Sequence[Request]") -> int:
     """Writes the captions that any system can draw, and be judged by."""
     if path.exists():
-        raise FileExistsError(f"{path} is there already; choose another --write_captions")
+        raise FileExistsError(f"{path} is there already; choose another --write-captions")
     lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)
     write_text(path, "".join(lines))
     print(f"{len(requests):,} captions are in {path}: draw each and name its image by id, <id>.png")
@@ -206,7 +207,7 @@ def write_captions(path: Path, requests: "Sequence[Request]") -> int:
 def system_name(options: Namespace, pipe: "Pipeline | None") -> str:
     """The row's name where none is given."""
     if pipe is not None:
-        return f"{Path(options.checkpoint).name} step {pipe.step}"
+        return f"{Path(options.model).name} step {pipe.step}"
     return REAL_IMAGES if options.real else options.images.name
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from xmcgan.cli.parser import ArgumentParser
 
 
 def export_command(arguments: list[str]) -> int:
@@ -13,11 +13,11 @@ def export_command(arguments: list[str]) -> int:
         "PyTorch before it gets its name (docs/export.md).",
         exit_on_error=False,
     )
-    parser.add_argument("model", type=str, help="a run, a checkpoint, a saved pipeline or a hub name")
+    parser.add_argument("--model", type=str, required=True, help="a run, a checkpoint, a saved pipeline or a hub name")
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--format", type=str, default="onnx", help="onnx, or torch for torch.export")
     parser.add_argument("--images", type=str, default="uint8", help="uint8 for 0 to 255, or float for [-1, 1]")
-    parser.add_argument("--text_encoder", type=bool, default=True, help="also the text encoder and its vocabulary")
+    parser.add_argument("--text-encoder", type=bool, default=True, help="also the text encoder and its vocabulary")
     options = parser.parse_args(arguments)
     from xmcgan.inference.export import export
 

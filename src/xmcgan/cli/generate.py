@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse import ArgumentParser
-
 from xmcgan import __version__
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.runtime.files import write_bytes
 
 
@@ -21,8 +20,8 @@ def generate_command(arguments: list[str]) -> int:
         exit_on_error=False,
     )
     parser.add_argument("captions", nargs="+", type=str, help="one or several captions, each in quotes")
-    parser.add_argument("--model", type=str, default=None, help="a run, a checkpoint, a saved pipeline or a hub name; "
-                        "without one, the newest run under runs/")  # fmt: skip
+    parser.add_argument("--model", type=str, default="scenes-64",
+                        help="a run, a checkpoint, a saved pipeline, a hub name, or scenes-64")  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("out"), help="folder for the pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture of each caption; the next has + 1")
     parser.add_argument("--count", type=int, default=1, help="pictures a caption")
@@ -37,7 +36,7 @@ def generate_command(arguments: list[str]) -> int:
 
     from xmcgan.inference.pipeline import Pipeline, attention_overlay
 
-    model = options.model or newest_run(Path("runs"))
+    model = options.model
     pipe = Pipeline.from_pretrained(model, device=options.device, dtype=getattr(torch, options.precision))
     with tqdm(total=len(options.captions) * options.count, unit="picture", leave=False) as bar:
         pictures = pipe(
@@ -72,23 +71,6 @@ def generate_command(arguments: list[str]) -> int:
     write_new(options.output, files)
     print(f"{len(pictures.images)} pictures by {model} (step {pipe.step:,}): {options.output / name}-grid.png")
     return 0
-
-
-def newest_run(runs: Path) -> Path:
-    """The run under a folder whose newest checkpoint is the youngest."""
-    from xmcgan.inference.model_files import newest_checkpoint
-
-    found = {
-        run: checkpoint.stat().st_mtime
-        for run in (runs.iterdir() if runs.is_dir() else ())
-        if (checkpoint := newest_checkpoint(run / "checkpoints"))
-    }
-    if not found:
-        raise FileNotFoundError(
-            "there is no trained run under runs/; give one with --model, or make one: "
-            "xmcgan train scenes-64 --output runs/first"
-        )
-    return max(found, key=lambda run: found[run])
 
 
 def file_name(caption: str) -> str:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from xmcgan.cli.bench import as_list, refuse_less
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import suggestion
 from xmcgan.recipes import RECIPES
 
@@ -35,14 +34,14 @@ def project_parser() -> ArgumentParser:
     parser.add_argument("--devices", type=list[int] | int | None, default=None,
                         help="8, or '[1, 8, 64]'; unless given those of 1, 8 and 64 that divide the batch")  # fmt: skip
     parser.add_argument("--epochs", type=float, default=1000, help="of COCO-14")
-    parser.add_argument("--epochs_large", type=float, default=20, help="of the 12-million-pair set")
+    parser.add_argument("--epochs-large", type=float, default=20, help="of the 12-million-pair set")
     parser.add_argument(
-        "--batch_size", type=int | None, default=None, help="over all devices; the recipe's unless given"
+        "--batch-size", type=int | None, default=None, help="over all devices; the recipe's unless given"
     )
-    parser.add_argument("--text_dim", type=int, default=768, help="width of a word embedding")
+    parser.add_argument("--text-dim", type=int, default=768, help="width of a word embedding")
     parser.add_argument("--bench", type=Path | None, default=None, help="JSON of xmcgan bench: its rate, measured")
     for name, about in ASSUMPTIONS.items():
-        parser.add_argument(f"--{name}", type=float | None, default=None, help=about)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float | None, default=None, help=about)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from xmcgan.cli.parser import ArgumentParser
 
 
 def scenes_command(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def scenes_command(arguments: list[str]) -> int:
     parser.add_argument("--train", type=int, default=20_000, help="images of the training split")
     parser.add_argument("--val", type=int, default=2_000, help="images of the validation split")
     parser.add_argument("--evaluator", type=int, default=4_000, help="images of the split for evaluation models")
-    parser.add_argument("--most_objects", type=int, default=4, help="objects of a scene, 1 to 4")
+    parser.add_argument("--most-objects", type=int, default=4, help="objects of a scene, 1 to 4")
     parser.add_argument("--backgrounds", type=list[str], default=None, help="only these: '[beach, street]'")
     parser.add_argument("--kinds", type=list[str], default=None, help="only these objects: '[car, stop sign]'")
     parser.add_argument("--colours", type=list[str], default=None, help="only these, of objects: '[red, blue]'")

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from xmcgan.cli.choice import chosen
+from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict
 from xmcgan.recipes import RECIPES
 
@@ -32,11 +31,12 @@ def train_command(arguments: list[str]) -> int:
     parser.add_class_arguments(Config)
     parser.set_defaults(flatten(to_dict(RECIPES[recipe])))
     known = {"output": None} | flatten(to_dict(RECIPES[recipe]))
-    for argument in arguments[1:]:
+    arguments = parser.spelled(arguments[1:])
+    for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
         if argument.startswith("--") and name not in known and name != "help":
             raise ValueError(f"unknown setting --{name}{suggestion(name, known)}")
-    values = parser.parse_args(arguments[1:]).as_dict()
+    values = parser.parse_args(arguments).as_dict()
     output = Path(values.pop("output"))
     config = from_dict(values)
 

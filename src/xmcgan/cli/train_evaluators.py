@@ -4,7 +4,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
+from xmcgan.cli.parser import ArgumentParser
 
 
 def train_dual_encoder_command(arguments: list[str]) -> int:
@@ -23,7 +23,7 @@ def train_dual_encoder_command(arguments: list[str]) -> int:
     parser.add_argument("--layout", type=str, default="table", help="table, folder, coco, localized-narratives or "
                         "webdataset (docs/data.md)")  # fmt: skip
     parser.add_argument("--split", type=str, default="train", help="what is trained on: a table's name, train2014, ...")
-    parser.add_argument("--held_out", type=int, default=2000, help="random images of the split to measure with instead")
+    parser.add_argument("--held-out", type=int, default=2000, help="random images of the split to measure with instead")
     parser.add_argument(
         "--candidates", type=int, default=100, help="captions among which an image's own is to be found"
     )
