@@ -16,8 +16,10 @@ class DatasetConfig:
     """What is read of the data folder, and how an image becomes a square.
 
     Args:
-        layout: ``coco`` (captions) or ``localized-narratives``, each as its owners publish it; ``folder``, ``table``
-            or ``webdataset`` for one's own (docs/data.md). A prepared folder keeps the layout of its source.
+        layout: ``coco`` (captions), ``localized-narratives``, ``flowers102``, ``cub200`` (``cub200-cropped``: images
+            cropped to 1.5 times the bird's box), ``flickr8k`` or ``flickr30k``, each as its owners publish it;
+            ``folder``, ``table`` or ``webdataset`` for one's own (docs/data.md). A prepared folder keeps the layout of
+            its source.
         split: folder of the images trained on.
         validation_split: folder whose captions the sample grid shows.
         fit: ``squash`` images to a square (paper) or ``crop`` their middle.
@@ -26,7 +28,18 @@ class DatasetConfig:
         pin_memory: on CUDA, batches wait in page-locked memory, from which they are copied while a step runs.
     """
 
-    layout: Literal["coco", "localized-narratives", "folder", "table", "webdataset"] = "coco"
+    layout: Literal[
+        "coco",
+        "localized-narratives",
+        "flowers102",
+        "cub200",
+        "cub200-cropped",
+        "flickr8k",
+        "flickr30k",
+        "folder",
+        "table",
+        "webdataset",
+    ] = "coco"
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"

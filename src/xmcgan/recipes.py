@@ -72,6 +72,30 @@ SCENES_64_PLUS = replace(
     ),
 )
 
+FLOWERS_64 = replace(
+    SCENES_64,
+    data="data/flowers102",
+    dataset=DatasetConfig(layout="flowers102", split="train", validation_split="test", workers=0),
+    text=TextConfig(encoder="minilm", max_length=32, cache_mb=512),
+    training=replace(
+        SCENES_64.training, steps=10_000, ema_decay=0.998, sample_every=500, checkpoint_every=500, log_every=50
+    ),
+)
+
+# The techniques of scenes-64-plus at the cost of a CPU: a narrow generator, and images not enlarged (docs/log.md,
+# 2026-11-27).
+FLOWERS_64_PLUS = replace(
+    SCENES_64_PLUS,
+    data=FLOWERS_64.data,
+    dataset=FLOWERS_64.dataset,
+    text=FLOWERS_64.text,
+    generator=replace(SCENES_64_PLUS.generator, width=8),
+    discriminator=replace(SCENES_64_PLUS.discriminator, upsampling=1),
+    training=replace(
+        SCENES_64_PLUS.training, steps=10_000, batch_size=24, sample_every=500, checkpoint_every=500, log_every=50
+    ),
+)
+
 RECIPES: dict[str, Config] = {
     "coco14-256": COCO14_256,
     "coco14-128": replace(COCO14_256, image_size=128),
@@ -96,4 +120,21 @@ RECIPES: dict[str, Config] = {
         text=replace(SCENES_64.text, max_length=64),
     ),
     "scenes-256": replace(SCENES_64, image_size=256, data="data/scenes-256"),
+    "flowers-64": FLOWERS_64,
+    "flowers-64-plus": FLOWERS_64_PLUS,
+    "cub-64": replace(FLOWERS_64, data="data/cub200", dataset=replace(FLOWERS_64.dataset, layout="cub200")),
+    "cub-256": replace(
+        COCO14_256,
+        data="data/cub200",
+        dataset=DatasetConfig(layout="cub200", split="train", validation_split="test"),
+        text=TextConfig(max_length=32),
+        # 1000 epochs of the 8,855 images of trainvalclasses.txt.
+        training=replace(COCO14_256.training, steps=17_295),
+    ),
+    "flickr8k-64": replace(
+        FLOWERS_64,
+        data="data/flickr8k",
+        dataset=replace(FLOWERS_64.dataset, layout="flickr8k", validation_split="dev"),
+        text=replace(FLOWERS_64.text, max_length=24),
+    ),
 }

@@ -26,13 +26,27 @@ SETS = {
     "scenes": DataSet("coco", ("train2014", "val2014"), 17),
     "scenes-narratives": DataSet("localized-narratives", ("train2014", "val2014"), 64),
     "scenes-open-images": DataSet("localized-narratives", ("train", "validation"), 64),
+    "flowers102": DataSet("flowers102", ("train", "test"), 32),
+    "cub200": DataSet("cub200", ("train", "test"), 32),
+    "cub200-cropped": DataSet("cub200-cropped", ("train", "test"), 32),
+    "flickr8k": DataSet("flickr8k", ("train", "dev"), 24),
+    "flickr30k": DataSet("flickr30k", ("train", "val"), 24),
     "folder": DataSet("folder", ("train",), 17),
     "table": DataSet("table", ("train",), 17),
     "webdataset": DataSet("webdataset", ("train",), 17),
 }
 """What ``prepare``, ``stats`` and ``browse`` accept; docs/data.md says what the folder of each looks like."""
 
-RECIPE_OF = {"coco14": "coco14-256", "ln-coco": "ln-coco-256", "ln-openimages": "ln-openimages-256"}
+RECIPE_OF = {
+    "coco14": "coco14-256",
+    "ln-coco": "ln-coco-256",
+    "ln-openimages": "ln-openimages-256",
+    "flowers102": "flowers-64",
+    "cub200": "cub-256",
+    "cub200-cropped": "cub-256",
+    "flickr8k": "flickr8k-64",
+    "flickr30k": "flickr8k-64",
+}
 
 
 def parser_of(verb: str, about: str) -> ArgumentParser:
@@ -67,6 +81,18 @@ def entries(source: str, data: DataSet, split: str) -> Iterator:
     return read_entries(Path(source), data.layout, split, annotations=True)
 
 
+def say_splits(source: str, data: DataSet) -> None:
+    """Prints which rule each split is chosen by, where the layout knows several."""
+    from xmcgan.data.prepared.manifest import is_prepared
+    from xmcgan.data.readers.sources import describe_split
+
+    if "://" in source or is_prepared(source):
+        return
+    for split in data.splits:
+        if rule := describe_split(Path(source), data.layout, split):
+            print(rule)
+
+
 def prepare_command(arguments: list[str]) -> int:
     """Resizes a data set once and writes it as shards."""
     about = "Resizes every image once and writes shards (Arrow) to train from; the same command goes on where it stood."
@@ -85,6 +111,7 @@ def prepare_command(arguments: list[str]) -> int:
     from xmcgan.data.readers.sources import count_entries, fingerprint
 
     source = Path(options.source)
+    say_splits(options.source, data)
     known = fingerprint(source, data.layout, data.splits)
     is_there = (options.output / "manifest.json").is_file()
     manifest = prepare(
@@ -146,6 +173,7 @@ def stats_command(arguments: list[str]) -> int:
     from xmcgan.data import statistics
     from xmcgan.encoders.text import count_tokens
 
+    say_splits(options.source, data)
     tokens = count_tokens(options.encoder)
     stats = {
         split: statistics.count(
@@ -181,6 +209,8 @@ def browse_command(arguments: list[str]) -> int:
     split = data.splits[0]
     if options.output.is_dir():
         raise IsADirectoryError(f"{options.output} is a folder; it should be the page to write, such as browse.html")
+
+    say_splits(options.source, data._replace(splits=(split,)))
 
     def readable(record: Record) -> bool:
         try:

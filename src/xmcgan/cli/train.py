@@ -68,6 +68,8 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         validation_asked: whether the validation split was named by the user, and is not the recipe's.
     """
     from xmcgan.data.layouts import read_records
+    from xmcgan.data.prepared.manifest import is_prepared
+    from xmcgan.data.readers.sources import describe_split
     from xmcgan.runtime.distributed import is_main, on_main
     from xmcgan.training.loop import train
 
@@ -83,6 +85,9 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         on_main(write_scenes, data, size=RECIPES[recipe].image_size)
     layout, traces = config.dataset.layout, config.losses.trace > 0
     records = read_records(config.data, layout, config.dataset.split, annotations=traces)
+    is_source = "://" not in config.data and not is_prepared(data)
+    if is_source and (rule := describe_split(data, layout, config.dataset.split)):
+        say(rule)
     say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
     validation = config.dataset.validation_split
     if layout in OWN_LAYOUTS and not validation_asked and not has_split(config.data, layout, validation):

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from xmcgan.data.crop import middle_square
-from xmcgan.data.records import Record, Slice
+from xmcgan.data.records import Crop, Record, Slice
 
 Fit = Literal["squash", "crop"]
 
@@ -76,6 +76,8 @@ def open_image(record: Record) -> Image.Image:
     name = f"the image of record {record.id}" if isinstance(source, bytes) else str(source)
     if isinstance(source, Slice):
         name = f"{source.file}, bytes {source.offset} to {source.offset + source.length},"
+    if isinstance(source, Crop):
+        return open_image(record._replace(image=source.file)).crop(source[1:])
     try:
         with Image.open(io.BytesIO(image_bytes(record)) if not isinstance(source, Path) else source) as file:
             file.load()
@@ -87,6 +89,22 @@ def open_image(record: Record) -> Image.Image:
         raise ValueError(f"{name} cannot be read as an image: Pillow does not know its format") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Width and height of an image file as a viewer shows it, without decoding its pixels.
+
+    Raises:
+        ValueError: if its header cannot be read; the message continues the name of the file.
+    """
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+            return (height, width) if orientation(image) >= 5 else (width, height)
+    except UnidentifiedImageError as error:
+        raise ValueError("cannot be read as an image: Pillow does not know its format") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot be read as an image: {error}") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -126,8 +144,12 @@ def is_upright_jpeg(content: bytes) -> bool:
 
 
 def image_bytes(record: Record) -> bytes:
-    """The encoded bytes of a record's image."""
+    """The encoded bytes of a record's image; a rectangle of a file is encoded as PNG."""
     match record.image:
+        case Crop():
+            encoded = io.BytesIO()
+            open_image(record).save(encoded, "PNG")
+            return encoded.getvalue()
         case bytes(content):
             return content
         case Slice(file, offset, length):

@@ -6,6 +6,10 @@ from pathlib import Path
 from xmcgan.data.prepared.manifest import is_prepared
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
+from xmcgan.data.readers.cub200 import read_cub200, read_cub200_cropped
+from xmcgan.data.readers.flickr8k import read_flickr8k
+from xmcgan.data.readers.flickr30k import read_flickr30k
+from xmcgan.data.readers.flowers102 import read_flowers102
 from xmcgan.data.readers.folder import read_folder
 from xmcgan.data.readers.localized_narratives import read_localized_narratives
 from xmcgan.data.readers.table import read_table
@@ -17,6 +21,11 @@ Reader = Callable[..., Iterator[Record | Problem]]
 READERS: dict[str, Reader] = {
     "coco": read_coco,
     "localized-narratives": read_localized_narratives,
+    "flowers102": read_flowers102,
+    "cub200": read_cub200,
+    "cub200-cropped": read_cub200_cropped,
+    "flickr8k": read_flickr8k,
+    "flickr30k": read_flickr30k,
     "folder": read_folder,
     "table": read_table,
     "webdataset": read_webdataset,

@@ -20,6 +20,16 @@ class Slice(NamedTuple):
     length: int  # bytes
 
 
+class Crop(NamedTuple):
+    """A rectangle of an image file, in pixels of the upright image; the right and bottom edges are outside."""
+
+    file: Path
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
 class Box(NamedTuple):
     """The bounding box of an object, in [0, 1] relative to the image's width and height."""
 
@@ -60,7 +70,7 @@ class Narrative(NamedTuple):
 class Record(NamedTuple):
     """An image with its captions; ``boxes`` and ``narrative`` are filled only if annotations are requested."""
 
-    image: Path | Slice | bytes  # a file, a part of one, or the encoded image
+    image: Path | Slice | Crop | bytes  # a file, a part of one, a rectangle of one, or the encoded image
     captions: tuple[str, ...]  # none empty; words separated by single spaces
     id: str  # unique within its split
     boxes: tuple[Box, ...] = ()

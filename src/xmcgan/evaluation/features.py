@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from xmcgan.data.images import ImageTransform
-from xmcgan.data.records import Record, Slice
+from xmcgan.data.records import Crop, Record, Slice
 from xmcgan.evaluation.networks.load import load_detector, load_dual_encoder, load_feature_extractor
 from xmcgan.evaluation.networks.protocols import Detector, DualEncoder, FeatureExtractor, ImageFeatures
 from xmcgan.evaluation.results import Setting
@@ -314,6 +314,8 @@ def fingerprint(images: Sequence[Record]) -> str:
                 identity = hashlib.sha256(content).hexdigest()
             case Slice(file, offset, length):
                 identity = f"{file.name} {offset} {length} {file.stat().st_mtime_ns}"
+            case Crop(file):
+                identity = f"{file.name} {record.image[1:]} {file.stat().st_size} {file.stat().st_mtime_ns}"
             case path:
                 identity = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
         digest.update(f"{record.id} {identity}\n".encode())

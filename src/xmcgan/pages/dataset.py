@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from xmcgan.data.images import open_image
-from xmcgan.data.records import Narrative, Record, Slice
+from xmcgan.data.records import Crop, Narrative, Record, Slice
 from xmcgan.runtime.files import write_text
 
 MAX_RECORDS = 500
@@ -68,7 +68,7 @@ def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:
     categories = sorted(counts, key=lambda category: (-counts[category], category))
     numbers = {category: number for number, category in enumerate(categories)}
     pictures: list[dict[str, Any]] = []
-    places: dict[Path | Slice | bytes, int] = {}
+    places: dict[Path | Slice | Crop | bytes, int] = {}
     shown = []
     for record in records:
         if record.image not in places:

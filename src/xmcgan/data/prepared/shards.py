@@ -28,7 +28,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from xmcgan.data.prepared.manifest import _is_url, _remote, read_manifest
-from xmcgan.data.records import Box, Narrative, Record, Slice, TracePoint, Utterance
+from xmcgan.data.records import Box, Crop, Narrative, Record, Slice, TracePoint, Utterance
 
 BATCH = 64  # rows; 2 MB of images at 256 pixels
 
@@ -296,7 +296,7 @@ def source_name(record: Record) -> str:
     match record.image:
         case bytes():
             return ""
-        case Slice(file):
+        case Slice(file) | Crop(file):
             return file.name
         case path:
             return path.name

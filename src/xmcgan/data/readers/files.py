@@ -1,4 +1,4 @@
-"""Finds the files of a data folder safely, and reads CSV tables row by row."""
+"""Finds the files of a data folder safely, and reads CSV tables and text lists row by row."""
 
 import csv
 import os
@@ -84,3 +84,13 @@ def csv_rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]
                 continue
             if row:
                 yield reader.line_num, row
+
+
+def text_lines(file: Path) -> Iterator[tuple[int, str] | Problem]:
+    """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                yield Problem(f"{file}, line {number}", f"is not UTF-8: {error}")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from xmcgan.data.readers import cub200, flickr8k, flickr30k, flowers102
 from xmcgan.data.readers.folder import SUFFIXES, split_folder
 from xmcgan.data.readers.localized_narratives import find_narratives
 from xmcgan.data.readers.open_images import find_box_file
@@ -24,6 +25,14 @@ def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
         case "localized-narratives":
             instances = root / "annotations" / f"instances_{split}.json"
             files = [*find_narratives(root), find_box_file(root, split) or instances]
+        case "flowers102":
+            files = flowers102.find_annotations(root)
+        case "cub200" | "cub200-cropped":
+            files = cub200.find_annotations(root)
+        case "flickr8k":
+            files = flickr8k.find_annotations(root)
+        case "flickr30k":
+            files = flickr30k.find_annotations(root)
         case "table":
             files = [find_table(root, split)]
         case "webdataset":
@@ -33,6 +42,24 @@ def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
             files = sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
             files = [file for file in files if file.suffix == ".txt"]
     return [file for file in files if file.is_file()]
+
+
+def describe_split(root: Path, layout: str, split: str) -> str | None:
+    """Which rule a split of a layout with several is chosen by, as a sentence; None for other layouts.
+
+    Raises:
+        FileNotFoundError: if there is no such split.
+    """
+    match layout:
+        case "flowers102":
+            return flowers102.describe_split(root, split)
+        case "cub200" | "cub200-cropped":
+            return cub200.describe_split(root, split)
+        case "flickr8k":
+            return flickr8k.describe_split(root, split)
+        case "flickr30k":
+            return flickr30k.describe_split(root, split)
+    return None
 
 
 def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
