@@ -172,6 +172,18 @@ def test_maps_of_attention(trained, tmp_path):
         assert sheet.size == (6 * 66 - 2, 64)  # the picture, [CLS], three words, [SEP]
 
 
+def test_words_never_learnt_are_named_in_one_line(trained, tmp_path, capsys):
+    """The packaged model carries its vocabulary; a run carries none, and says nothing."""
+    assert main(["generate", "a photo of my cat Tom on Mars", "a red car", "a cat", "--output", str(tmp_path)]) == 0
+    drawn, words = capsys.readouterr().out.splitlines()
+    assert drawn.endswith("a-photo-of-my-cat-tom-on-mars-0-x3-grid.png")
+    assert words == "Words that scenes-64 has never learnt: photo, my, cat, Tom, Mars"
+    assert main(["generate", "a red car at night", "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"1 picture by scenes-64 (step 9,160): {tmp_path}/a-red-car-at-night-0.png\n"
+    assert main(["generate", "a cat", "--model", str(trained), "--output", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
 def test_captions_that_would_have_the_same_name_are_all_kept(trained, tmp_path):
     long = "a very long caption about a red car that is parked left of a bus "
     captions = [long + "by day", long + "by night", "", "🚗", "A Bus", "a bus", "a bus 2"]

@@ -69,7 +69,13 @@ def generate_command(arguments: list[str]) -> int:
     }
     files[f"{name}.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
     write_new(options.output, files)
-    print(f"{len(pictures.images)} pictures by {model} (step {pipe.step:,}): {options.output / name}-grid.png")
+    by = f"by {model} (step {pipe.step:,})"
+    if len(pictures.images) == 1:
+        print(f"1 picture {by}: {options.output / next(iter(files))}")
+    else:
+        print(f"{len(pictures.images)} pictures {by}: {options.output / name}-grid.png")
+    if unknown := dict.fromkeys(word for words in pictures.unknown_words for word in words):
+        print(f"Words that {model} has never learnt: {', '.join(unknown)}")
     return 0
 
 
