@@ -1,6 +1,6 @@
 """The first held-out captions of Scenes, drawn unpicked: caption k with seed k, 8 x 8 pictures in one PNG.
 
-    python examples/sample_grid.py docs/images/scenes-64-samples.png
+python examples/sample_grid.py docs/images/scenes-64-samples.png
 """
 
 import sys

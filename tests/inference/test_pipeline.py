@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import files, run
 
 import xmcgan.inference.pipeline as pipeline_module
+from tiny import files, run
 from xmcgan import Pipeline, attention_overlay
 from xmcgan.inference.model_files import PACKAGED, find_model, packaged_models, save_tensors
 from xmcgan.inference.vocabulary import unknown_words, vocabulary

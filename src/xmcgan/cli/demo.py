@@ -10,11 +10,13 @@ def demo_command(arguments: list[str]) -> int:
     """From nothing to a page of pictures."""
     parser = ArgumentParser(
         prog="xmcgan demo",
-        description="Writes Scenes, trains scenes-64 for a few minutes, and makes a page of what it learnt.",
+        description="Shows samples of the packaged model, then trains scenes-64 from nothing for a few minutes.",
         exit_on_error=False,
     )
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the run")
-    parser.add_argument("--steps", type=int, default=None, help="training steps; the recipe's unless given")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="training steps; unless given, as many as fit into ten minutes"
+    )
     options = parser.parse_args(arguments)
     from xmcgan.cli.demo_run import demo
     from xmcgan.training.state import TrainingDiverged

@@ -1,10 +1,12 @@
-"""From nothing to a page of pictures: Scenes written, scenes-64 trained, captions drawn that it never saw."""
+"""Samples of the packaged model first; then a training from nothing on a small world, and what it has learnt."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xmcgan.cli.demo_plan import Rates, measure, spoken, steps_within
 from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
@@ -14,12 +16,17 @@ from xmcgan.evaluation.features import DISTRIBUTION, load_evaluation_networks, m
 from xmcgan.evaluation.image_set import random_captions
 from xmcgan.evaluation.results import REAL_IMAGES
 from xmcgan.inference.pipeline import Pipeline
+from xmcgan.pages.model import write_model_page
 from xmcgan.pages.run import read_log, write_report
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.loop import train
 from xmcgan.training.validation import make_validation
+
+MODEL, MODEL_WORLD = "scenes-64", World(most_objects=2, sides=1.0)
+"""The packaged model, and the world that it was trained on."""
+MODEL_DATA, MODEL_IMAGES = Path("data/scenes-64-held-out"), 300
 
 DATA = Path("data/scenes-demo")
 TRAIN_IMAGES, HELD_OUT_IMAGES = 2_000, 500
@@ -35,7 +42,20 @@ WORLD = World(
 captions apart is not learnt in a demo's minutes (docs/log.md)."""
 
 METRICS = "r-precision,soa,contrastive-accuracy,fid"
-"""By the judges of Scenes; the last one is the distance of their image features."""
+"""By the evaluation networks of Scenes; FID in the features of the dual encoder."""
+
+LONGEST = 500
+"""Seconds of the whole demo, as planned: steps are chosen to fit, and a plan may be off."""
+
+MODEL_TYPED = (
+    "two umbrellas on a beach at sunset",
+    "a red bus in the desert under a starry sky",
+    "a yellow boat and a purple boat on a lake in the fog",
+    "an orange train in front of mountains in the rain",
+    "a green apple on a wooden table",
+    "a red kite above a black sheep on a green field",
+)
+"""Captions that no one wrote for training."""
 
 TYPED = (
     "a red car on the left on the beach",
@@ -50,13 +70,70 @@ TYPED = (
 
 
 def demo(output: Path, *, steps: int | None = None) -> Path:
-    """Runs the whole of it under ``output`` and names the page; a demo that was stopped goes on where it stood."""
-    began = time.perf_counter()
-    print(f"1/3  Scenes: {TRAIN_IMAGES:,} little pictures with their captions, in {DATA}", flush=True)
-    write_scenes(DATA, size=64, train=TRAIN_IMAGES, val=HELD_OUT_IMAGES, evaluator=0, world=WORLD)
+    """Runs all of it under ``output`` and names the pages; a demo that was stopped continues where it stood.
 
+    Args:
+        steps: training steps; by default, as many of the recipe's as fit into the time.
+    """
+    began = time.perf_counter()
+    print("Measuring this machine", flush=True)
+    pipe, recipe = Pipeline.from_pretrained(MODEL), RECIPES["scenes-64"]
+    rates = measure(pipe, recipe)
+    shown, around = times_around(rates)
+    if steps is None:
+        room = LONGEST - (time.perf_counter() - began) - shown - around
+        steps = earlier_steps(output) or steps_within(room, rates.step, recipe.training.steps)
+    print(
+        f"On this machine an image takes {rates.image:.2f} s and a training step {rates.step:.2f} s. The demo takes:\n"
+        f"  1  samples of the trained model {MODEL}: {spoken(shown)}\n"
+        f"  2  a training from nothing, {steps} steps, with its evaluation: {spoken(around + steps * rates.step)}\n",
+        flush=True,
+    )
+    show_model(pipe, model_page(output))
+    print(f"    {spoken(time.perf_counter() - began)} so far\n", flush=True)
+    return train_from_nothing(output, steps, began)
+
+
+def model_page(output: Path) -> Path:
+    """The page of the packaged model, in a folder beside the run's."""
+    return output.with_name(f"{output.name}-{MODEL}") / "page.html"
+
+
+def times_around(rates: Rates) -> tuple[float, float]:
+    """Seconds to show the packaged model, and of the second part without its training steps."""
+    images = MODEL_IMAGES + 4 * (len(MODEL_TYPED) + 10)
+    shown = 10 + images * (rates.scene + rates.image) + 2 * MODEL_IMAGES * rates.evaluated
+    around = 20 + (TRAIN_IMAGES + HELD_OUT_IMAGES) * rates.scene + 3 * HELD_OUT_IMAGES * rates.evaluated
+    return shown, around
+
+
+def earlier_steps(output: Path) -> int | None:
+    """The steps of a demo that was begun in this folder."""
+    path = output / "config.json"
+    return json.loads(path.read_text())["config"]["training"]["steps"] if path.is_file() else None
+
+
+def show_model(pipe: Pipeline, page: Path) -> None:
+    """Writes the page of the packaged model, with its figures on held-out captions beside those of real images."""
+    print(f"1/2  {MODEL}, trained before: samples and figures of {MODEL_IMAGES} held-out captions", flush=True)
+    write_scenes(MODEL_DATA, size=64, train=0, val=MODEL_IMAGES, evaluator=0, world=MODEL_WORLD, progress=False)
+    evaluation = replace(pipe.config.evaluation, count=MODEL_IMAGES, metrics=METRICS)
+    config = replace(pipe.config, data=str(MODEL_DATA), evaluation=evaluation)
+    held_out = read_records(MODEL_DATA, config.dataset.layout, config.dataset.validation_split)
+    validation = make_validation(config, page.parent, held_out, device=pipe.device)
+    generated, real = validation(pipe.generator, pipe.step).values, evaluate_real_images(config, held_out)
+    figures = {name: (value, real.get(name)) for name, value in generated.items()}
+    write_model_page(
+        page, name=MODEL, pipe=pipe, held_out=held_out[:10], typed=MODEL_TYPED, figures=figures, evaluated=MODEL_IMAGES
+    )
+    print(f"\n    Open this page in a browser: {page.resolve()}\n", flush=True)
+
+
+def train_from_nothing(output: Path, steps: int, began: float) -> Path:
+    """Trains scenes-64 on a small world, evaluates it before and after, and writes the page of the run."""
     recipe = RECIPES["scenes-64"]
-    steps = recipe.training.steps if steps is None else steps
+    print(f"2/2  From nothing: {TRAIN_IMAGES:,} captioned images in {DATA}, then {steps} steps in {output}", flush=True)
+    write_scenes(DATA, size=64, train=TRAIN_IMAGES, val=HELD_OUT_IMAGES, evaluator=0, world=WORLD)
     config = replace(
         recipe,
         data=str(DATA),
@@ -64,7 +141,6 @@ def demo(output: Path, *, steps: int | None = None) -> Path:
         # Before the first step and after the last one.
         evaluation=replace(recipe.evaluation, every=steps, count=HELD_OUT_IMAGES, metrics=METRICS),
     )
-    print(f"2/3  Training the recipe scenes-64 for {config.training.steps} steps, in {output}", flush=True)
     held_out = read_records(DATA, config.dataset.layout, config.dataset.validation_split)
     records = read_records(DATA, config.dataset.layout, config.dataset.split)
     device = resolve_device(config.training.device)
@@ -75,11 +151,9 @@ def demo(output: Path, *, steps: int | None = None) -> Path:
         sample_captions=[each.captions[0] for each in held_out[:16]],
         evaluate=make_validation(config, output, held_out, device=device),
     )
-    if reached < config.training.steps:
-        print(f"stopped and saved at step {reached}; `make demo` goes on from there")
+    if reached < steps:
+        print(f"stopped and saved at step {reached}; `make demo` continues from there")
         raise SystemExit(130)
-
-    print("3/3  Drawing captions it never saw", flush=True)
     page = write_report(
         output / "report.html",
         run=output,
@@ -89,14 +163,18 @@ def demo(output: Path, *, steps: int | None = None) -> Path:
     )
     print(f"\n{before_and_after(output, evaluate_real_images(config, held_out))}")
     minutes = (time.perf_counter() - began) / 60
-    print(f"\nDone in {minutes:.1f} minutes. Open this page in a browser:\n\n    {page.resolve()}\n")
+    print(
+        f"\nDone in {minutes:.1f} minutes. {steps} steps of {config.training.batch_size} images are a start: {MODEL} "
+        f"took 9,160 of 128.\nOpen these pages in a browser:\n\n    {model_page(output).resolve()}\n"
+        f"    {page.resolve()}\n"
+    )
     return page
 
 
 def evaluate_real_images(config: Config, held_out: Sequence[Record]) -> dict[str, float]:
-    """What the real pictures score, as far as they can: they are at no distance from themselves."""
+    """The metrics of the real images themselves, but for those that compare with real images."""
     metrics = [name for name in metric_names(METRICS) if name not in DISTRIBUTION]
-    requests = random_captions(held_out, HELD_OUT_IMAGES)
+    requests = random_captions(held_out, config.evaluation.count)
     by_id = {record.id: record for record in held_out}
     results = evaluate(
         [by_id[request.image_id] for request in requests],
@@ -112,7 +190,7 @@ def evaluate_real_images(config: Config, held_out: Sequence[Record]) -> dict[str
 
 
 def before_and_after(run: Path, real: dict[str, float]) -> str:
-    """The metrics before and after the training, beside those of real pictures, as lines of a table."""
+    """The metrics before and after the training, beside those of real images, as lines of a table."""
     measured = read_log(run / "evaluations.jsonl")
     lines = [f"{'':22}{'before':>9}{'after':>9}{'real':>9}"]
     for name in metric_names(METRICS):
