@@ -47,24 +47,34 @@ def changed(**values) -> Config:
 
 def test_the_recipes_there_are():
     photographs = {"coco14-256", "coco14-128", "ln-coco-256", "ln-openimages-256"}
-    assert set(RECIPES) == photographs | {"scenes-64", "scenes-64-plus", "scenes-128", "scenes-256", "scenes-narratives-64"}
+    photographs |= {"flowers-64", "flowers-64-plus", "cub-64", "cub-256", "flickr8k-64"}
+    assert set(RECIPES) == photographs | {
+        "scenes-64",
+        "scenes-64-plus",
+        "scenes-128",
+        "scenes-256",
+        "scenes-narratives-64",
+    }
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipes_name_says_its_image_size(name):
-    assert RECIPES[name].image_size == int(name.rpartition("-")[2])
+    assert RECIPES[name].image_size == int(name.removesuffix("-plus").rpartition("-")[2])
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_networks_of_a_recipe_can_be_built(name):
     import torch
 
+    from xmcgan.encoders.image import untrained_map_encoder
     from xmcgan.model.build import build_discriminator, build_generator
 
     with torch.device("meta"):  # shapes without memory
         generator = build_generator(RECIPES[name], text_dim=384)
-        discriminator = build_discriminator(RECIPES[name], text_dim=384)
-    assert generator.image_size == discriminator.image_size == RECIPES[name].image_size
+        frozen = untrained_map_encoder(RECIPES[name].discriminator)
+        discriminator = build_discriminator(RECIPES[name], text_dim=384, encoder=frozen)
+    assert generator.image_size == RECIPES[name].image_size
+    assert frozen is not None or discriminator.image_size == generator.image_size
     assert generator.to_rgb.weight.shape[1] in (RECIPES[name].generator.width, 2 * RECIPES[name].generator.width)
 
 
@@ -112,6 +122,15 @@ def test_scenes_need_nothing_from_outside():
     for name in ("scenes-64", "scenes-128", "scenes-256"):
         assert RECIPES[name].text.encoder == "minilm"
         assert RECIPES[name].losses.image_encoder == 0
+
+
+def test_flowers_plus_has_the_techniques_of_scenes_plus():
+    changes = differences(RECIPES["scenes-64-plus"], RECIPES["flowers-64-plus"])
+    assert changes["discriminator.upsampling"] == (2, 1)
+    assert changes["generator.width"] == (24, 8)
+    assert changes["training.batch_size"] == (128, 24)
+    assert changes["dataset.flip"] == (False, True)
+    assert not [name for name in changes if name.startswith(("losses", "augmentation"))]
 
 
 def test_a_configuration_cannot_be_changed():

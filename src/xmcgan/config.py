@@ -29,17 +29,9 @@ class DatasetConfig:
     """
 
     layout: Literal[
-        "coco",
-        "localized-narratives",
-        "flowers102",
-        "cub200",
-        "cub200-cropped",
-        "flickr8k",
-        "flickr30k",
-        "folder",
-        "table",
-        "webdataset",
-    ] = "coco"
+        "coco", "localized-narratives", "flowers102", "cub200", "cub200-cropped", "flickr8k", "flickr30k",
+        "folder", "table", "webdataset",
+    ] = "coco"  # fmt: skip
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"
