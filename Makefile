@@ -16,7 +16,7 @@ SOURCES = $(wildcard src tests benchmarks examples)
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.installed ## make a data set, train on it, draw captions and name the page that shows it all
+demo: $(VENV)/.installed ## show the trained model, then train one from nothing: ten minutes, two pages
 	$(BIN)/xmcgan demo
 
 test: lint docs ## lint, build the docs, then run every test

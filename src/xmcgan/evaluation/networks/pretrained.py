@@ -73,7 +73,9 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
         raise ValueError(f"{folder} has model_type {kind!r}; it should be {' or '.join(kinds)}")
     try:
         with quiet_transformers():
-            model, info = architecture.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            model, info = architecture.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
     missing = sorted(info["missing_keys"])
@@ -90,7 +92,7 @@ def load_image_processor(folder: Path) -> Any:
     """
     try:
         with quiet_transformers():
-            return AutoImageProcessor.from_pretrained(folder, backend="pil")
+            return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} has no readable preprocessor_config.json: {error}") from error
 
@@ -105,7 +107,7 @@ def load_tokenizer(folder: Path) -> Any:
         raise ValueError(f"{folder} has no tokenizer; it should have tokenizer.json or vocab.json")
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder)
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder} has no readable tokenizer: {error}") from error
 
