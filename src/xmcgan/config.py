@@ -107,8 +107,7 @@ class DiscriminatorConfig:
 
     def __post_init__(self):
         for name in ("width", "channels", "upsampling"):
-            value = getattr(self, name)
-            check(value >= 1, f"discriminator.{name} is {value}; it should be at least 1")
+            check(getattr(self, name) >= 1, f"discriminator.{name} is {getattr(self, name)}; it should be at least 1")
 
 
 CONTRASTIVE_LOSSES = ("sentence", "word", "image_discriminator", "image_encoder")
@@ -130,13 +129,9 @@ class AugmentationConfig:
     colour: float = 0.0
 
     def __post_init__(self):
-        check(
-            0 <= self.translation < 1,
-            f"augmentation.translation is {self.translation}; it is a share of the side, from 0 to less than 1",
-        )
+        check(0 <= self.translation < 1, f"augmentation.translation is {self.translation}; a share, from 0 to below 1")
         for name in ("cutout", "colour"):
-            value = getattr(self, name)
-            check(0 <= value <= 1, f"augmentation.{name} is {value}; it is a probability, from 0 to 1")
+            check(0 <= getattr(self, name) <= 1, f"augmentation.{name} is {getattr(self, name)}; a probability, 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -346,11 +341,10 @@ class Config:
             losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
             f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
         )
-        check(
-            self.discriminator.kind == "contrastive" or not self.training.checkpoint_activations,
-            "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot; use "
-            "training.micro_batch for less memory",
-        )
+        if self.training.checkpoint_activations and self.discriminator.kind != "contrastive":
+            raise ValueError(
+                "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot"
+            )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 
 

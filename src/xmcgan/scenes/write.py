@@ -65,13 +65,11 @@ def write_scenes(
     A finished data set with the same settings is kept. The files are written to a folder beside `root` and moved to
     `root` when complete, so an interrupted data set never looks finished. Nothing is ever overwritten.
 
-    With several workers, which multiprocessing spawns, a calling script needs the usual `if __name__ == "__main__":`.
-
+    With several workers a calling script needs the usual `if __name__ == "__main__":`.
     Args:
         layout: "coco" (captions and narratives) or "open-images" (narratives only), with the same pictures.
         size: side of the pictures in pixels, at least 16; they are JPEGs.
-        train, val, evaluator: number of pictures in each of three disjoint splits; the last is for training evaluation
-            networks.
+        train, val, evaluator: pictures in each of three disjoint splits; the last trains evaluation networks.
         world: the distribution of scenes; by default, the full `World`.
         seed: at least 0.
         workers: number of processes; None for one on each core. The files do not depend on it.

@@ -209,7 +209,7 @@ def load_adam_state(optimizer: Adam, network: nn.Module, path: Path, *, count: i
     Raises:
         ValueError: naming the file, and what is missing, too much, or of another shape.
     """
-    saved = read_tensors(path)
+    saved = {name: tensor for name, tensor in read_tensors(path).items() if "/" in name}  # others are a network's
     check_adam_state(saved, {name for name, _ in parameters_of(optimizer, network)}, path, count)
     for name, parameter in parameters_of(optimizer, network):
         state = optimizer.state[parameter]

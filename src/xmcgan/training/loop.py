@@ -117,8 +117,7 @@ def training_loop(
             set_learning_rates(state, settings, step)
             report = train_step(state, fresh)
             step += 1
-            losses = finite(report, step)
-            log.add(losses, images=settings.batch_size * settings.discriminator_steps)
+            log.add(finite(report, step), images=settings.batch_size * settings.discriminator_steps)
             # Checked once per step: a signal during saving stops the run after the next step.
             stopping = any_rank(stopped.is_set())
             last = step == settings.steps or stopping

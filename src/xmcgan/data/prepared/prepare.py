@@ -95,8 +95,7 @@ def prepare(
         return _finished(output, plan, fingerprint)
     with _new_folder(output), _locked(output):
         journal = _Journal(output, plan)
-        workers = workers or usable_cores()
-        with _workers(workers) as pool:
+        with _workers(workers := workers or usable_cores()) as pool:
             encoder = _Encoder(pool, workers, ImageTransform(size, fit), quality)
             for split in splits:
                 limit = _ErrorLimit(split, journal, most_bad, total(split))
