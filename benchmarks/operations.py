@@ -9,10 +9,10 @@ real image for a training step. The plain formulation is in plain.py.
 import argparse
 
 import torch
-from plain import plain
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
+from plain import plain
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator

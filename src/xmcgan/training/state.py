@@ -213,7 +213,5 @@ def load_state(state: TrainingState, checkpoint: Path) -> int:
         )
     except (ValueError, FileNotFoundError) as error:
         older = [folder for folder in checkpoints(checkpoint.parent) if folder.name < checkpoint.name]
-        advice = (
-            f"to resume from {older[-1].name}, move {checkpoint} away" if older else "there is no older one"
-        )
+        advice = f"to resume from {older[-1].name}, move {checkpoint} away" if older else "there is no older one"
         raise type(error)(f"{error}. The checkpoint cannot be resumed; {advice}") from error
