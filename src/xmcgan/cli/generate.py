@@ -69,14 +69,19 @@ def generate_command(arguments: list[str]) -> int:
     }
     files[f"{name}.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
     write_new(options.output, files)
-    by = f"by {model} (step {pipe.step:,})"
-    if len(pictures.images) == 1:
-        print(f"1 picture {by}: {options.output / next(iter(files))}")
-    else:
-        print(f"{len(pictures.images)} pictures {by}: {options.output / name}-grid.png")
-    if unknown := dict.fromkeys(word for words in pictures.unknown_words for word in words):
-        print(f"Words that {model} has never learnt: {', '.join(unknown)}")
+    one = len(pictures.images) == 1
+    report(
+        pictures, f"{model} (step {pipe.step:,})", options.output / (next(iter(files)) if one else f"{name}-grid.png")
+    )
     return 0
+
+
+def report(pictures, by: str, path: Path) -> None:
+    """Prints where the pictures are, and in one line the words of their captions that the model has never learnt."""
+    count = len(pictures.images)
+    print(f"{count} picture{'s' if count > 1 else ''} by {by}: {path}")
+    if unknown := dict.fromkeys(word for words in pictures.unknown_words for word in words):
+        print(f"Words that {by.split(' (')[0]} has never learnt: {', '.join(unknown)}")
 
 
 def file_name(caption: str) -> str:
