@@ -69,10 +69,8 @@ def generate_command(arguments: list[str]) -> int:
     }
     files[f"{name}.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
     write_new(options.output, files)
-    one = len(pictures.images) == 1
-    report(
-        pictures, f"{model} (step {pipe.step:,})", options.output / (next(iter(files)) if one else f"{name}-grid.png")
-    )
+    path = options.output / (next(iter(files)) if len(pictures.images) == 1 else f"{name}-grid.png")
+    report(pictures, f"{model} (step {pipe.step:,})", path)
     return 0
 
 
