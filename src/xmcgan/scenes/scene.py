@@ -1,8 +1,4 @@
-"""Samples scenes: their objects, colours and positions.
-
-A scene is a description in words and numbers. Coordinates are relative to the picture, x to the right and y down, both
-in [0, 1], so a scene can be drawn at any size.
-"""
+"""Samples scenes: their objects, colours and positions, relative to the picture: x to the right, y down, in [0, 1]."""
 
 import random
 from dataclasses import dataclass
