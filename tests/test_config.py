@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from xmcgan.config import (
+    AugmentationConfig,
     Config,
     DatasetConfig,
     DiscriminatorConfig,
@@ -27,6 +28,7 @@ SECTIONS = {
     "text": TextConfig,
     "generator": GeneratorConfig,
     "discriminator": DiscriminatorConfig,
+    "augmentation": AugmentationConfig,
     "losses": LossConfig,
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
@@ -154,7 +156,10 @@ def test_sections_may_be_left_out_of_a_dictionary():
     [
         ({"image_sise": 64}, "unknown setting 'image_sise'; did you mean 'image_size'"),
         ({"training": {"batchsize": 64}}, "unknown setting 'batchsize'; did you mean 'batch_size'"),
-        ({"generator": {"zzz": 1}}, "unknown setting 'zzz'; there is width, noise_dim, stem, modulation, rho_0"),
+        (
+            {"generator": {"zzz": 1}},
+            "unknown setting 'zzz'; there is width, noise_dim, stem, modulation, modulation_upsampling",
+        ),
         ({"trainer": {"steps": 1}}, "unknown setting 'trainer'; did you mean 'training'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_page_states_step_and_data(text):
 def test_a_run_without_a_log_is_named(trained, scenes, tmp_path):
     output = Path(shutil.copytree(trained, tmp_path / "run"))
     (output / "log.jsonl").unlink()
-    with pytest.raises(FileNotFoundError, match=r"log\.jsonl is missing: not a training run"):
+    with pytest.raises(FileNotFoundError, match=r"log\.jsonl is missing: this is not a training run"):
         report_of(output, scenes, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 

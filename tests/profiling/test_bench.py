@@ -206,7 +206,7 @@ def test_loading():
 def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
     """A weight that the counted step does not know would leave its operations out."""
     losses = {name: getattr(config.losses, name) for name in vars(LossWeights())}
-    assert set(losses) == {*CONTRASTIVE_LOSSES, "trace"}
+    assert set(losses) == {*CONTRASTIVE_LOSSES, "trace", "mismatched", "diversity"}
     traced = replace(
         config,
         dataset=replace(config.dataset, layout="localized-narratives"),
@@ -217,3 +217,15 @@ def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
     # Similarities of every word with every region: forward, and backward to the regions.
     once = 2 * rows * config.text.max_length * 256 * 32 / 1e9
     assert more - plain == pytest.approx(2 * once * config.training.discriminator_steps, rel=1e-6)
+    for name in ("mismatched", "diversity"):
+        changed = replace(config, losses=replace(config.losses, **{name: 0.5}))
+        assert flops.count_step(changed, 32, words=20) > plain
+
+
+def test_a_step_on_frozen_features_is_counted(config):
+    frozen = replace(config, discriminator=replace(config.discriminator, kind="frozen-features", channels=4))
+    assert flops.count_step(frozen, 32, words=20) > 0
+    counted = projection.count(frozen, 32)
+    assert counted.discriminator_parameters == sum(
+        weight.numel() for weight in initial_state(frozen, 32, torch.device("cpu")).discriminator.parameters()
+    )
