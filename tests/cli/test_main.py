@@ -100,7 +100,7 @@ def test_a_validation_split_that_is_asked_for_or_needed_must_be_there(config, tm
     assert "mine/val is missing" in refused([*command, "--dataset.validation_split", "val"], capsys)
     assert "mine/val2014 is missing" in refused([*command, "--dataset.validation_split=val2014"], capsys)
     message = refused([*command, "--evaluation.every", "1"], capsys)
-    assert "has no split 'val2014', whose captions evaluation.every" in message
+    assert "has no split 'val2014', which evaluation.every needs" in message
     assert "--dataset.validation_split" in message
 
 

@@ -27,7 +27,7 @@ NETWORKS = {"extractor": "fid, kid, is, ...", "encoder": "r-precision, ...", "de
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """Judges a set of images and adds one line a metric to the results."""
+    """Evaluates a set of images and adds one line per metric to the results."""
     parser = ArgumentParser(
         prog="xmcgan evaluate",
         description="Draws captions of a data set, or takes images that are there, and computes every metric in one "
@@ -49,7 +49,7 @@ def evaluate_command(arguments: list[str]) -> int:
     add("--split", type=str | None, default=None, help="of the captions; the checkpoint's validation split, or val2014")
     add("--count", type=int | None, default=None, help=f"images; {COUNT:,}, or all captions where there are fewer")
     add("--seed", type=int, default=0, help="of the choice of captions and of the images")
-    add("--size", type=int | None, default=None, help="side of the judged images; the checkpoint's unless given")
+    add("--size", type=int | None, default=None, help="side of the evaluated images; the model's unless given")
     add("--fit", type=str, default="squash", help="how real images become squares: squash, or crop their middle")
     add("--reference-split", type=str | None, default=None, help="real images of fid and its like; the split's")
     for role, served in NETWORKS.items():
@@ -62,7 +62,7 @@ def evaluate_command(arguments: list[str]) -> int:
         )
     add("--soa-captions", type=Path | None, default=None, help="the official caption lists of SOA")
     add("--soa-partial", type=bool, default=False, help="fewer than the 80 lists will do")
-    add("--batch-size", type=int, default=50, help="images judged at a time; no result depends on it")
+    add("--batch-size", type=int, default=50, help="images in a forward pass; no result depends on it")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
     add("--write-captions", type=Path | None, default=None, help="only write the captions to draw, with their ids")
     options = parser.parse_args(arguments)
@@ -80,7 +80,7 @@ def evaluate_command(arguments: list[str]) -> int:
 
 
 def evaluate_source(options: Namespace) -> int:
-    """Draws or finds the images, judges them, and adds the results."""
+    """Generates or finds the images, evaluates them, and adds the results."""
     from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
     from xmcgan.evaluation.evaluate import evaluate
@@ -195,7 +195,7 @@ def official_requests(options: Namespace) -> "list[Request]":
 
 
 def write_captions(path: Path, requests: "Sequence[Request]") -> int:
-    """Writes the captions that any system can draw, and be judged by."""
+    """Writes the captions, so that any system can generate images for them and be evaluated."""
     if path.exists():
         raise FileExistsError(f"{path} is there already; choose another --write-captions")
     lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)

@@ -20,10 +20,13 @@ from xmcgan.cli.train_evaluators import train_dual_encoder_command, train_evalua
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a recipe, or go on with it"),
     "generate": (generate_command, "draw pictures of captions"),
-    "evaluate": (evaluate_command, "judge images by the paper's metrics: a checkpoint's, another system's, real ones"),
+    "evaluate": (evaluate_command, "evaluate a model's, another system's or real images by the paper's metrics"),
     "compare": (compare_command, "results beside the paper's own, one protocol a column"),
-    "train-dual-encoder": (train_dual_encoder_command, "train a judge of images and captions of one's own"),
-    "train-evaluators": (train_evaluators_command, "train the judges of Scenes that are in the package, anew"),
+    "train-dual-encoder": (
+        train_dual_encoder_command,
+        "train your own dual encoder of images and captions, for R-precision",
+    ),
+    "train-evaluators": (train_evaluators_command, "train the packaged evaluation networks of Scenes again"),
     "export": (export_command, "write a generator and its text encoder as graphs: ONNX or torch.export"),
     "bench": (bench_command, "time training, drawing, text and loading on this machine"),
     "project": (project_command, "hours and memory of a training on 1 to 64 GPUs, by assumed or measured rates"),

@@ -93,7 +93,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     if layout in OWN_LAYOUTS and not validation_asked and not has_split(config.data, layout, validation):
         if config.evaluation.every:
             raise ValueError(
-                f"{config.data} has no split {validation!r}, whose captions evaluation.every would judge by; name one "
+                f"{config.data} has no split {validation!r}, which evaluation.every needs; name one "
                 "with --dataset.validation_split, or leave it out with --evaluation.every 0"
             )
         say(f"there is no split {validation}: the grids of samples show captions of {config.dataset.split}")

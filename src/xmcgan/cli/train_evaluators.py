@@ -28,7 +28,7 @@ def train_dual_encoder_command(arguments: list[str]) -> int:
         "--candidates", type=int, default=100, help="captions among which an image's own is to be found"
     )
     parser.add_argument(
-        "--vocabulary", type=int, default=20_000, help="words told apart, the commonest of the captions"
+        "--vocabulary", type=int, default=20_000, help="words in the vocabulary, the most frequent of the captions"
     )
     parser.add_argument("--exchanged", type=list[list[str]], default=[], help="kinds of words, one put for another to "
                         "make mistakes that an image shows: '[[left, right], [red, green, blue]]'")  # fmt: skip

@@ -115,7 +115,7 @@ class Pipeline:
     ) -> Pictures:
         """Draws ``num_images`` pictures of every caption, one caption after the other.
 
-        Any caption gives a picture. An empty one shows what the model draws when told nothing; a longer one than
+        Any caption gives a picture. An empty one shows what the model draws without a description; a longer one than
         ``config.text.max_length`` words loses its end; letters the encoder does not know (emoji, Chinese with an
         English encoder) become its unknown word.
 

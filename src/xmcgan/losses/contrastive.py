@@ -18,7 +18,7 @@ from xmcgan.runtime.precision import float32_or_wider
 
 
 class ContrastiveLoss(NamedTuple):
-    """A contrastive loss, and two statistics that say how well the pairs are told apart."""
+    """A contrastive loss, and two statistics of how well it separates the pairs."""
 
     loss: Tensor
     accuracy: Tensor  # share of rows and columns whose largest score is the true pair's
