@@ -1,4 +1,4 @@
-// Generate an image from a caption with the two graphs of `xmcgan export RUN --output model`, inside the browser.
+// Generate an image from a caption with the two graphs of `xmcgan export --model RUN --output model`, inside the browser.
 
 import { WordPiece } from "./tokenizer.js";
 
@@ -8,7 +8,7 @@ export class Painter {
     progress("reading the description");
     const about = await (await fetchChecked(`${folder}/export.json`)).json();
     if (about.format !== "onnx" || !about.tokenizer || about.images !== "uint8") {
-      throw new Error(`${folder} is not an ONNX export with uint8 images and a text encoder; create it with: xmcgan export RUN --output model`);
+      throw new Error(`${folder} is not an ONNX export with uint8 images and a text encoder; create it with: xmcgan export --model RUN --output model`);
     }
     progress("reading the vocabulary");
     const tokenizer = new WordPiece(await (await fetchChecked(`${folder}/vocab.txt`)).text(), about.tokenizer);
