@@ -1,4 +1,4 @@
-"""What a study is and what an annotator answered: all that the server writes and the analysis reads. No database here."""
+"""What a study is and what an annotator answered: what the server writes and the analysis reads. No database here."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,0 +1,130 @@
+"""Which captions a study shows, which are kept for practice and attention checks, and whose pictures they have."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from xmcgan.data.records import Record, one_line
+from xmcgan.evaluation.image_set import REQUESTS, Request, find_images
+
+
+class Chosen(NamedTuple):
+    """Captions by their use; none has two."""
+
+    main: list[Request]
+    practice: list[Request]
+    attention: list[Request]
+
+    @property
+    def all(self) -> list[Request]:
+        """Every caption of the study."""
+        return [*self.main, *self.practice, *self.attention]
+
+
+def captions_file(systems: Mapping[str, Path], given: Path | None) -> Path:
+    """The file of captions: the given one, or that of the first system that has one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if given is not None:
+        return given
+    for folder in systems.values():
+        if (folder / REQUESTS).is_file():
+            return folder / REQUESTS
+    raise ValueError(
+        f"no folder of --systems has a {REQUESTS} with the captions; name a file by --captions-file, "
+        "as `xmcgan evaluate --write-captions FILE` writes it"
+    )
+
+
+def read_captions(path: Path) -> list[Request]:
+    """Captions of a file of JSON lines with ``id``, ``caption`` and, where known, ``image_id``.
+
+    Raises:
+        ValueError: naming the line that is wrong.
+    """
+    found: dict[str, Request] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            id, caption, image = entry["id"], entry["caption"], entry.get("image_id", entry["id"])
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{path}, line {number} should be {{"id": ..., "caption": ...}}: {error!r}') from error
+        if not (isinstance(id, str) and id and isinstance(caption, str) and one_line(caption)):
+            raise ValueError(f"{path}, line {number}: id and caption should be text, and not empty")
+        if id in found:
+            raise ValueError(f"{path}, line {number}: the id {id} occurs twice")
+        found[id] = Request(id, str(image), one_line(caption), 0)
+    return list(found.values())
+
+
+def choose_captions(
+    captions: Sequence[Request], count: int | None, *, practice: int, attention_every: int, most: int | None, seed: int
+) -> Chosen:
+    """Chooses captions at random, and others for practice and checks.
+
+    Args:
+        count: captions to judge; None for all that practice and checks leave.
+        practice: practice items.
+        attention_every: main items for each attention check of a block, at least one; 0 for no checks.
+        most: most main items of one annotator in a block.
+
+    Raises:
+        ValueError: if there are too few captions, saying how many there can be.
+    """
+
+    def checks(main: int) -> int:
+        return -(-min(main, most or main) // attention_every) if attention_every else 0
+
+    possible = max((main for main in range(len(captions) + 1) if main + practice + checks(main) <= len(captions)))
+    count = possible if count is None else count
+    if not 1 <= count <= possible:
+        kept = practice + checks(max(1, count))
+        raise ValueError(
+            f"captions is {count}; it can be 1 to {possible}: there are {len(captions)}, of which practice and "
+            f"attention checks need {kept} that are not judged"
+        )
+    order = np.random.default_rng(seed).permutation(len(captions))
+    drawn = [captions[index] for index in order[: count + practice + checks(count)]]
+    return Chosen(drawn[:count], drawn[count : count + practice], drawn[count + practice :])
+
+
+def find_systems(systems: Mapping[str, Path], chosen: Chosen, *, real: bool) -> dict[str, dict[str, Record]]:
+    """The picture of every system and caption, by system and caption id.
+
+    Args:
+        real: whether photographs serve for the attention checks, so that systems need no pictures of theirs.
+
+    Raises:
+        FileNotFoundError: naming the folder and the first caption that it lacks.
+    """
+    requests = [*chosen.main, *chosen.practice] if real else chosen.all
+    found = {}
+    for name, folder in systems.items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--systems {name}={folder}: there is no such folder")
+        found[name] = {record.id: record for record in find_images(folder, requests)}
+    return found
+
+
+def find_photographs(folder: Path, requests: Sequence[Request]) -> dict[str, Record]:
+    """The photograph of each caption: a file named by the caption's id or its image's.
+
+    Raises:
+        FileNotFoundError: naming the first caption without one.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--real {folder}: there is no such folder")
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
+    found = {}
+    for request in requests:
+        path = files.get(request.id) or files.get(request.image_id)
+        if path is None:
+            raise FileNotFoundError(f"--real {folder} has no photograph of caption {request.id}: no {request.id}.png "
+                                    f"or .jpg, and no {request.image_id}.png or .jpg")  # fmt: skip
+        found[request.id] = Record(path, (request.caption,), request.id)
+    return found
