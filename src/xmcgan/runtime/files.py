@@ -1,11 +1,65 @@
-"""Atomic writing of files, and JSON."""
+"""Every write of the library: a file, a folder or a line is written whole or not at all. And JSON.
 
+A write that fails names the file and the reason, as one ``WriteFailed``. Each ends in ``commit`` or ``append_bytes``,
+so that a test can let every one of them fail (tests/runtime/test_write_faults.py).
+"""
+
+import errno
 import json
 import os
-from collections.abc import Generator
+import re
+import shutil
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DEEPEST = 100
+"""Levels of nesting that a JSON file may have; the deepest of the library's own has 6."""
+
+
+class WriteFailed(OSError):
+    """A file could not be written: no space, no permission, a broken disk. What was there before is still there."""
+
+
+@contextmanager
+def write_errors(path: Path) -> Generator[None]:
+    """Turns errors of the operating system within the block into one ``WriteFailed`` that names the file.
+
+    Errors about other files, such as one that is read meanwhile, pass unchanged.
+    """
+    try:
+        yield
+    except WriteFailed:
+        raise
+    except OSError as error:
+        named = str(error.filename or "")
+        if named and Path(named).parent != path.parent and not Path(named).is_relative_to(path.parent):
+            raise
+        raise write_failed(path, error) from error
+    except Exception as error:  # libraries in Rust and C++ have errors of their own, which hold the system's in words
+        code = system_error(error)
+        if code is None:
+            raise
+        raise write_failed(path, OSError(code, os.strerror(code))) from error
+
+
+def write_failed(path: Path, error: OSError) -> WriteFailed:
+    """The error for a file that could not be written, with the reason."""
+    reason = error.strerror or str(error)
+    advice = "; free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return WriteFailed(f"{path} could not be written: {reason}{advice}")
+
+
+def system_error(error: Exception) -> int | None:
+    """The system's error number that a library wrote into its own message; None if there is none."""
+    text = str(error)
+    found = re.search(r"os error (\d+)", text)
+    if found:
+        return int(found[1])
+    if "PytorchStreamWriter failed" in text:  # which does not say why
+        return errno.EIO
+    return next((code for code in (errno.ENOSPC, errno.EIO, errno.EPIPE) if os.strerror(code) in text), None)
 
 
 @contextmanager
@@ -15,18 +69,111 @@ def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False)
     Args:
         partial: the temporary path; by default ``.partial-NAME`` beside the file.
         flush: wait until the file and its name are on disk, so that they survive a power failure.
+
+    Raises:
+        WriteFailed: naming ``path``, if the system cannot write it.
     """
     partial = path.with_name(f".partial-{path.name}") if partial is None else partial
     try:
-        yield partial
-        if flush:
-            flush_to_disk(partial)
-        partial.replace(path)
+        with write_errors(path):
+            yield partial
+            commit(partial, path, flush=flush)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(folder: Path, *, flush: bool = False, replace: bool = False) -> Generator[Path]:
+    """Yields a new temporary folder, renamed to ``folder`` at the end of the block; on an error it is removed.
+
+    Args:
+        flush: wait until every file and name is on disk.
+        replace: an existing folder is replaced. If the process dies between the two renames, the former one is beside
+            it as ``.former-NAME`` (``restore_former``).
+
+    Raises:
+        WriteFailed: naming ``folder``, if the system cannot write it.
+    """
+    partial, former = folder.with_name(f".partial-{folder.name}"), former_of(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with write_errors(folder):
+            partial.mkdir(parents=True)
+            yield partial
+            if replace and folder.exists():
+                shutil.rmtree(former, ignore_errors=True)
+                folder.rename(former)
+            commit(partial, folder, flush=flush)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if replace:
+            restore_former(folder)
+        if isinstance(error, WriteFailed):  # of a file in it, which has gone
+            raise WriteFailed(str(error).replace(str(partial), str(folder))) from error
+        raise
+    if replace:
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def former_of(folder: Path) -> Path:
+    """Where a folder is while another takes its place."""
+    return folder.with_name(f".former-{folder.name}")
+
+
+def restore_former(folder: Path) -> None:
+    """Puts back a folder whose replacement was interrupted between the two renames."""
+    if not folder.exists() and former_of(folder).is_dir():
+        former_of(folder).rename(folder)
+
+
+def commit(partial: Path, path: Path, *, flush: bool) -> None:
+    """Gives a file or folder that is complete its name."""
+    if flush:
+        for each in [*(partial.rglob("*") if partial.is_dir() else ()), partial]:
+            flush_to_disk(each)
+    partial.replace(path)
     if flush:
         flush_to_disk(path.parent)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Appends UTF-8 lines to a file (``append_content``)."""
+    append_content(path, text.encode())
+
+
+def append_content(path: Path, content: bytes) -> None:
+    """Appends bytes to a file and waits until they are on disk; on an error the file keeps its former length.
+
+    Raises:
+        WriteFailed: naming the file, if the system cannot write it.
+    """
+    with write_errors(path), path.open("ab", buffering=0) as stream:
+        length = stream.seek(0, os.SEEK_END)
+        try:
+            append_bytes(stream.fileno(), content)
+        except BaseException:
+            os.ftruncate(stream.fileno(), length)
+            raise
+
+
+def append_bytes(descriptor: int, content: bytes) -> None:
+    """Writes all bytes at the end of an open file, and waits until they are on disk."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+
+
+def make_folder(folder: Path) -> Path:
+    """Makes a folder and those above it, if they do not exist.
+
+    Raises:
+        WriteFailed: naming the folder, if it cannot be made, such as where a file is in the way.
+    """
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def write_bytes(path: Path, content: bytes, *, flush: bool = False) -> Path:
@@ -59,10 +206,58 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: naming the file, if it is not JSON.
     """
+    return parse_json(path.read_bytes(), str(path))
+
+
+def parse_json(text: bytes | str, name: str) -> Any:
+    """The content of a JSON text, nested at most ``DEEPEST`` levels.
+
+    Args:
+        name: the file, or the line of one, for the error.
+
+    Raises:
+        ValueError: naming it, if it is not JSON.
+    """
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{name} is not JSON of this library: it is nested too deeply") from None
+    except ValueError as error:  # also bytes that are no UTF-8, and numbers of thousands of digits
+        raise ValueError(f"{name} is not JSON: {error}") from error
+    if nested_deeper(content, DEEPEST):
+        raise ValueError(f"{name} is not JSON of this library: it is nested too deeply")
+    return content
+
+
+def nested_deeper(content: Any, levels: int) -> bool:
+    """Whether a JSON value is nested deeper than ``levels``."""
+    layer: list[Any] = [content]
+    for _ in range(levels + 1):
+        layer = [inner for value in layer for inner in children(value)]
+        if not layer:
+            return False
+    return True
+
+
+def children(value: Any) -> Iterable[Any]:
+    """The lists and objects inside a list or an object."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (inner for inner in values if isinstance(inner, dict | list))
+
+
+def read_object(path: Path, *fields: str) -> dict[str, Any]:
+    """The content of a JSON file that holds an object with these fields.
+
+    Raises:
+        ValueError: naming the file, if it is not JSON, no object, or lacks a field.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it should be a JSON object, not {type(content).__name__}")
+    missing = [name for name in fields if name not in content]
+    if missing:
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return content
 
 
 def flush_to_disk(path: Path) -> None:

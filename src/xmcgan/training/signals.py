@@ -13,14 +13,15 @@ from xmcgan.runtime.distributed import world_size
 def stop_signals() -> AbstractGenerator[threading.Event]:
     """An event that SIGINT (Ctrl-C) or SIGTERM sets; a second Ctrl-C interrupts as usual.
 
-    With several ranks further signals are ignored: the terminal sends Ctrl-C to every rank, torchrun forwards it again,
-    and torchrun kills ranks that take longer than 30 seconds. After an error the handlers also stay in place there:
-    torchrun sends SIGTERM as soon as one rank fails, and the other ranks should still report why they stopped.
+    Further SIGTERMs change nothing: a scheduler may repeat the signal while the checkpoint is being saved. With several
+    ranks further signals of both kinds are ignored: the terminal sends Ctrl-C to every rank, torchrun forwards it
+    again, and torchrun kills ranks that take longer than 30 seconds. After an error the handlers also stay in place
+    there: torchrun sends SIGTERM as soon as one rank fails, and the other ranks should still report why they stopped.
     """
     stopped = threading.Event()
 
     def stop(number: Any, _frame: Any) -> None:
-        if world_size() == 1:
+        if number == signal.SIGINT and world_size() == 1:
             signal.signal(number, previous[number])
         stopped.set()
 

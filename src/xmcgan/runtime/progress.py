@@ -1,0 +1,138 @@
+"""Progress bars and remarks: the one room that shows how far something is.
+
+On a terminal a bar is redrawn in place; elsewhere, such as in a file or a job's log, it is a line every so often. A
+display that fails (a full disk, a closed pipe) is turned off and never ends what it shows.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO, TypeVar
+
+from tqdm import tqdm
+
+Value = TypeVar("Value")
+
+INTERVAL = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class ProgressBar:
+    """Counts what is done, and shows it on standard error.
+
+    Args:
+        total: what is to be done; None if unknown.
+        unit: one of it, such as ``step``.
+        desc: what is done, at the beginning of the line.
+        initial: what was done before.
+        disable: only count.
+        leave: whether the finished bar stays.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int | None,
+        unit: str,
+        desc: str = "",
+        initial: int = 0,
+        disable: bool = False,
+        leave: bool = True,
+    ):
+        self.total, self.unit, self.desc, self.n, self.leave, self.disable = total, unit, desc, initial, leave, disable
+        self.postfix, self.began, self.initial = "", time.monotonic(), initial
+        self.shown_at, self.shown_n = self.began, initial
+        self.bar: tqdm | None = None
+        if not disable and is_terminal(sys.stderr):
+            self.bar = tqdm(total=total, initial=initial, unit=unit, desc=desc or None, leave=leave, dynamic_ncols=True)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, count: int = 1) -> None:
+        """Counts ``count`` more."""
+        self.n += count
+        self.show(count)
+
+    def set_postfix_str(self, text: str) -> None:
+        """A remark at the end of the line."""
+        self.postfix = text
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+
+    def over(self, values: Iterable[Value]) -> Iterator[Value]:
+        """The values, each counted when the next is taken."""
+        with self:
+            for value in values:
+                yield value
+                self.update()
+
+    def close(self) -> None:
+        """Shows the last state."""
+        if self.bar is not None:
+            bar, self.bar = self.bar, None
+            try:
+                bar.total = self.total
+                bar.close()
+            except (OSError, ValueError):
+                silence(sys.stderr)
+        elif not self.disable and self.leave and self.n > self.shown_n:
+            self.write_line()
+
+    def show(self, count: int) -> None:
+        """Redraws the bar, or writes a line if it is time."""
+        if self.bar is not None:
+            try:
+                self.bar.total = self.total
+                self.bar.update(count)
+            except (OSError, ValueError):  # ValueError: the stream was closed
+                self.bar, self.disable = None, True
+                silence(sys.stderr)
+        elif not self.disable and time.monotonic() - self.shown_at >= INTERVAL:
+            self.write_line()
+
+    def write_line(self) -> None:
+        """Writes how far it is as a line of its own."""
+        seconds = time.monotonic() - self.began
+        rate = (self.n - self.initial) / seconds if seconds > 0 else 0.0
+        of = "" if self.total is None else f" of {self.total:,}"
+        parts = [f"{self.n:,}{of} {self.unit}s", f"{rate:.3g}/s", *([self.postfix] if self.postfix else [])]
+        say(f"{self.desc}: {', '.join(parts)}" if self.desc else ", ".join(parts), sys.stderr)
+        self.shown_at, self.shown_n = time.monotonic(), self.n
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line without breaking a bar; a stream that cannot be written is turned off.
+
+    Args:
+        stream: standard output unless given.
+    """
+    stream = sys.stdout if stream is None else stream
+    try:
+        with tqdm.external_write_mode(file=stream):
+            stream.write(f"{text}\n")
+            stream.flush()
+    except (OSError, ValueError):
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Sends what is written to a stream from now on nowhere, also what its buffer still holds."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass  # the stream is closed, or has no descriptor: nothing is written to it
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal; a closed one is not."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False

@@ -1,0 +1,74 @@
+"""When something outside a run ends it, such as an image that has vanished or a full disk, its last step is saved."""
+
+from collections.abc import Callable
+from collections.abc import Generator as AbstractGenerator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.runtime.distributed import EndedByMain, is_main
+from xmcgan.training.state import TrainingDiverged
+
+
+class RunStopped(OSError, ValueError):
+    """Something outside the run ended it; the message says what, and from which step the run resumes."""
+
+
+@dataclass
+class Reached:
+    """How far a run is.
+
+    Args:
+        step: the last finished one.
+        whole: false while networks and optimizers are between two steps, and cannot be saved.
+    """
+
+    step: int
+    whole: bool = True
+
+    @contextmanager
+    def changing(self) -> AbstractGenerator[None]:
+        """The block changes the networks; after an error in it they are not saved."""
+        self.whole = False
+        yield
+        self.whole = True
+
+
+@contextmanager
+def saving_on_error(reached: Reached, output: Path, save: Callable[[int], None]) -> AbstractGenerator[None]:
+    """Saves the last step if an error ends the block in good health, and adds to the error where the run resumes.
+
+    Args:
+        save: writes a checkpoint of the step it is given; called on rank 0, without the others.
+
+    Raises:
+        RunStopped: for an error of the system or of the data, in one line. Other errors get a note.
+    """
+    try:
+        yield
+    except (TrainingDiverged, EndedByMain):
+        raise
+    except Exception as error:
+        if not is_main() or reached.step == 0:
+            raise
+        note = save_last(reached, output / "checkpoints", save)
+        if isinstance(error, OSError | ValueError | TypeError):
+            raise RunStopped(f"{str(error).rstrip('.')}. {note}") from error
+        error.add_note(note)
+        raise
+
+
+def save_last(reached: Reached, runs: Path, save: Callable[[int], None]) -> str:
+    """Saves the last step, unless it is saved or cannot be; returns a sentence that says so."""
+    reason = " within a step"
+    if reached.whole:
+        try:
+            save(reached.step)
+            reason = ""
+        except (OSError, TrainingDiverged) as error:
+            reason = f", and step {reached.step} could not be saved: {error}"
+    newest = newest_checkpoint(runs)
+    if newest is None:
+        return f"The run stopped{reason}; it has no checkpoint"
+    return f"The run stopped{reason}; the same command resumes from step {int(newest.name.removeprefix('step-'))}"
