@@ -27,7 +27,7 @@ from memory import apart
 from torch import Tensor
 from torch.optim import SGD, Adam
 
-from xmcgan.cli.bench import refuse_existing
+from xmcgan.cli.options import refuse_existing
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder

@@ -10,6 +10,11 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Layout = Literal[
+    "coco", "localized-narratives", "flowers102", "cub200", "cub200-cropped", "flickr8k", "flickr30k",
+    "folder", "table", "webdataset",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
@@ -28,10 +33,7 @@ class DatasetConfig:
         pin_memory: on CUDA, batches wait in page-locked memory, from which they are copied while a step runs.
     """
 
-    layout: Literal[
-        "coco", "localized-narratives", "flowers102", "cub200", "cub200-cropped", "flickr8k", "flickr30k",
-        "folder", "table", "webdataset",
-    ] = "coco"  # fmt: skip
+    layout: Layout = "coco"
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"

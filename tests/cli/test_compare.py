@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from xmcgan.cli.compare import compare_command
+from xmcgan.cli.main import run
 from xmcgan.evaluation.results import Result, append_results
 
 OURS = Result("fid", 11.234, None, 30_000, "XMC-GAN", {"data": "coco14", "resize": "antialiased"}, 1.0)
@@ -19,7 +19,7 @@ def files(tmp_path) -> list[str]:
 
 
 def test_it_prints_and_writes_the_table(files, tmp_path, capsys):
-    assert compare_command([files[0], "--output", str(tmp_path / "tables")]) == 0
+    assert run(["compare", files[0], "--output", str(tmp_path / "tables")]) == 0
     printed = capsys.readouterr().out
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
     none = "\N{EN DASH}"
@@ -31,13 +31,13 @@ def test_it_prints_and_writes_the_table(files, tmp_path, capsys):
 
 
 def test_it_writes_nothing_unless_asked(files, tmp_path, capsys):
-    assert compare_command([files[0]]) == 0
+    assert run(["compare", files[0]]) == 0
     assert "11.23" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
 
 
 def test_different_protocols_are_listed_and_make_no_table(files, tmp_path, capsys):
-    assert compare_command([*files, "--output", str(tmp_path / "tables")]) == 2
+    assert run(["compare", *files, "--output", str(tmp_path / "tables")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
@@ -49,7 +49,7 @@ def test_different_protocols_are_listed_and_make_no_table(files, tmp_path, capsy
 
 
 def test_ignore_a_setting(files, capsys):
-    assert compare_command([*files, "--ignore", "resize", "--table", "2"]) == 0
+    assert run(["compare", *files, "--ignore", "resize", "--table", "2"]) == 0
     printed = capsys.readouterr().out
     assert "Protocols differ (--ignore): in FID, resize is antialiased (XMC-GAN) and legacy (OP-GAN)" in printed
     assert "24.90" in printed
@@ -69,12 +69,12 @@ def test_ignore_a_setting(files, capsys):
 )
 def test_a_mistake_is_named(files, arguments, error, said):
     with pytest.raises(error, match=said):
-        compare_command([files[0], *arguments])
+        run(["compare", files[0], *arguments])
 
 
 def test_help_says_what_it_does(capsys):
     with pytest.raises(SystemExit) as left:
-        compare_command(["--help"])
+        run(["compare", "--help"])
     assert left.value.code == 0
     assert "xmcgan compare" in (said := capsys.readouterr().out)
     assert all(option in said for option in ("--output", "--table", "--ignore"))

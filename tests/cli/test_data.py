@@ -34,13 +34,13 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["prepair"], "unknown verb 'prepair'; did you mean 'prepare'?"),
+        (["prepair"], "unknown command of xmcgan data 'prepair'; did you mean 'prepare'?"),
         (["stats", "coco15", "--source", "x"], "unknown data set 'coco15'; did you mean 'coco14'?"),
-        (["stats", "coco14", "--source", "x", "--splits", ","], "splits is ','; it should be names with commas"),
-        (["prepare", "coco14", "--source", "https://x.org/y", "--output", "z"], "https://x.org/y is a URL"),
+        (["stats", "coco14", "--source", "x", "--splits", ","], "--splits is ','; it should be names with commas"),
+        (["prepare", "coco14", "--source", "https://x.org/y", "--output", "z"], "--source is https://x.org/y, a URL"),
         (["stats", "coco14", "--source", "nowhere"], "captions_train2014.json is missing"),
-        (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is no prepared folder"),
-        (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "count 0"),
+        (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is not a prepared folder"),
+        (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "--count 0"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, said, capsys):
@@ -103,18 +103,19 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
 def test_the_command_that_trains_names_what_the_recipe_does_not():
     from pathlib import Path
 
-    from xmcgan.cli.data import chosen_set, training_command
+    from xmcgan.cli.data.prepare import training_command
+    from xmcgan.cli.data.sets import chosen_set
 
     prepared = Path("my data/p")
     said = {
-        (name, splits): training_command(name, chosen_set(name, splits), prepared)
+        (name, splits): training_command(name, chosen_set(name, splits and [splits]), prepared)
         for name, splits in (("coco14", None), ("coco14", "val2014"), ("scenes-open-images", None))
     }
     whole = "xmcgan train coco14-256 --data 'my data/p' --output runs/p"
     assert said["coco14", None] == whole
     assert said["coco14", "val2014"] == f"{whole} --dataset.split val2014"
     assert said["scenes-open-images", None] == (
-        f"{whole} --dataset.layout localized-narratives --dataset.split train --dataset.validation_split validation"
+        f"{whole} --dataset.layout localized-narratives --dataset.split train --dataset.validation-split validation"
     )
 
 
@@ -150,4 +151,4 @@ def test_a_page_leaves_out_what_cannot_be_read(mine, tmp_path, capsys):
 
 def test_max_length_of_nothing_is_refused(mine, capsys):
     assert main(["data", "stats", "folder", "--source", str(mine), "--max_length", "0"]) == 2
-    assert "max_length is 0; it should be at least 1" in capsys.readouterr().err
+    assert "--max-length is 0; it should be at least 1" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
 from xmcgan.cli.generate import file_name, file_names, grid, write_new
-from xmcgan.cli.main import COMMANDS, main
+from xmcgan.cli.main import COMMANDS, main, summary
 from xmcgan.config import flatten, to_dict
 from xmcgan.recipes import RECIPES
 
@@ -101,7 +101,7 @@ def test_a_validation_split_that_is_asked_for_or_needed_must_be_there(config, tm
     assert "mine/val2014 is missing" in refused([*command, "--dataset.validation_split=val2014"], capsys)
     message = refused([*command, "--evaluation.every", "1"], capsys)
     assert "has no split 'val2014', which evaluation.every needs" in message
-    assert "--dataset.validation_split" in message
+    assert "--dataset.validation-split" in message
 
 
 def test_scenes_written_again_are_left_alone(tmp_path, capsys):
@@ -177,9 +177,9 @@ def test_words_never_learnt_are_named_in_one_line(trained, tmp_path, capsys):
     assert main(["generate", "a photo of my cat Tom on Mars", "a red car", "a cat", "--output", str(tmp_path)]) == 0
     drawn, words = capsys.readouterr().out.splitlines()
     assert drawn.endswith("a-photo-of-my-cat-tom-on-mars-0-x3-grid.png")
-    assert words == "Words that scenes-64 has never learnt: photo, my, cat, Tom, Mars"
+    assert words == "Words that scenes-64 was not trained on: photo, my, cat, Tom, Mars"
     assert main(["generate", "a red car at night", "--output", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == f"1 picture by scenes-64 (step 9,160): {tmp_path}/a-red-car-at-night-0.png\n"
+    assert capsys.readouterr().out == f"1 image by scenes-64 (step 9,160): {tmp_path}/a-red-car-at-night-0.png\n"
     assert main(["generate", "a cat", "--model", str(trained), "--output", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.count("\n") == 1
 
@@ -251,16 +251,17 @@ def test_files_are_written_all_or_none(tmp_path):
         (["zzz"], "unknown command 'zzz'; there is train, generate, evaluate, compare, train-dual-encoder"),
         (["train", "scenes-46", "--output", "x"], "unknown recipe 'scenes-46'; did you mean 'scenes-64'?"),
         (["train", "scenes-64"], "output"),
-        (["train", "scenes-64", "--output"], "expected one argument"),
+        (["train", "scenes-64", "--output"], "--output needs a value: --output PATH"),
         (["train", "scenes-64", "more", "--output", "x"], "unrecognized arguments: more"),
-        (["generate"], "captions"),
+        (["train", "--output", "x"], "the recipe comes first: xmcgan train RECIPE --output ..."),
+        (["generate"], "CAPTIONS"),
         (
             ["generate", "a car", "--model", "no/such/folder"],
             "there is no folder no/such/folder, and the hub gives",
         ),
         (["generate", "a car", "--cuont", "3"], "--cuont"),
         (["generate", "a car", "--seed", "x"], "seed"),
-        (["scenes"], "output"),
+        (["scenes"], "OUTPUT"),
         (["scenes", "x", "--size", "4"], "size must be at least 16 pixels, not 4"),
         (["scenes", "x", "--train", "-1"], "train must be at least 0 pictures, not -1"),
     ],
@@ -286,19 +287,19 @@ def test_a_mistake_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
         (("--training.seed", "-1"), "training.seed is -1"),
         (("--training.precision", "float16"), "training.precision"),
         (("--training.device", "nowhere"), "device is 'nowhere'"),
-        (("--image_size", "100"), "image_size"),
+        (("--image_size", "100"), "--image-size is '100'; it should be one of 64, 128, 256"),
         (("--generator.stem", "top"), "generator.stem"),
         (("--generator.width", "0"), "generator.width is 0"),
         (("--generator.noise_dim", "0"), "generator.noise_dim is 0"),
         (("--discriminator.width", "0"), "discriminator.width is 0"),
-        (("--discriminator.head_layers", "3"), "discriminator.head_layers"),
+        (("--discriminator.head_layers", "3"), "--discriminator.head-layers is '3'; it should be one of 0, 1, 2"),
         (("--losses.word", "-1"), "losses.word is -1.0"),
         (("--losses.temperature", "0"), "losses.temperature is 0"),
         (("--losses.word_temperature", "-1"), "losses.word_temperature is -1"),
         (("--losses.rho_2", "0"), "losses.rho_2 is 0"),
         (("--losses.encoder_weights", "x.pth"), "losses.encoder_weights names a file, but losses.image_encoder is 0"),
         (("--dataset.layout", "folders"), "dataset.layout"),
-        (("--dataset.flip", "maybe"), "dataset.flip"),
+        (("--dataset.flip", "maybe"), "--dataset.flip is 'maybe'; it should be true or false"),
         (("--dataset.split", "train2015"), "captions_train2015.json is missing"),
         (("--text.encoder", "nobody/knows"), "text.encoder is 'nobody/knows', which could not be loaded"),
         (("--text.max_length", "1"), "text.max_length is 1"),
@@ -350,7 +351,7 @@ def test_no_command_lists_them(capsys):
     listed = capsys.readouterr().out
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == listed
-    assert all(f"  {name} " in listed and about in listed for name, (_, about) in COMMANDS.items())
+    assert all(f"  {name} " in listed and summary(found) in listed for name, found in COMMANDS.items())
 
 
 def test_the_version(capsys):
@@ -362,9 +363,10 @@ def test_the_version(capsys):
 def test_help_of_train_has_every_field_and_the_recipes_values(recipe, capsys):
     text = helped(["train", recipe, "--help"], capsys)
     for name, value in flatten(to_dict(RECIPES[recipe])).items():
-        (_, entry) = text.split(f"\n  --{name} ")
+        (_, entry) = text.split(f"\n  --{name.replace('_', '-')} ")
         entry = "".join(entry.partition("\n  --")[0].split())  # its lines are broken anywhere
-        assert f"default:{'null' if value is None else value})" in entry, name
+        if value is not None:
+            assert f"default:{str(value).lower() if isinstance(value, bool) else value})" in entry, name
     assert "--output" in text
 
 
@@ -381,9 +383,9 @@ def test_help_of_train_without_a_recipe_lists_them(capsys):
     [
         (
             "generate",
-            ["captions", "--model", "--output", "--seed", "--count", "--attention", "--precision", "--device"],
+            ["CAPTIONS", "--model", "--output", "--seed", "--count", "--attention", "--precision", "--device"],
         ),
-        ("scenes", ["output", "--size", "--train", "--val", "--evaluator", "--seed"]),
+        ("scenes", ["OUTPUT", "--size", "--train", "--val", "--evaluator", "--seed"]),
         ("demo", ["--output", "--steps"]),
     ],
 )

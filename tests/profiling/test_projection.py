@@ -120,9 +120,9 @@ def test_micro_batch_divides_the_devices_batch():
 
 
 def test_docs_page_matches_the_command(capsys):
-    from xmcgan.cli.project import project_command
+    from xmcgan.cli.main import run
 
-    assert project_command([]) == 0
+    assert run(["project"]) == 0
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     page = Path(__file__).parents[2] / "docs/scale.md"
     told = page.read_text().partition("## The paper's training")[2].splitlines()

@@ -1,28 +1,21 @@
-"""The subcommand ``xmcgan demo``."""
+"""``xmcgan demo``."""
 
 import sys
 from pathlib import Path
 
-from xmcgan.cli.parser import ArgumentParser
 
+def demo(*, output: Path = Path("runs/demo"), steps: int | None = None) -> int:
+    """Show samples of the packaged model, then train scenes-64 from scratch for a few minutes.
 
-def demo_command(arguments: list[str]) -> int:
-    """From nothing to a page of pictures."""
-    parser = ArgumentParser(
-        prog="xmcgan demo",
-        description="Shows samples of the packaged model, then trains scenes-64 from nothing for a few minutes.",
-        exit_on_error=False,
-    )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder of the run")
-    parser.add_argument(
-        "--steps", type=int, default=None, help="training steps; unless given, as many as fit into ten minutes"
-    )
-    options = parser.parse_args(arguments)
-    from xmcgan.cli.demo_run import demo
+    Args:
+        output: folder of the run.
+        steps: training steps; by default as many as fit into ten minutes.
+    """
+    from xmcgan.cli import demo_run
     from xmcgan.training.state import TrainingDiverged
 
     try:
-        demo(options.output, steps=options.steps)
+        demo_run.demo(output, steps=steps)
     except TrainingDiverged as error:
         print(f"xmcgan: training stopped at {error}", file=sys.stderr)
         return 3

@@ -1,19 +1,19 @@
-"""The subcommand ``xmcgan evaluate``: images of a checkpoint, of another system, or real ones, and many metrics."""
+"""``xmcgan evaluate``: many metrics of a model's images, of another system's, or of real ones."""
 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import Namespace
-
-from xmcgan.cli.parser import ArgumentParser
 from xmcgan.config import DatasetConfig
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results
 from xmcgan.runtime.files import write_text
 
 if TYPE_CHECKING:
+    import torch
+
     from xmcgan.data.records import Record
     from xmcgan.evaluation.features import EvaluationNetworks
     from xmcgan.evaluation.image_set import Request
@@ -22,158 +22,243 @@ if TYPE_CHECKING:
 COUNT = 30_000
 """Images of the paper's evaluation."""
 
-NETWORKS = {"extractor": "fid, kid, is, ...", "encoder": "r-precision, ...", "detector": "soa"}
-"""The networks that can be named, and what they serve."""
+
+@dataclass(frozen=True)
+class Images:
+    """Which images are evaluated: give one of --model, --images and --real.
+
+    Args:
+        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64, which generates them.
+        images: a folder of another system's images, each named by its caption's id (--write-captions).
+        real: the real images that the captions describe.
+        system: the row's name in tables.
+        count: number of images; by default 30,000, or all captions if there are fewer.
+        seed: of the choice of captions and of the images.
+        size: side of the evaluated images; by default the model's.
+    """
+
+    model: str | None = None
+    images: Path | None = None
+    real: bool = False
+    system: str | None = None
+    count: int | None = None
+    seed: int = 0
+    size: int | None = None
 
 
-def evaluate_command(arguments: list[str]) -> int:
-    """Evaluates a set of images and adds one line per metric to the results."""
-    parser = ArgumentParser(
-        prog="xmcgan evaluate",
-        description="Draws captions of a data set, or takes images that are there, and computes every metric in one "
-        "pass. Writes OUTPUT/results.jsonl (one line a metric), OUTPUT/sets/SYSTEM (the images, with what was asked "
-        "for) and OUTPUT/cache (features of real images). The same command goes on where it stood; under torchrun the "
-        "ranks share the work.",
-        exit_on_error=False,
-    )
-    add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder of the data set, in its owner's layout or prepared")
-    add("--model", type=str | None, default=None, help="whose images: a run, a checkpoint or a hub name")
-    add("--images", type=Path | None, default=None, help="or a folder of images that any system drew, named by caption")
-    add("--real", type=bool, default=False, help="or the real images that the captions describe: a row of their own")
-    add("--metrics", type=str, default="fid,is,r-precision,soa", help="names with commas between; soa is soa-c,soa-i")
-    add("--output", type=Path, default=Path("evaluations"), help="folder of results, image sets and cache")
-    add("--system", type=str | None, default=None, help="the row's name in tables")
-    add("--name", type=str | None, default=None, help="of the data set, as tables group by it; from the data if known")
-    add("--layout", type=str | None, default=None, help="of the data; the checkpoint's, or coco, unless given")
-    add("--split", type=str | None, default=None, help="of the captions; the checkpoint's validation split, or val2014")
-    add("--count", type=int | None, default=None, help=f"images; {COUNT:,}, or all captions where there are fewer")
-    add("--seed", type=int, default=0, help="of the choice of captions and of the images")
-    add("--size", type=int | None, default=None, help="side of the evaluated images; the model's unless given")
-    add("--fit", type=str, default="squash", help="how real images become squares: squash, or crop their middle")
-    add("--reference-split", type=str | None, default=None, help="real images of fid and its like; the split's")
-    for role, served in NETWORKS.items():
-        add(f"--{role}", type=str | None, default=None, help=f"network of {served}; by the data unless given")
-        add(
-            f"--{role}-weights",
-            type=str | None,
-            default=None,
-            help="its weights: a local file, a folder, or a hub name",
-        )
-    add("--soa-captions", type=Path | None, default=None, help="the official caption lists of SOA")
-    add("--soa-partial", type=bool, default=False, help="fewer than the 80 lists will do")
-    add("--batch-size", type=int, default=50, help="images in a forward pass; no result depends on it")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
-    add("--write-captions", type=Path | None, default=None, help="only write the captions to draw, with their ids")
-    options = parser.parse_args(arguments)
-    sources = {"--model": options.model, "--images": options.images, "--real": options.real or None}
+@dataclass(frozen=True)
+class Data:
+    """The data set.
+
+    Args:
+        data: its folder, in its owner's layout or prepared.
+        name: by which tables group results; by default from the data.
+        layout: of the data; by default the model's, or coco.
+        split: of the captions; by default the model's validation split, or val2014.
+        fit: how real images become squares: squash, or crop their middle.
+        reference_split: real images for FID and the like; by default the split of the captions.
+    """
+
+    data: Path
+    name: str | None = None
+    layout: str | None = None
+    split: str | None = None
+    fit: Literal["squash", "crop"] = "squash"
+    reference_split: str | None = None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The evaluation networks, by default those that suit the data (docs/evaluators.md).
+
+    Args:
+        extractor: of fid, kid, is, precision, recall, density and coverage.
+        extractor_weights: its weights: a local file, a folder, or a hub name.
+        encoder: of r-precision, contrastive-accuracy and clip-score.
+        encoder_weights: its weights: a local file, a folder, or a hub name.
+        detector: of soa.
+        detector_weights: its weights: a local file, a folder, or a hub name.
+        soa_captions: folder of the official caption lists of SOA.
+        soa_partial: accept fewer than the 80 lists.
+    """
+
+    extractor: str | None = None
+    extractor_weights: str | None = None
+    encoder: str | None = None
+    encoder_weights: str | None = None
+    detector: str | None = None
+    detector_weights: str | None = None
+    soa_captions: Path | None = None
+    soa_partial: bool = False
+
+
+def evaluate(
+    *,
+    metrics: str = "fid,is,r-precision,soa",
+    output: Path = Path("evaluations"),
+    batch_size: int = 50,
+    device: str = "auto",
+    write_captions: Path | None = None,
+    images: Images,
+    data: Data,
+    networks: Networks,
+) -> int:
+    """Compute the paper's metrics of a model's images, another system's, or real ones.
+
+    Generates images for captions of a data set, or takes images that are there, and computes every metric in one pass.
+    Writes OUTPUT/results.jsonl (one line per metric), OUTPUT/sets/SYSTEM (the images with their captions) and
+    OUTPUT/cache (features of real images). The same command again resumes; under torchrun the ranks share the work.
+
+    Args:
+        metrics: names with commas between (docs/evaluation.md); soa is soa-c,soa-i.
+        output: folder of results, image sets and cache.
+        batch_size: images in a forward pass; no result depends on it.
+        device: auto, cpu, cuda, ...
+        write_captions: only write the captions, with their ids, so that another system can generate their images.
+
+    Examples:
+        xmcgan evaluate --model runs/first --data data/scenes-64 --metrics fid,r-precision,soa
+        xmcgan evaluate --real --data data/scenes-64
+    """
+    sources = {"--model": images.model, "--images": images.images, "--real": images.real or None}
     given = [name for name, value in sources.items() if value is not None]
-    if len(given) != 1 and options.write_captions is None:
+    if len(given) != 1 and write_captions is None:
         raise ValueError(f"give one of --model, --images and --real, not {' and '.join(given) or 'none'}")
 
+    from xmcgan.inference.pipeline import Pipeline
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import process_group
 
-    with process_group(resolve_device(options.device)) as device:
-        options.device = str(device)
-        return evaluate_source(options)
+    with process_group(resolve_device(device)) as place:
+        pipe = Pipeline.from_pretrained(images.model, device=str(place)) if images.model else None
+        source = find_source(images, data, networks, pipe)
+        if write_captions is not None:
+            return write_requests(write_captions, [*source.requests, *source.listed])
+        return evaluate_source(source, networks, metrics, output, batch_size, place)
 
 
-def evaluate_source(options: Namespace) -> int:
+@dataclass(frozen=True)
+class Source:
+    """The captions and where their images come from."""
+
+    images: Images
+    data: Data
+    pipe: "Pipeline | None"
+    layout: str
+    split: str
+    records: "Sequence[Record]"
+    requests: "list[Request]"  # a random caption for each image
+    listed: "list[Request]"  # captions of the official SOA lists
+    system: str
+
+
+def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline | None") -> Source:
+    """Reads the data set and chooses the captions."""
+    from xmcgan.data.layouts import read_records
+    from xmcgan.evaluation.image_set import random_captions
+
+    dataset = pipe.config.dataset if pipe else DatasetConfig()
+    layout, split = data.layout or dataset.layout, data.split or dataset.validation_split
+    records = read_records(str(data.data), layout, split)
+    count = images.count or min(COUNT, sum(len(record.captions) for record in records))
+    requests = random_captions(records, count, seed=images.seed)
+    listed = official_requests(networks, images.seed) if networks.soa_captions else []
+    system = " ".join((images.system or system_name(images, pipe)).split())
+    return Source(images, data, pipe, layout, split, records, requests, listed, system)
+
+
+def evaluate_source(
+    source: Source, networks: Networks, metrics: str, output: Path, batch_size: int, device: "torch.device"
+) -> int:
     """Generates or finds the images, evaluates them, and adds the results."""
     from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
-    from xmcgan.evaluation.evaluate import evaluate
+    from xmcgan.evaluation import evaluate as evaluation
     from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, Reference, metric_names
-    from xmcgan.evaluation.image_set import captions_sha256, random_captions
-    from xmcgan.inference.pipeline import Pipeline
+    from xmcgan.evaluation.image_set import captions_sha256
     from xmcgan.runtime.distributed import is_main
 
-    pipe = Pipeline.from_pretrained(options.model, device=options.device) if options.model else None
-    dataset = pipe.config.dataset if pipe else DatasetConfig()
-    layout, split = options.layout or dataset.layout, options.split or dataset.validation_split
-    records = read_records(str(options.data), layout, split)
-    count = options.count or min(COUNT, sum(len(record.captions) for record in records))
-    requests = random_captions(records, count, seed=options.seed)
-    listed = official_requests(options) if options.soa_captions else []
-    if options.write_captions:
-        return write_captions(options.write_captions, [*requests, *listed])
-
-    metrics = metric_names(options.metrics)
-    networks = networks_of(options, metrics)
-    system = " ".join((options.system or system_name(options, pipe)).split())
-    images = find_or_generate(options, pipe, system, requests, records)
-    transform = ImageTransform(options.size or (pipe.config.image_size if pipe else side_of(images[0])), options.fit)
-    reference_split = options.reference_split or split
-    references = read_records(str(options.data), layout, reference_split) if reference_split != split else records
-    reference = Reference(references, transform, options.output / "cache", f"{layout} {reference_split}")
-    protocol = protocol_of(options, layout, split)
-    if options.real and reference_split == split:
+    names = metric_names(metrics)
+    loaded = load_networks(networks, names, source.data.data, str(device))
+    images = find_or_generate(source, source.system, source.requests, output)
+    pipe, split, layout = source.pipe, source.split, source.layout
+    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
+    transform = ImageTransform(side, source.data.fit)
+    reference_split = source.data.reference_split or split
+    references = source.records
+    if reference_split != split:
+        references = read_records(str(source.data.data), layout, reference_split)
+    reference = Reference(references, transform, output / "cache", f"{layout} {reference_split}")
+    if source.images.real and reference_split == split:
         # The distance of images from themselves says nothing.
-        metrics = [name for name in metrics if name not in DISTRIBUTION]
+        names = [name for name in names if name not in DISTRIBUTION]
 
     def measure(chosen, images, requests, protocol):
-        return evaluate(
+        return evaluation.evaluate(
             images,
             requests,
             transform=transform,
-            networks=networks,
+            networks=loaded,
             metrics=chosen,
-            system=system,
+            system=source.system,
             protocol=protocol | {"captions_sha256": captions_sha256(requests)},
             reference=reference,
-            batch_size=options.batch_size,
+            batch_size=batch_size,
         )
 
-    objects = [name for name in metrics if name in OBJECTS and listed]
-    results = measure([name for name in metrics if name not in objects], images, requests, protocol)
+    protocol = protocol_of(source)
+    objects = [name for name in names if name in OBJECTS and source.listed]
+    results = measure([name for name in names if name not in objects], images, source.requests, protocol)
     if objects:
-        images = find_or_generate(options, pipe, f"{system} soa", listed, records)
-        results += measure(objects, images, listed, protocol | {"captions": "official SOA lists"})
+        images = find_or_generate(source, f"{source.system} soa", source.listed, output)
+        results += measure(objects, images, source.listed, protocol | {"captions": "official SOA lists"})
     if is_main():
-        append_results(options.output / "results.jsonl", results)
+        append_results(output / "results.jsonl", results)
         print_results(results)
-        print(f"\n{options.output / 'results.jsonl'} has them; `xmcgan compare` makes tables of it")
+        print(f"\n{output / 'results.jsonl'} has them; `xmcgan compare` makes tables of it")
     return 0
 
 
-def protocol_of(options: Namespace, layout: str, split: str) -> dict[str, Setting]:
+def protocol_of(source: Source) -> dict[str, Setting]:
     """What every result says of data and captions."""
     return {
-        "data": options.name or data_name(options.data, layout, split),
-        "layout": layout,
-        "split": split,
-        "captions": f"a random caption an image, seed {options.seed}",
+        "data": source.data.name or data_name(source.data.data, source.layout, source.split),
+        "layout": source.layout,
+        "split": source.split,
+        "captions": f"a random caption an image, seed {source.images.seed}",
     }
 
 
-def networks_of(options: Namespace, metrics: Sequence[str]) -> "EvaluationNetworks":
+def load_networks(networks: Networks, metrics: Sequence[str], data: Path, device: str) -> "EvaluationNetworks":
     """The evaluation networks that the metrics need: those named, or those that suit the data."""
     from xmcgan.evaluation.features import load_evaluation_networks
 
+    roles = ("extractor", "encoder", "detector")
     return load_evaluation_networks(
         metrics,
-        {role: getattr(options, role) for role in NETWORKS},
-        {role: getattr(options, f"{role}_weights") for role in NETWORKS},
-        scenes=(options.data / "scenes.json").is_file(),
-        device=options.device,
+        {role: getattr(networks, role) for role in roles},
+        {role: getattr(networks, f"{role}_weights") for role in roles},
+        scenes=(data / "scenes.json").is_file(),
+        device=device,
     )
 
 
-def find_or_generate(
-    options: Namespace, pipe: "Pipeline | None", system: str, requests: "list[Request]", records: "Sequence[Record]"
-) -> "list[Record]":
-    """The images that answer the requests: drawn by the checkpoint, found in a folder, or the real ones."""
+def find_or_generate(source: Source, system: str, requests: "list[Request]", output: Path) -> "list[Record]":
+    """The images of the requests: generated by the model, found in a folder, or the real ones."""
     from xmcgan.evaluation.image_set import find_images, generate_set
 
-    if options.real:
-        by_id = {record.id: record for record in records}
-        lacking = [request.image_id for request in requests if request.image_id not in by_id]
-        if lacking:
-            raise ValueError(f"{options.data} lacks {len(lacking)} of the images that captions describe: {lacking[0]}")
+    if source.images.real:
+        by_id = {record.id: record for record in source.records}
+        missing = [request.image_id for request in requests if request.image_id not in by_id]
+        if missing:
+            raise ValueError(
+                f"{source.data.data} lacks {len(missing)} of the images that captions describe: {missing[0]}"
+            )
         return [by_id[request.image_id] for request in requests]
+    pipe = source.pipe
     if pipe is None:
-        return find_images(options.images, requests)
+        assert source.images.images is not None  # one of the three was given
+        return find_images(source.images.images, requests)
 
     import numpy as np
     import torch
@@ -182,33 +267,33 @@ def find_or_generate(
         images = pipe(captions, seed=seeds).images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
-    settings = {"model": str(options.model), "step": pipe.step, "dtype": str(pipe.dtype)}
-    return generate_set(options.output / "sets" / folder_name(system), requests, generate, settings=settings)
+    settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype)}
+    return generate_set(output / "sets" / folder_name(system), requests, generate, settings=settings)
 
 
-def official_requests(options: Namespace) -> "list[Request]":
-    """Three images of every caption of the official lists, of persons one of 30,000, as their authors have it."""
+def official_requests(networks: Networks, seed: int) -> "list[Request]":
+    """Three images of every caption of the official lists; of persons one of 30,000, as in the official code."""
     from xmcgan.evaluation.soa_captions import read_soa_captions, soa_requests
 
-    lists = read_soa_captions(options.soa_captions, partial=options.soa_partial)
-    return soa_requests(lists, seed=options.seed)
+    assert networks.soa_captions is not None
+    return soa_requests(read_soa_captions(networks.soa_captions, partial=networks.soa_partial), seed=seed)
 
 
-def write_captions(path: Path, requests: "Sequence[Request]") -> int:
+def write_requests(path: Path, requests: "Sequence[Request]") -> int:
     """Writes the captions, so that any system can generate images for them and be evaluated."""
     if path.exists():
         raise FileExistsError(f"{path} is there already; choose another --write-captions")
     lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)
     write_text(path, "".join(lines))
-    print(f"{len(requests):,} captions are in {path}: draw each and name its image by id, <id>.png")
+    print(f"{len(requests):,} captions are in {path}: generate each and name its image by id, <id>.png")
     return 0
 
 
-def system_name(options: Namespace, pipe: "Pipeline | None") -> str:
+def system_name(images: Images, pipe: "Pipeline | None") -> str:
     """The row's name where none is given."""
     if pipe is not None:
-        return f"{Path(options.model).name} step {pipe.step}"
-    return REAL_IMAGES if options.real else options.images.name
+        return f"{Path(images.model or '').name} step {pipe.step}"
+    return REAL_IMAGES if images.images is None else images.images.name
 
 
 def data_name(data: Path, layout: str, split: str) -> str:

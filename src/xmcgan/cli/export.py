@@ -1,32 +1,39 @@
-"""The subcommand ``xmcgan export``."""
+"""``xmcgan export``."""
 
 from pathlib import Path
+from typing import Literal
 
-from xmcgan.cli.parser import ArgumentParser
 
+def export(
+    *,
+    model: str,
+    output: Path,
+    format: Literal["onnx", "torch"] = "onnx",
+    images: Literal["uint8", "float"] = "uint8",
+    text_encoder: bool = True,
+) -> int:
+    """Write a generator and its text encoder as ONNX or torch.export files.
 
-def export_command(arguments: list[str]) -> int:
-    """Writes a trained generator as ONNX or torch.export files."""
-    parser = ArgumentParser(
-        prog="xmcgan export",
-        description="Writes the generator and its text encoder as graphs with a batch of any size, each compared with "
-        "PyTorch before it gets its name (docs/export.md).",
-        exit_on_error=False,
-    )
-    parser.add_argument("--model", type=str, required=True, help="a run, a checkpoint, a saved pipeline or a hub name")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder")
-    parser.add_argument("--format", type=str, default="onnx", help="onnx, or torch for torch.export")
-    parser.add_argument("--images", type=str, default="uint8", help="uint8 for 0 to 255, or float for [-1, 1]")
-    parser.add_argument("--text-encoder", type=bool, default=True, help="also the text encoder and its vocabulary")
-    options = parser.parse_args(arguments)
-    from xmcgan.inference.export import export
+    They take a batch of any size. Each file is compared with PyTorch before it gets its name (docs/export.md).
 
-    written = export(
-        options.model,
-        options.output,
-        format=options.format,
-        images=options.images,
-        text_encoder=options.text_encoder,
+    Args:
+        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64.
+        output: a new folder.
+        format: onnx, or torch for torch.export.
+        images: uint8 for 0 to 255, or float for [-1, 1].
+        text_encoder: also write the text encoder and its vocabulary.
+
+    Examples:
+        xmcgan export --model scenes-64 --output exported
+    """
+    from xmcgan.inference import export as exporting
+
+    written = exporting.export(
+        model,
+        output,
+        format=format,
+        images=images,
+        text_encoder=text_encoder,
         tick=lambda words: print(f"{words} ...", flush=True),
     )
     print("\n| file | MB | output | largest difference from PyTorch, by batch size |\n|---|---|---|---|")
@@ -35,5 +42,5 @@ def export_command(arguments: list[str]) -> int:
         for name, found in each.differences.items():
             apart = ", ".join(f"{rows}: {value:.1e}" for rows, value in found.items())
             print(f"| {each.file.name} | {size:.1f} | {name} | {apart} |")
-    print(f"\nwritten to {options.output}")
+    print(f"\nwritten to {output}")
     return 0

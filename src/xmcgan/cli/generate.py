@@ -1,4 +1,4 @@
-"""The subcommand ``xmcgan generate``."""
+"""``xmcgan generate``."""
 
 import io
 import json
@@ -8,78 +8,86 @@ from pathlib import Path
 from typing import Literal
 
 from xmcgan import __version__
-from xmcgan.cli.parser import ArgumentParser
 from xmcgan.runtime.files import write_bytes
 
 
-def generate_command(arguments: list[str]) -> int:
-    """Draws pictures of captions."""
-    parser = ArgumentParser(
-        prog="xmcgan generate",
-        description="Draws pictures of captions: PNGs, a grid of them, and the settings that made them.",
-        exit_on_error=False,
-    )
-    parser.add_argument("captions", nargs="+", type=str, help="one or several captions, each in quotes")
-    parser.add_argument("--model", type=str, default="scenes-64",
-                        help="a run, a checkpoint, a saved pipeline, a hub name, or scenes-64")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=Path("out"), help="folder for the pictures")
-    parser.add_argument("--seed", type=int, default=0, help="of the first picture of each caption; the next has + 1")
-    parser.add_argument("--count", type=int, default=1, help="pictures a caption")
-    parser.add_argument("--attention", type=bool, default=False, help="also each word's attention over the picture")
-    parser.add_argument("--precision", type=Literal["float32", "bfloat16", "float16"], default="float32",
-                        help="of weights and layers; a half is faster where the device is made for it")  # fmt: skip
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, ...")
-    options = parser.parse_args(arguments)
+def generate(
+    captions: list[str],
+    *,
+    model: str = "scenes-64",
+    output: Path = Path("out"),
+    seed: int = 0,
+    count: int = 1,
+    attention: bool = False,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "auto",
+) -> int:
+    """Generate images from captions: PNGs, a grid of them, and the settings that made them.
 
+    Args:
+        captions: one or several captions, each in quotes.
+        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64.
+        output: folder for the images.
+        seed: of the first image of each caption; the next one has seed + 1.
+        count: images per caption.
+        attention: also write each word's attention over the image.
+        precision: of weights and layers; half precision is faster on hardware made for it.
+        device: auto, cpu, cuda, ...
+
+    Examples:
+        xmcgan generate "two umbrellas on a beach at sunset"
+        xmcgan generate "a red car" "a blue bus" --model runs/first --count 4 --seed 7
+    """
     import torch
     from tqdm import tqdm
 
-    from xmcgan.inference.pipeline import Pipeline, attention_overlay
+    from xmcgan.inference.pipeline import Pipeline
 
-    model = options.model
-    pipe = Pipeline.from_pretrained(model, device=options.device, dtype=getattr(torch, options.precision))
-    with tqdm(total=len(options.captions) * options.count, unit="picture", leave=False) as bar:
-        pictures = pipe(
-            options.captions,
-            seed=options.seed,
-            num_images=options.count,
-            callback=lambda done, _total: bar.update(done - bar.n),
-        )
-
-    files: dict[str, bytes] = {}
-    names = file_names(options.captions)
-    for number, image in enumerate(pictures.images):
-        name = f"{names[pictures.captions[number]]}-{pictures.seeds[number]}"
-        files[f"{name}.png"] = png(image)
-        if options.attention and pictures.attention is not None:
-            maps = [image, *(attention_overlay(image, word_map) for word_map in pictures.attention[number])]
-            files[f"{name}-attention.png"] = png(grid(maps, len(maps)))
-    name = f"{file_name(options.captions[0])}-{options.seed}-x{len(pictures.images)}"
-    files[f"{name}-grid.png"] = png(grid(pictures.images, options.count if len(options.captions) > 1 else 4))
+    pipe = Pipeline.from_pretrained(model, device=device, dtype=getattr(torch, precision))
+    with tqdm(total=len(captions) * count, unit="image", leave=False) as bar:
+        drawn = pipe(captions, seed=seed, num_images=count, callback=lambda done, _total: bar.update(done - bar.n))
+    files = image_files(captions, drawn, attention=attention)
+    name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
+    files[f"{name}-grid.png"] = png(grid(drawn.images, count if len(captions) > 1 else 4))
     settings = {
         "version": __version__,
-        "model": str(model),
+        "model": model,
         "step": pipe.step,
         "device": str(pipe.device),
-        "precision": options.precision,
+        "precision": precision,
         "pictures": [
-            {"caption": caption, "seed": seed, "words": words}
-            for caption, seed, words in zip(pictures.captions, pictures.seeds, pictures.words, strict=True)
+            {"caption": caption, "seed": number, "words": words}
+            for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)
         ],
     }
     files[f"{name}.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
-    write_new(options.output, files)
-    path = options.output / (next(iter(files)) if len(pictures.images) == 1 else f"{name}-grid.png")
-    report(pictures, f"{model} (step {pipe.step:,})", path)
+    write_new(output, files)
+    path = output / (next(iter(files)) if len(drawn.images) == 1 else f"{name}-grid.png")
+    report(drawn, f"{model} (step {pipe.step:,})", path)
     return 0
 
 
-def report(pictures, by: str, path: Path) -> None:
-    """Prints where the pictures are, and in one line the words of their captions that the model has never learnt."""
-    count = len(pictures.images)
-    print(f"{count} picture{'s' if count > 1 else ''} by {by}: {path}")
-    if unknown := dict.fromkeys(word for words in pictures.unknown_words for word in words):
-        print(f"Words that {by.split(' (')[0]} has never learnt: {', '.join(unknown)}")
+def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, bytes]:
+    """The PNG of each image, and of its attention maps if they are wanted, by file name."""
+    from xmcgan.inference.pipeline import attention_overlay
+
+    files: dict[str, bytes] = {}
+    names = file_names(captions)
+    for number, image in enumerate(drawn.images):
+        name = f"{names[drawn.captions[number]]}-{drawn.seeds[number]}"
+        files[f"{name}.png"] = png(image)
+        if attention and drawn.attention is not None:
+            maps = [image, *(attention_overlay(image, word_map) for word_map in drawn.attention[number])]
+            files[f"{name}-attention.png"] = png(grid(maps, len(maps)))
+    return files
+
+
+def report(drawn, by: str, path: Path) -> None:
+    """Prints where the images are, and which words of the captions were not in the training captions."""
+    count = len(drawn.images)
+    print(f"{count} image{'s' if count > 1 else ''} by {by}: {path}")
+    if unknown := dict.fromkeys(word for words in drawn.unknown_words for word in words):
+        print(f"Words that {by.split(' (')[0]} was not trained on: {', '.join(unknown)}")
 
 
 def file_name(caption: str) -> str:

@@ -1,63 +1,95 @@
-"""The command line: one subcommand a verb."""
+"""The command line: every verb and the function that it calls."""
 
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 from xmcgan import __version__
-from xmcgan.cli.bench import bench_command
-from xmcgan.cli.choice import chosen
-from xmcgan.cli.compare import compare_command
-from xmcgan.cli.data import data_command
-from xmcgan.cli.demo import demo_command
-from xmcgan.cli.evaluate import evaluate_command
-from xmcgan.cli.export import export_command
-from xmcgan.cli.generate import generate_command
-from xmcgan.cli.project import project_command
-from xmcgan.cli.scenes import scenes_command
-from xmcgan.cli.train import train_command
-from xmcgan.cli.train_evaluators import train_dual_encoder_command, train_evaluators_command
+from xmcgan.cli.docstring import read_docstring
+from xmcgan.cli.parser import Function, parse
+from xmcgan.config import suggestion
 
-COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (train_command, "train a recipe, or go on with it"),
-    "generate": (generate_command, "draw pictures of captions"),
-    "evaluate": (evaluate_command, "evaluate a model's, another system's or real images by the paper's metrics"),
-    "compare": (compare_command, "results beside the paper's own, one protocol a column"),
-    "train-dual-encoder": (
-        train_dual_encoder_command,
-        "train your own dual encoder of images and captions, for R-precision",
-    ),
-    "train-evaluators": (train_evaluators_command, "train the packaged evaluation networks of Scenes again"),
-    "export": (export_command, "write a generator and its text encoder as graphs: ONNX or torch.export"),
-    "bench": (bench_command, "time training, drawing, text and loading on this machine"),
-    "project": (project_command, "hours and memory of a training on 1 to 64 GPUs, by assumed or measured rates"),
-    "data": (data_command, "prepare, count, look at and export data sets"),
-    "scenes": (scenes_command, "write the embedded data set"),
-    "demo": (demo_command, "all of it in a few minutes: data, training, pictures, one page"),
+COMMANDS: dict[str, str | dict[str, str]] = {
+    "train": "xmcgan.cli.train",
+    "generate": "xmcgan.cli.generate",
+    "evaluate": "xmcgan.cli.evaluate",
+    "compare": "xmcgan.cli.compare",
+    "train-dual-encoder": "xmcgan.cli.train_dual_encoder",
+    "train-evaluators": "xmcgan.cli.train_evaluators",
+    "export": "xmcgan.cli.export",
+    "bench": "xmcgan.cli.bench",
+    "project": "xmcgan.cli.project",
+    "data": {
+        "prepare": "xmcgan.cli.data.prepare",
+        "stats": "xmcgan.cli.data.stats",
+        "browse": "xmcgan.cli.data.browse",
+        "export": "xmcgan.cli.data.export",
+    },
+    "scenes": "xmcgan.cli.scenes",
+    "demo": "xmcgan.cli.demo",
+    "completion": "xmcgan.cli.completion",
 }
+"""The module of each verb, whose function has the module's name; and the verbs of each group, which is a package."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a subcommand; a mistake of the user's is one line on standard error, and exit status 2."""
-    from jsonargparse import ArgumentError
-
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"xmcgan {__version__}: images from captions, by XMC-GAN\n\nusage: xmcgan COMMAND ...\n")
-        print("\n".join(f"  {name:<18} {about}" for name, (_, about) in COMMANDS.items()))
-        print("\n`xmcgan COMMAND --help` says more.")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(__version__)
-        return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; a user's mistake is one line on standard error, and exit status 2."""
     try:
-        command, _ = COMMANDS[chosen(arguments, COMMANDS, "command", "xmcgan COMMAND ...")]
-        return command(arguments[1:])
-    except (ValueError, TypeError, OSError, ArgumentError) as error:
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except (ValueError, TypeError, OSError) as error:
         print(f"xmcgan: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("xmcgan: interrupted", file=sys.stderr)
         return 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command, and raises what is wrong with it."""
+    if list(arguments) == ["--version"]:
+        print(__version__)
+        return 0
+    prog, commands = "xmcgan", COMMANDS
+    while True:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(overview(prog, commands))
+            return 0 if arguments else 2
+        name, *arguments = arguments
+        if name not in commands:
+            what = "command" if commands is COMMANDS else f"command of {prog}"
+            raise ValueError(f"unknown {what} {name!r}{suggestion(name, commands)}")
+        prog, found = f"{prog} {name}", commands[name]
+        if isinstance(found, str):
+            function = load(found)
+            return function(**parse(function, arguments, prog))
+        commands = found
+
+
+def load(module: str) -> Function:
+    """The function of a verb."""
+    return getattr(importlib.import_module(module), module.rpartition(".")[2])
+
+
+def overview(prog: str, commands: Mapping[str, str | dict[str, str]]) -> str:
+    """Every command with its summary."""
+    lines = [f"usage: {prog} COMMAND ...", ""]
+    if commands is COMMANDS:
+        lines = [f"xmcgan {__version__}: images from captions, by XMC-GAN", "", *lines]
+    for name, found in commands.items():
+        lines.append(f"  {name:<18} {summary(found)}")
+    lines += ["", f"`{prog} COMMAND --help` says more. In flags, dashes and underscores are alike."]
+    if commands is COMMANDS:
+        lines[-1] += " `xmcgan --version` prints the version."
+    return "\n".join(lines)
+
+
+def summary(found: str | dict[str, str]) -> str:
+    """What a command does, from the docstring of its function or package."""
+    if isinstance(found, str):
+        documented = load(found)
+    else:
+        documented = importlib.import_module(next(iter(found.values())).rpartition(".")[0])
+    return read_docstring(documented.__doc__).summary.rstrip(".")
 
 
 if __name__ == "__main__":

@@ -1,44 +1,44 @@
-"""The subcommand ``xmcgan train``."""
+"""``xmcgan train``."""
 
 import sys
 from pathlib import Path
+from typing import Annotated, Any
 
-from xmcgan.cli.choice import chosen
-from xmcgan.cli.parser import ArgumentParser
-from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict
+from xmcgan.cli.parser import FieldsOf, OneOf
+from xmcgan.config import Config, flatten, from_dict, to_dict
 from xmcgan.recipes import RECIPES
-
-# torch and transformers take seconds to import: each command imports what it runs, and `--help` nothing of it.
-
 
 OWN_LAYOUTS = ("folder", "table", "webdataset")
 """Of one's own data, which often has one split; a recipe's validation split is the name in a public set."""
 
-TRAIN_USAGE = "xmcgan train RECIPE --output DIR [--data DIR] [--any.field VALUE ...]"
+
+def describe(config: Config) -> str:
+    """A recipe in a line."""
+    training = config.training
+    return f"{config.image_size} px, {config.dataset.layout}: {training.steps:,} steps of {training.batch_size}"
 
 
-def train_command(arguments: list[str]) -> int:
-    """Trains a recipe, or goes on with it."""
-    recipe = chosen(arguments, RECIPES, "recipe", TRAIN_USAGE)
-    parser = ArgumentParser(
-        prog=f"xmcgan train {recipe}",
-        usage=TRAIN_USAGE,
-        description="Trains a recipe; the same command again goes on from the newest checkpoint. The defaults shown "
-        "are the recipe's.",
-        exit_on_error=False,
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
-    parser.add_class_arguments(Config)
-    parser.set_defaults(flatten(to_dict(RECIPES[recipe])))
-    known = {"output": None} | flatten(to_dict(RECIPES[recipe]))
-    arguments = parser.spelled(arguments[1:])
-    for argument in arguments:
-        name = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and name not in known and name != "help":
-            raise ValueError(f"unknown setting --{name}{suggestion(name, known)}")
-    values = parser.parse_args(arguments).as_dict()
-    output = Path(values.pop("output"))
-    config = from_dict(values)
+def train(
+    recipe: Annotated[str, OneOf(RECIPES, "recipe", about=describe)],
+    *,
+    output: Path,
+    settings: Annotated[dict[str, Any], FieldsOf(RECIPES)],
+) -> int:
+    """Train a recipe, or resume its run.
+
+    The same command again resumes from the newest checkpoint. Every field of the configuration is an option.
+
+    Args:
+        recipe: the configuration to start from.
+        output: folder of the run.
+        settings: fields that differ from the recipe's, by dotted name.
+
+    Examples:
+        xmcgan train scenes-64 --output runs/first
+        xmcgan train coco14-256 --data /path/to/coco --output runs/coco --training.batch-size 64
+        torchrun --nproc_per_node 8 -m xmcgan train coco14-256 --data /path/to/coco --output runs/coco
+    """
+    config = from_dict(nested(flatten(to_dict(RECIPES[recipe])) | settings))
 
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
@@ -48,8 +48,8 @@ def train_command(arguments: list[str]) -> int:
     try:
         with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
             speaks = is_main()  # where all ranks fail alike, one says so
-            asked = any(each.partition("=")[0] == "--dataset.validation_split" for each in arguments)
-            return train_recipe(recipe, config, output, device, validation_asked=asked)
+            named = "dataset.validation_split" in settings
+            return train_recipe(recipe, config, output, device, validation_named=named)
     except TrainingDiverged as error:
         if speaks:
             print(f"xmcgan: training stopped at {error}", file=sys.stderr)
@@ -61,17 +61,29 @@ def train_command(arguments: list[str]) -> int:
         return 2  # rank 0 says why
 
 
-def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_asked: bool) -> int:
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Values under dotted names as nested dicts, as ``flatten`` reads them."""
+    found: dict[str, Any] = {}
+    for name, value in flat.items():
+        *sections, last = name.split(".")
+        target = found
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[last] = value
+    return found
+
+
+def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_named: bool) -> int:
     """Reads the data, trains, and says where the results are; as one of the ranks where there are several.
 
     Args:
-        validation_asked: whether the validation split was named by the user, and is not the recipe's.
+        validation_named: whether the validation split was named by the user, and is not the recipe's.
     """
     from xmcgan.data.layouts import read_records
     from xmcgan.data.prepared.manifest import is_prepared
     from xmcgan.data.readers.sources import describe_split
     from xmcgan.runtime.distributed import is_main, on_main
-    from xmcgan.training.loop import train
+    from xmcgan.training import loop
 
     def say(text: str) -> None:
         if is_main():
@@ -90,11 +102,11 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         say(rule)
     say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
     validation = config.dataset.validation_split
-    if layout in OWN_LAYOUTS and not validation_asked and not has_split(config.data, layout, validation):
+    if layout in OWN_LAYOUTS and not validation_named and not has_split(config.data, layout, validation):
         if config.evaluation.every:
             raise ValueError(
                 f"{config.data} has no split {validation!r}, which evaluation.every needs; name one "
-                "with --dataset.validation_split, or leave it out with --evaluation.every 0"
+                "with --dataset.validation-split, or leave it out with --evaluation.every 0"
             )
         say(f"there is no split {validation}: the grids of samples show captions of {config.dataset.split}")
         held_out = records
@@ -106,7 +118,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
 
         evaluate = make_validation(config, output, held_out, device=device)
     captions = [record.captions[0] for record in held_out[:16]]
-    step = train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
+    step = loop.train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
     if step < config.training.steps:
         say(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
         return 130

@@ -9,7 +9,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +18,10 @@ from torch import Tensor, nn
 from xmcgan.evaluation.networks.folder import SCENES_DUAL_ENCODER, load_network, read_folder
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 from xmcgan.evaluation.networks.protocols import ImageFeatures
+from xmcgan.evaluation.networks.shapes import HEAD_WIDTH, DualEncoderShape
 from xmcgan.ops.unit_vectors import unit_rows
 
 PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
-HEAD_WIDTH = 32
-
-
-@dataclass(frozen=True)
-class DualEncoderShape:
-    """Sizes of the networks.
-
-    Args:
-        image_size: side in pixels to which images are resized, a multiple of 16.
-        width: channels of the image network's first stage.
-        dim: dimension of the joint embedding space.
-        text_width: width of the word embeddings, a multiple of 32, the width of an attention head.
-        text_layers: layers of the text network.
-        words: maximum caption length in words; longer captions are truncated.
-    """
-
-    image_size: int = 64
-    width: int = 32
-    dim: int = 256
-    text_width: int = 96
-    text_layers: int = 2
-    words: int = 32
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it should be at least 1")
-        if self.text_width % HEAD_WIDTH:
-            raise ValueError(f"text_width is {self.text_width}; it should be a multiple of {HEAD_WIDTH}")
 
 
 class TextNetwork(nn.Module):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from xmcgan import __version__
 from xmcgan.config import flatten
-from xmcgan.data.images import Fit, ImageTransform, to_images
+from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, random
 from xmcgan.evaluation.networks.folder import CONFIG_FILE, WEIGHTS_FILE
@@ -29,6 +28,7 @@ from xmcgan.runtime.device import keep_freed_memory, resolve_device
 from xmcgan.runtime.files import atomic_file, read_json, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
 from xmcgan.training.checkpoint import adam_state, load_adam_state
+from xmcgan.training.evaluators.settings import Fitting
 
 TRAINING_FILE = "training.safetensors"
 
@@ -38,55 +38,6 @@ LOG_FILE = "log.jsonl"
 
 SHIFT, HELD_OUT, MISMATCHED, EXCHANGED = 4, 5, 6, 7
 """Keys of random streams, distinct from those of data.stream."""
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """Training settings of an evaluation network: AdamW with warmup and cosine decay to 0.
-
-    Args:
-        steps: number of training steps.
-        batch_size: pairs per batch; all other pairs are negatives.
-        learning_rate: peak learning rate.
-        weight_decay: of AdamW, on matrices and kernels only.
-        warmup: steps of linear warmup.
-        shift: augmentation: each batch is shifted by up to this many pixels in each direction.
-        flip: flip images horizontally at random. Leave off if captions mention left and right.
-        fit: ``squash`` images to a square, or ``crop`` the centre.
-        precision: of the image network, float32 or bfloat16 (twice as fast on most CPUs).
-        save_every: steps between saves for resuming.
-        seed: of all random numbers.
-        workers: processes that decode images; 0 decodes in the main process.
-        device: auto, cpu, cuda, ...
-    """
-
-    steps: int = 3000
-    batch_size: int = 256
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.05
-    warmup: int = 200
-    shift: int = 2
-    flip: bool = False
-    fit: Fit = "squash"
-    precision: str = "bfloat16"
-    save_every: int = 250
-    seed: int = 0
-    workers: int = 1
-    device: str = "auto"
-
-    def __post_init__(self):
-        for name in ("steps", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it should be at least 1")
-        for name in ("warmup", "shift", "workers", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it should be at least 0")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size is {self.batch_size}; a contrastive loss needs at least 2 pairs")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it should be a positive number")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is {self.precision!r}; it can be float32 or bfloat16")
 
 
 MAY_CHANGE = ("workers", "device", "save_every")

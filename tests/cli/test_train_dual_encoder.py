@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import xmcgan.training.evaluators.dual_encoder as dual_encoder_module
-from xmcgan.cli.train_evaluators import train_dual_encoder_command
+from xmcgan.cli.main import run
 from xmcgan.data.records import Record
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder
 from xmcgan.losses.contrastive import symmetric_cross_entropy
@@ -58,10 +58,10 @@ def flags(table: Path, output: Path, **other: object) -> list[str]:
 
 def test_the_command_trains_on_a_captions_table(table, tmp_path, capsys):
     output = tmp_path / "encoder"
-    assert train_dual_encoder_command(flags(table, output, steps=2)) == 0
+    assert run(["train-dual-encoder", *flags(table, output, steps=2)]) == 0
     said = capsys.readouterr().out
     assert "20 images to train on and 12 held out" in said
-    assert "than 7 of other images" in said
+    assert "their own caption is nearer than 7 of other images" in said
     assert load_dual_encoder_folder(output).shape == SHAPE
     config = json.loads((output / "config.json").read_text())
     assert config["fitting"]["steps"] == 2
@@ -72,14 +72,14 @@ def test_command_reports_divergence(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         dual_encoder_module, "symmetric_cross_entropy", lambda scores: symmetric_cross_entropy(scores * math.nan)
     )
-    assert train_dual_encoder_command(flags(table, tmp_path / "encoder")) == 3
+    assert run(["train-dual-encoder", *flags(table, tmp_path / "encoder")]) == 3
     assert "xmcgan: training stopped at step 0: the loss is nan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"layout": "tabel"}, "layout is 'tabel'; it can be coco"),
+        ({"layout": "tabel"}, "--layout is 'tabel'; it should be one of coco.*did you mean 'table'"),
         ({"held_out": 0}, "held_out is 0"),
         ({"text_width": 40}, "text_width is 40"),
         ({"split": "val"}, "a table of paths and captions"),
@@ -87,5 +87,5 @@ def test_command_reports_divergence(table, tmp_path, capsys, monkeypatch):
 )
 def test_command_line_errors_are_named(table, tmp_path, other, said):
     with pytest.raises((ValueError, FileNotFoundError), match=said):
-        train_dual_encoder_command(flags(table, tmp_path / "encoder", **other))
+        run(["train-dual-encoder", *flags(table, tmp_path / "encoder", **other)])
     assert not (tmp_path / "encoder").exists()

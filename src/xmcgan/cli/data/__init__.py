@@ -1,0 +1,1 @@
+"""Prepare, count, look at and export data sets."""

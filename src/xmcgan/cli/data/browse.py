@@ -1,0 +1,58 @@
+"""``xmcgan data browse``."""
+
+import itertools
+from pathlib import Path
+
+from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, print_splits
+
+
+def browse(
+    name: DataSetName,
+    *,
+    source: str,
+    output: Path,
+    splits: list[str] | None = None,
+    start: int = 0,
+    count: int = 48,
+) -> int:
+    """Make an HTML page of images with their captions, boxes and mouse traces.
+
+    Args:
+        name: the data set.
+        source: its folder, in its owner's layout, or prepared data, which can be a URL.
+        output: the page to write, such as browse.html.
+        splits: the split to show, instead of the data set's first.
+        start: number of the first record, from 0.
+        count: records on the page.
+
+    Examples:
+        xmcgan data browse ln-coco --source /path/to/coco --output browse.html
+    """
+    data = chosen_set(name, splits)
+    if start < 0 or count < 1:
+        raise ValueError(f"--start is {start} and --count {count}; they should be at least 0 and 1")
+    from xmcgan.data.images import open_image
+    from xmcgan.data.records import Record
+    from xmcgan.pages.dataset import write_browser
+
+    split = data.splits[0]
+    if output.is_dir():
+        raise IsADirectoryError(f"{output} is a folder; it should be the page to write, such as browse.html")
+
+    print_splits(source, data._replace(splits=(split,)))
+
+    def readable(record: Record) -> bool:
+        try:
+            open_image(record)
+        except ValueError as error:
+            print(f"left out: {error}")
+            return False
+        return True
+
+    good = (entry for entry in entries(source, data, split) if isinstance(entry, Record))
+    records = list(itertools.islice(filter(readable, itertools.islice(good, start, None)), count))
+    if not records:
+        raise ValueError(f"{source} has no record {start} in {split}")
+    page = write_browser(output, records, title=f"{name}, {split}")
+    print(f"{len(records)} records of {split}. Open this page in a browser:\n\n    {page.resolve()}\n")
+    return 0

@@ -1,0 +1,65 @@
+"""The data sets that ``xmcgan data`` knows by name, and what its verbs share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from xmcgan.cli.parser import OneOf
+
+
+class DataSet(NamedTuple):
+    """A data set by the name that a person knows it by."""
+
+    layout: str
+    splits: tuple[str, ...]
+    max_length: int  # words kept of a caption by the recipes for it
+
+
+SETS = {
+    "coco14": DataSet("coco", ("train2014", "val2014"), 17),
+    "ln-coco": DataSet("localized-narratives", ("train2017", "val2017"), 64),
+    "ln-openimages": DataSet("localized-narratives", ("train", "validation"), 64),
+    "scenes": DataSet("coco", ("train2014", "val2014"), 17),
+    "scenes-narratives": DataSet("localized-narratives", ("train2014", "val2014"), 64),
+    "scenes-open-images": DataSet("localized-narratives", ("train", "validation"), 64),
+    "flowers102": DataSet("flowers102", ("train", "test"), 32),
+    "cub200": DataSet("cub200", ("train", "test"), 32),
+    "cub200-cropped": DataSet("cub200-cropped", ("train", "test"), 32),
+    "flickr8k": DataSet("flickr8k", ("train", "dev"), 24),
+    "flickr30k": DataSet("flickr30k", ("train", "val"), 24),
+    "folder": DataSet("folder", ("train",), 17),
+    "table": DataSet("table", ("train",), 17),
+    "webdataset": DataSet("webdataset", ("train",), 17),
+}
+"""What ``prepare``, ``stats`` and ``browse`` accept; docs/data.md says what the folder of each looks like."""
+
+DataSetName = Annotated[str, OneOf(SETS, "data set")]
+
+
+def chosen_set(name: str, splits: list[str] | None) -> DataSet:
+    """The data set of that name, with other splits if some are given."""
+    if splits is not None and not all(splits):
+        raise ValueError(f"--splits is {','.join(splits)!r}; it should be names with commas between, such as train,val")
+    return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
+
+
+def entries(source: str, data: DataSet, split: str) -> Iterator:
+    """What a split holds, from the owner's layout or from a prepared folder, with boxes and traces."""
+    from xmcgan.data.layouts import read_entries, read_records
+    from xmcgan.data.prepared.manifest import is_prepared
+
+    if "://" in source or is_prepared(source):
+        return iter(read_records(source, data.layout, split))
+    return read_entries(Path(source), data.layout, split, annotations=True)
+
+
+def print_splits(source: str, data: DataSet) -> None:
+    """Prints which rule each split is chosen by, where the layout knows several."""
+    from xmcgan.data.prepared.manifest import is_prepared
+    from xmcgan.data.readers.sources import describe_split
+
+    if "://" in source or is_prepared(source):
+        return
+    for split in data.splits:
+        if rule := describe_split(Path(source), data.layout, split):
+            print(rule)

@@ -1,0 +1,54 @@
+"""``xmcgan data stats``."""
+
+from pathlib import Path
+
+from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, print_splits
+
+
+def stats(
+    name: DataSetName,
+    *,
+    source: str,
+    output: Path | None = None,
+    splits: list[str] | None = None,
+    encoder: str = "minilm",
+    max_length: int | None = None,
+) -> int:
+    """Count images, captions, words, tokens and objects: the paper's Table 1, and plots.
+
+    Args:
+        name: the data set.
+        source: its folder, in its owner's layout, or prepared data, which can be a URL.
+        output: folder for stats.json and stats.png.
+        splits: other splits than the data set's: ``train,val``.
+        encoder: whose tokenizer counts tokens (text.encoder).
+        max_length: tokens kept of a caption; by default as in the data set's recipe.
+
+    Examples:
+        xmcgan data stats coco14 --source /path/to/coco --output stats
+    """
+    data = chosen_set(name, splits)
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"--max-length is {max_length}; it should be at least 1")
+    from tqdm import tqdm
+
+    from xmcgan.data import statistics
+    from xmcgan.encoders.text import count_tokens
+
+    print_splits(source, data)
+    tokens = count_tokens(encoder)
+    counted = {
+        split: statistics.count(
+            tqdm(entries(source, data, split), desc=split, unit="record", leave=False),
+            tokens=tokens,
+            max_length=max_length or data.max_length,
+        )
+        for split in data.splits
+    }
+    print(statistics.table(counted))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "stats.json").write_text(statistics.to_json(counted))
+        statistics.plot(counted).savefig(output / "stats.png", dpi=110)
+        print(f"stats.json and stats.png are in {output}")
+    return 0
