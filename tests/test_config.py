@@ -13,6 +13,7 @@ from xmcgan.config import (
     EvaluationConfig,
     GeneratorConfig,
     LossConfig,
+    PenaltyConfig,
     TextConfig,
     TrainingConfig,
     differences,
@@ -30,6 +31,7 @@ SECTIONS = {
     "discriminator": DiscriminatorConfig,
     "augmentation": AugmentationConfig,
     "losses": LossConfig,
+    "penalties": PenaltyConfig,
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
 }

@@ -10,6 +10,8 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xmcgan.techniques import AugmentationConfig, PenaltyConfig, check
+
 Layout = Literal[
     "coco", "localized-narratives", "flowers102", "cub200", "cub200-cropped", "flickr8k", "flickr30k",
     "folder", "table", "webdataset",
@@ -117,34 +119,17 @@ CONTRASTIVE_LOSSES = ("sentence", "word", "image_discriminator", "image_encoder"
 
 
 @dataclass(frozen=True)
-class AugmentationConfig:
-    """Differentiable augmentation of every image that the discriminator sees, real or generated; off in the paper.
-
-    Args:
-        translation: largest shift, as a share of the side; each image has its own.
-        cutout: probability that a grey square of half the side covers part of an image.
-        colour: probability that brightness, saturation and contrast change. Captions that name colours become false.
-    """
-
-    translation: float = 0.0
-    cutout: float = 0.0
-    colour: float = 0.0
-
-    def __post_init__(self):
-        check(0 <= self.translation < 1, f"augmentation.translation is {self.translation}; a share, from 0 to below 1")
-        for name in ("cutout", "colour"):
-            check(0 <= getattr(self, name) <= 1, f"augmentation.{name} is {getattr(self, name)}; a probability, 0 to 1")
-
-
-@dataclass(frozen=True)
 class LossConfig:
     """The weight (lambda) of each contrastive loss, 0 to leave it out, and the temperatures.
 
     Args:
+        adversarial: ``hinge`` (paper), or ``relativistic``: each generated image against the real one of its caption
+            (R3GAN, which needs ``penalties.r1`` and ``.r2`` with it).
         sentence: image-sentence.
         word: region-word.
         image_discriminator: image-image with the discriminator's features.
         image_encoder: image-image with a frozen encoder's features.
+        image_encoder_loss: ``contrastive`` (paper), or ``l2``: the squared distance of these features (paper, Table 6).
         mismatched: share that real images with other captions have in the hinge loss of negatives; generated images
             have the rest. 0 in the paper.
         diversity: pushes two images of one caption apart, up to ``diversity_distance``. 0 in the paper.
@@ -160,10 +145,12 @@ class LossConfig:
         rho_2: how near the score of image and sentence is to its best word's.
     """
 
+    adversarial: Literal["hinge", "relativistic"] = "hinge"
     sentence: float = 1.0
     word: float = 1.0
     image_discriminator: float = 1.0
     image_encoder: float = 1.0
+    image_encoder_loss: Literal["contrastive", "l2"] = "contrastive"
     trace: float = 0.0
     mismatched: float = 0.0
     diversity: float = 0.0
@@ -319,6 +306,7 @@ class Config:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    penalties: PenaltyConfig = field(default_factory=PenaltyConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -340,6 +328,20 @@ class Config:
             f"losses.encoder is {losses.encoder}, but losses.image_encoder is 0: the encoder would not be used",
         )
         check(
+            losses.image_encoder_loss == "contrastive" or losses.image_encoder > 0,
+            f"losses.image_encoder_loss is {losses.image_encoder_loss}, but losses.image_encoder is 0",
+        )
+        check(
+            losses.adversarial == "hinge" or self.augmentation.adaptive_target is None,
+            "augmentation.adaptive_target needs the sign of a logit, which means nothing where losses.adversarial is "
+            f"{losses.adversarial}: only differences of logits matter there",
+        )
+        check(
+            not (self.penalties.active and self.training.compile),
+            f"training.compile is true, but penalties.{next(iter(self.penalties.active), '')} needs the gradient of a "
+            "gradient, which compiled networks do not have",
+        )
+        check(
             losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
             f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
         )
@@ -348,12 +350,6 @@ class Config:
                 "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot"
             )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
-
-
-def check(condition: bool, message: str) -> None:
-    """Raises a ValueError with the message unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
 
 
 def to_dict(config: Config) -> dict[str, Any]:

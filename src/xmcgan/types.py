@@ -50,6 +50,7 @@ class Batch(NamedTuple):
     noise_BZ: Tensor
     traces_BTR: Tensor | None = None  # where each word was pointed at: distributions over regions, or rows of zeros
     augmentation_BU: Tensor | None = None  # uniform random numbers in [0, 1) for the augmentations of each example
+    sentence_noise_BD: Tensor | None = None  # normal random numbers: directions in which sentences are moved
 
 
 class GeneratorOutput(NamedTuple):

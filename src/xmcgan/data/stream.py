@@ -24,7 +24,7 @@ from xmcgan.data.traces import TraceMaps, trace_maps
 WORKERS_START = "fork" if sys.platform == "linux" else None
 
 # A separate random stream for each use of an example, so that a new use does not change the others.
-ORDER, CAPTION, FLIP, NOISE, AUGMENTATION = range(5)
+ORDER, CAPTION, FLIP, NOISE, AUGMENTATION, SENTENCE = range(6)
 
 
 class Example(NamedTuple):
@@ -90,9 +90,9 @@ def random(seed: int, use: int, number: int) -> np.random.Generator:
     return np.random.default_rng([seed, use, number])
 
 
-def noise(seed: int, numbers: Sequence[int], dim: int) -> Tensor:
-    """z ~ N(0, I) for the examples with these numbers: noise_BZ, float32."""
-    rows = [random(seed, NOISE, number).standard_normal(dim, dtype=np.float32) for number in numbers]
+def noise(seed: int, numbers: Sequence[int], dim: int, use: int = NOISE) -> Tensor:
+    """z ~ N(0, I) for the examples with these numbers: noise_BZ, float32. Sentences have noise of their own ``use``."""
+    rows = [random(seed, use, number).standard_normal(dim, dtype=np.float32) for number in numbers]
     return torch.from_numpy(np.stack(rows))
 
 

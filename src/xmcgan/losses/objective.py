@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from xmcgan.losses.contrastive import (
     symmetric_cross_entropy,
     trace_divergence,
 )
+from xmcgan.losses.perceptual import perceptual_l2
+from xmcgan.losses.relativistic import relativistic_discriminator, relativistic_generator
 from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
@@ -83,6 +86,8 @@ class Objective:
     """
 
     weights: LossWeights = LossWeights()
+    adversarial: Literal["hinge", "relativistic"] = "hinge"
+    image_encoder_loss: Literal["contrastive", "l2"] = "contrastive"
     temperature: float = 0.1
     word_temperature: float = 1 / 50
     rho_1: float = 5.0
@@ -95,6 +100,8 @@ class Objective:
         """The objective of a configuration's ``losses`` section; ``gather`` is for global negatives."""
         return cls(
             weights=LossWeights.from_config(config),
+            adversarial=config.adversarial,
+            image_encoder_loss=config.image_encoder_loss,
             temperature=config.temperature,
             word_temperature=config.word_temperature,
             rho_1=config.rho_1,
@@ -114,19 +121,25 @@ class Objective:
 
         With a trace weight the words of real images are also taught to look where they were pointed at.
         """
-        logits = float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B)
-        if real.mismatched_logits_B is None:
-            hinge = hinge_discriminator(*logits)
-        else:
-            mismatched = float32_or_wider(real.mismatched_logits_B)
-            hinge = matching_aware_hinge_discriminator(*logits, mismatched, self.weights.mismatched)
-        learnt = terms({"d_hinge": hinge}, self.text_contrasts("real", real, text))
+        learnt = terms(
+            {f"d_{self.adversarial}": self.adversarial_loss(real, fake)}, self.text_contrasts("real", real, text)
+        )
         if self.weights.trace and traces_BTR is not None:
             divergence = trace_divergence(
                 real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather
             )
             learnt.losses["real_trace"], learnt.weights["real_trace"] = divergence, self.weights.trace
         return learnt
+
+    def adversarial_loss(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
+        """The discriminator's adversarial loss, with mismatched captions among the negatives if there are some."""
+        logits = float32_or_wider(real.logits_B), float32_or_wider(fake.logits_B)
+        mismatched = None if real.mismatched_logits_B is None else float32_or_wider(real.mismatched_logits_B)
+        if self.adversarial == "relativistic":
+            return relativistic_discriminator(*logits, mismatched, self.weights.mismatched)
+        if mismatched is None:
+            return hinge_discriminator(*logits)
+        return matching_aware_hinge_discriminator(*logits, mismatched, self.weights.mismatched)
 
     def generator(
         self,
@@ -146,9 +159,19 @@ class Objective:
         if self.weights.image_discriminator:
             contrast = self.nt_xent(real.image_features_BF, fake.image_features_BF)
             contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
-        if self.weights.image_encoder and encoded is not None:
+        contrastive = self.image_encoder_loss == "contrastive"
+        if self.weights.image_encoder and encoded is not None and contrastive:
             contrasts["image_encoder"] = (self.weights.image_encoder, self.nt_xent(*encoded))
-        minimised = terms({"g_hinge": hinge_generator(float32_or_wider(fake.logits_B))}, contrasts)
+        fake_logits = float32_or_wider(fake.logits_B)
+        adversarial = (
+            hinge_generator(fake_logits)
+            if self.adversarial == "hinge"
+            else relativistic_generator(float32_or_wider(real.logits_B), fake_logits)
+        )
+        minimised = terms({f"g_{self.adversarial}": adversarial}, contrasts)
+        if self.weights.image_encoder and encoded is not None and not contrastive:
+            minimised.losses["image_encoder_l2"] = perceptual_l2(*encoded)
+            minimised.weights["image_encoder_l2"] = self.weights.image_encoder
         if self.weights.diversity and distances_B is not None:
             minimised.losses["diversity"] = diversity_hinge(distances_B, self.diversity_distance)
             minimised.weights["diversity"] = self.weights.diversity

@@ -125,6 +125,16 @@ class Discriminator(nn.Module):
         """
         weights = self.normalised_weights() if weights is None else weights
         return (
-            functional_call(self.network, weights, (real_B3HW, text, mismatched_BD)),
-            functional_call(self.network, weights, (fake_B3HW, text)),
+            self.discriminate(real_B3HW, text, weights, mismatched_BD),
+            self.discriminate(fake_B3HW, text, weights),
         )
+
+    def discriminate(
+        self,
+        images_B3HW: Tensor,
+        text: TextEmbedding,
+        weights: dict[str, Tensor],
+        mismatched_BD: Tensor | None = None,
+    ) -> DiscriminatorOutput:
+        """The output for images, with weights that are already normalised."""
+        return functional_call(self.network, weights, (images_B3HW, text, mismatched_BD))

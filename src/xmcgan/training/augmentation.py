@@ -14,33 +14,44 @@ NUMBERS = 9
 """Uniform numbers that one view of an example takes."""
 
 
-def augment(images_B3HW: Tensor, uniform_BU: Tensor, config: AugmentationConfig) -> Tensor:
+def augment(images_B3HW: Tensor, uniform_BU: Tensor, config: AugmentationConfig, strength: float = 1.0) -> Tensor:
     """Images in [-1, 1], augmented by name and probability.
 
     Args:
         uniform_BU: ``NUMBERS`` uniform random numbers in [0, 1) for each image.
+        strength: by which every probability is multiplied (``AdaptiveStrength``); that of a translation is 1.
     """
+    if strength == 0:
+        return images_B3HW
     side = images_B3HW.shape[-1]
-    dy, dx, cut_y, cut_x, cut, brightness, saturation, contrast, colour = uniform_BU.unbind(1)
+    _, _, cut_y, cut_x, cut, brightness, saturation, contrast, colour = uniform_BU.unbind(1)
     x = images_B3HW
     if config.colour:
         changed = change_colours(x, brightness, saturation, contrast)
-        x = torch.where((colour < config.colour)[:, None, None, None], changed, x)
+        x = torch.where((colour < config.colour * strength)[:, None, None, None], changed, x)
     if config.translation:
-        x = translate(x, shifts(dy, side, config.translation), shifts(dx, side, config.translation))
+        x = translate(x, *image_shifts(uniform_BU, side, config, strength))
     if config.cutout:
-        x = torch.where((cut < config.cutout)[:, None, None, None], cut_out(x, cut_y, cut_x), x)
+        x = torch.where((cut < config.cutout * strength)[:, None, None, None], cut_out(x, cut_y, cut_x), x)
     return x
 
 
-def translate_traces(traces_BTR: Tensor, uniform_BU: Tensor, config: AugmentationConfig, side: int) -> Tensor:
+def image_shifts(uniform_BU: Tensor, side: int, config: AugmentationConfig, strength: float) -> tuple[Tensor, Tensor]:
+    """dy and dx of every image in pixels; none for all but a share ``strength`` of the images."""
+    dy, dx = uniform_BU[:, 0], uniform_BU[:, 1]
+    moved = dy < strength  # and dy / strength is uniform in [0, 1) again where it is
+    reach = config.translation
+    return shifts((dy / strength).where(moved, 0.5), side, reach), shifts(dx.where(moved, 0.5), side, reach)
+
+
+def translate_traces(
+    traces_BTR: Tensor, uniform_BU: Tensor, config: AugmentationConfig, side: int, strength: float = 1.0
+) -> Tensor:
     """Traces of words moved with their images, to whole regions; each keeps its sum, unless it leaves the picture."""
-    if not config.translation:
+    if not config.translation or strength == 0:
         return traces_BTR
     grid = int(traces_BTR.shape[-1] ** 0.5)
-    dy, dx = (
-        (shifts(uniform, side, config.translation) * grid / side).round().long() for uniform in uniform_BU[:, :2].T
-    )
+    dy, dx = ((pixels * grid / side).round().long() for pixels in image_shifts(uniform_BU, side, config, strength))
     moved = translate(traces_BTR.unflatten(-1, (grid, grid)), dy, dx).flatten(2)
     left = moved.sum(-1, keepdim=True)
     return torch.where(left > 0, moved * (traces_BTR.sum(-1, keepdim=True) / left.clamp_min(1e-12)), moved)

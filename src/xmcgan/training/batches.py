@@ -8,10 +8,10 @@ from contextlib import closing
 
 import torch
 
-from xmcgan.config import AugmentationConfig, Config
+from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.records import Record
-from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, noise, uniform
+from xmcgan.data.stream import SENTENCE, ExampleBatch, ExampleStream, load_batches, noise, uniform
 from xmcgan.data.traces import word_targets
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.ops.memory import to_memory_format
@@ -25,7 +25,7 @@ def embedded_batches(
 ) -> AbstractGenerator[Batch]:
     """This rank's part of every batch from number ``start`` on, with embedded captions and noise, without end."""
     settings, dataset = config.training, config.dataset
-    traces, augmented = config.losses.trace > 0, config.augmentation != AugmentationConfig()
+    traces, augmented = config.losses.trace > 0, config.augmentation.of_images
     stream = ExampleStream(
         records,
         ImageTransform(config.image_size, dataset.fit),
@@ -50,6 +50,9 @@ def embedded_batches(
             noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
             torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
             uniform(settings.seed, batch.numbers, 2 * NUMBERS).to(device) if augmented else None,
+            noise(settings.seed, batch.numbers, encoder.dim, SENTENCE).to(device)
+            if config.augmentation.sentence_noise
+            else None,
         )
 
 

@@ -45,6 +45,7 @@ def save_checkpoint(
     generator_optimizer: Adam,
     discriminator_optimizer: Adam,
     log: dict[str, Any] | None = None,
+    strength: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``runs/step-...`` and return it; the folder gets its name only when it is complete."""
     folder = runs / f"step-{step:08d}"
@@ -64,6 +65,7 @@ def save_checkpoint(
         "step": step,
         "ema_updates": ema.updates,
         "log": log,
+        "augmentation": strength,
         "optimizer_tensors": {name: count_tensors(optimizer) for name, optimizer in optimizers.items()},
     }
     (training / "state.json").write_text(json.dumps(described) + "\n")
@@ -143,6 +145,19 @@ def load_unwritten_log(folder: Path) -> dict[str, Any] | None:
     if unwritten is not None:
         require(unwritten, {"sums", "count"}, path)
     return unwritten
+
+
+def load_strength(folder: Path) -> dict[str, Any]:
+    """The state of the augmentation's adaptive strength (``AdaptiveStrength.load``).
+
+    Raises:
+        ValueError: naming the file, if it has none.
+    """
+    path = folder / "training" / "state.json"
+    strength = read_json(path).get("augmentation")
+    if not isinstance(strength, dict):
+        raise ValueError(f"{path} has no strength of the augmentation, which augmentation.adaptive_target needs")
+    return strength
 
 
 def keep_newest(runs: Path, count: int) -> None:

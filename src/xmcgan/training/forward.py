@@ -10,6 +10,8 @@ from xmcgan.losses.adversarial import pooled_distance
 from xmcgan.runtime.precision import float32_or_wider
 from xmcgan.training.augmentation import NUMBERS, augment, translate_traces
 from xmcgan.training.gradient_cache import Backward, Features, forward_micro_batches, split_batch
+from xmcgan.training.penalties import penalty_columns
+from xmcgan.training.sentence_noise import text_for_generator
 from xmcgan.training.state import TrainingState
 from xmcgan.types import Batch, TextEmbedding
 
@@ -45,12 +47,12 @@ def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch,
     real_B3HW = batch.images_B3HW
     if batch.augmentation_BU is not None:
         for_real, for_fake = batch.augmentation_BU.chunk(2, dim=1)
-        real_B3HW = augment(real_B3HW, for_real, state.augmentation)
-        fake_B3HW = augment(fake_B3HW, for_fake, state.augmentation)
+        real_B3HW = augment(real_B3HW, for_real, state.augmentation, state.strength)
+        fake_B3HW = augment(fake_B3HW, for_fake, state.augmentation, state.strength)
     mismatched_BD = swap_neighbours(batch.text.sentence_BD) if state.objective.weights.mismatched else None
     with state.layers_in_precision():
         pair = state.discriminator.discriminate_pair(real_B3HW, fake_B3HW, batch.text, weights, mismatched_BD)
-    return Features(*pair)
+    return Features(*pair, penalties_BK=penalty_columns(state, weights, real_B3HW, fake_B3HW, batch.text))
 
 
 def generate_and_discriminate(
@@ -65,12 +67,12 @@ def generate_and_discriminate(
 
 def generate(state: TrainingState, batch: Batch) -> Tensor:
     """Images in training mode. Running statistics move only in passes with a graph, once a step."""
-    generator = state.generator
+    generator, text = state.generator, text_for_generator(batch, state.augmentation.sentence_noise)
     with state.layers_in_precision():
         if torch.is_grad_enabled():
-            return generator(batch.noise_BZ, batch.text).images_B3HW
+            return generator(batch.noise_BZ, text).images_B3HW
         statistics = {name: buffer.clone() for name, buffer in generator.named_buffers()}
-        return functional_call(generator, statistics, (batch.noise_BZ, batch.text)).images_B3HW
+        return functional_call(generator, statistics, (batch.noise_BZ, text)).images_B3HW
 
 
 def generate_pairs(state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -81,9 +83,10 @@ def generate_pairs(state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor |
     if not state.objective.weights.diversity:
         return generate(state, batch), None
     rows, again = len(batch.noise_BZ), slice(None, None, PAIR_EVERY)
-    more = TextEmbedding(*(torch.cat([each, each[again]]) for each in batch.text))
+    text = text_for_generator(batch, state.augmentation.sentence_noise)
+    more = TextEmbedding(*(torch.cat([each, each[again]]) for each in text))
     noise_BZ = torch.cat([batch.noise_BZ, swap_neighbours(batch.noise_BZ)[again]])
-    images_B3HW = generate(state, batch._replace(text=more, noise_BZ=noise_BZ))
+    images_B3HW = generate(state, batch._replace(text=more, noise_BZ=noise_BZ, sentence_noise_BD=None))
     fake_B3HW, other_B3HW = images_B3HW.split([rows, len(images_B3HW) - rows])
     return fake_B3HW, pooled_distance(float32_or_wider(fake_B3HW[again]), float32_or_wider(other_B3HW))
 
@@ -98,7 +101,8 @@ def augmented_traces(state: TrainingState, batch: Batch) -> Tensor | None:
     if batch.traces_BTR is None or batch.augmentation_BU is None:
         return batch.traces_BTR
     side = batch.images_B3HW.shape[-1]
-    return translate_traces(batch.traces_BTR, batch.augmentation_BU[:, :NUMBERS], state.augmentation, side)
+    numbers = batch.augmentation_BU[:, :NUMBERS]
+    return translate_traces(batch.traces_BTR, numbers, state.augmentation, side, state.strength)
 
 
 def encode_images(state: TrainingState, images_B3HW: Tensor) -> Tensor | None:

@@ -24,11 +24,12 @@ class Features(NamedTuple):
     fake: DiscriminatorOutput
     encoded: tuple[Tensor, Tensor] | None = None  # frozen encoder's features of real and generated images
     distances_B: Tensor | None = None  # between two generated images of one caption; can have fewer rows
+    penalties_BK: Tensor | None = None  # K gradient penalties on the logit, if they are due
 
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors that are not None, in a fixed order."""
-        every = (*self.real, *self.fake, *(self.encoded or ()), self.distances_B)
+        every = (*self.real, *self.fake, *(self.encoded or ()), self.distances_B, self.penalties_BK)
         return [tensor for tensor in every if tensor is not None]
 
 
@@ -42,7 +43,7 @@ def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
             batch.images_B3HW[part],
             batch.text[part],
             batch.noise_BZ[part],
-            *(None if optional is None else optional[part] for optional in (batch.traces_BTR, batch.augmentation_BU)),
+            *(None if optional is None else optional[part] for optional in batch[3:]),
         )
         for part in slices
     ]
@@ -86,7 +87,8 @@ def join(parts: list[Features]) -> Features:
     first = parts[0]
     real, fake = next_output(first.real), next_output(first.fake)
     encoded = None if first.encoded is None else (next(joined), next(joined))
-    return Features(real, fake, encoded, None if first.distances_B is None else next(joined))
+    distances_B = None if first.distances_B is None else next(joined)
+    return Features(real, fake, encoded, distances_B, None if first.penalties_BK is None else next(joined))
 
 
 def backward_micro_batch(

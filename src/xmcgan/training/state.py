@@ -10,7 +10,7 @@ import torch._functorch.config
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from xmcgan.config import CONTRASTIVE_LOSSES, AugmentationConfig, Config, TrainingConfig
+from xmcgan.config import CONTRASTIVE_LOSSES, AugmentationConfig, Config, PenaltyConfig, TrainingConfig
 from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.encoders.image import frozen_image_encoder
 from xmcgan.inference.model_files import checkpoints
@@ -21,7 +21,8 @@ from xmcgan.model.generator import Generator
 from xmcgan.ops.batch_norm import BATCH_NORM_MOMENTUM, BatchNorm2d
 from xmcgan.runtime.device import resolve_precision
 from xmcgan.runtime.distributed import gather, world_size
-from xmcgan.training.checkpoint import keep_newest, load_checkpoint, save_checkpoint
+from xmcgan.training.adaptive import AdaptiveStrength
+from xmcgan.training.checkpoint import keep_newest, load_checkpoint, load_strength, save_checkpoint
 from xmcgan.training.ema import EMA
 
 
@@ -39,6 +40,13 @@ class TrainingState:
     precision: torch.dtype = torch.float32
     micro_batch: int | None = None  # rows that go through the networks at a time; None takes all
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    adaptive: AdaptiveStrength | None = None
+    penalties: PenaltyConfig = field(default_factory=PenaltyConfig)
+
+    @property
+    def strength(self) -> float:
+        """By which the probability of every augmentation is multiplied: 1 unless it adapts."""
+        return 1.0 if self.adaptive is None else self.adaptive.strength
 
     def layers_in_precision(self) -> torch.autocast:
         """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
@@ -89,7 +97,7 @@ def check_batch_size(config: Config, ranks: int) -> None:
 
 def initial_state(config: Config, text_dim: int, device: torch.device) -> TrainingState:
     """The parts of a run before its first step, a function of the configuration alone."""
-    settings, losses = config.training, config.losses
+    settings, losses, target = config.training, config.losses, config.augmentation.adaptive_target
     torch.manual_seed(settings.seed)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     generator = build_generator(config, text_dim).to(device).to(memory_format=layout)
@@ -134,6 +142,10 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
         precision=resolve_precision(settings.precision, device),
         micro_batch=settings.micro_batch,
         augmentation=config.augmentation,
+        adaptive=None
+        if target is None
+        else AdaptiveStrength(target=target, images=config.augmentation.adaptive_images),
+        penalties=config.penalties,
     )
 
 
@@ -192,6 +204,7 @@ def save(
         generator_optimizer=state.generator_optimizer,
         discriminator_optimizer=state.discriminator_optimizer,
         log=log,
+        strength=None if state.adaptive is None else state.adaptive.state(),
     )
     keep_newest(output / "checkpoints", config.training.keep_checkpoints)
 
@@ -203,6 +216,8 @@ def load_state(state: TrainingState, checkpoint: Path) -> int:
         ValueError: if a file of it is missing or damaged, naming the checkpoint before it, if there is one.
     """
     try:
+        if state.adaptive is not None:
+            state.adaptive.load(load_strength(checkpoint))
         return load_checkpoint(
             checkpoint,
             generator=state.generator,

@@ -3,8 +3,11 @@
 from torch import Tensor
 from torch.optim import Adam
 
-from xmcgan.runtime.distributed import average_gradients, average_over_ranks
+from xmcgan.losses.objective import Terms
+from xmcgan.runtime.distributed import average_gradients, average_over_ranks, world_size
 from xmcgan.training.forward import augmented_traces, forward_both, forward_discriminator
+from xmcgan.training.gradient_cache import Features
+from xmcgan.training.penalties import with_penalties
 from xmcgan.training.state import TrainingState
 from xmcgan.types import Batch
 
@@ -27,14 +30,14 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     # Discriminator phase
     for batch in batches[:-1]:
         features, backward = forward_discriminator(state, batch)
-        loss_d = objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
+        loss_d = discriminator_terms(state, features, batch)
         backward((loss_d.total, discriminator_weights))
         optimizer_step(state.discriminator_optimizer)
 
     # Last discriminator step and generator phase
     batch = batches[-1]
     features, backward = forward_both(state, batch)
-    loss_d = objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
+    loss_d = discriminator_terms(state, features, batch)
     loss_g = objective.generator(features.real, features.fake, batch.text, features.encoded, features.distances_B)
     backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
     optimizer_step(state.discriminator_optimizer)
@@ -46,7 +49,29 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     report = {"d_loss": loss_d.total, "g_loss": loss_g.total}
     for terms in (loss_d, loss_g):
         report |= terms.losses | terms.statistics
-    return average_over_ranks(report)
+    if state.adaptive is None:
+        return average_over_ranks(report)
+    return adapt(state, features, report, images=len(batches) * len(batch.noise_BZ) * world_size())
+
+
+def discriminator_terms(state: TrainingState, features: Features, batch: Batch) -> Terms:
+    """What the discriminator minimises: the objective, and the gradient penalties that are due."""
+    terms = state.objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
+    return with_penalties(terms, features.penalties_BK, state)
+
+
+def adapt(state: TrainingState, features: Features, report: dict[str, Tensor], *, images: int) -> dict[str, Tensor]:
+    """Updates the strength of the augmentation; returns the averaged report, with that of this step.
+
+    Args:
+        images: real images that all ranks have seen in the step.
+    """
+    assert state.adaptive is not None
+    report |= {"real_sign": features.real.logits_B.detach().sign().mean()}
+    report |= {"augmentation": report["real_sign"].new_tensor(state.adaptive.strength)}
+    averaged = average_over_ranks(report)
+    state.adaptive.update(float(averaged["real_sign"]), images)
+    return averaged
 
 
 def optimizer_step(optimizer: Adam) -> None:
