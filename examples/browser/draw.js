@@ -42,22 +42,6 @@ export class Painter {
   }
 }
 
-// Standard normal noise from a seed. It differs from xmcgan.sample, so the image differs from Python's for that seed.
-export function seededNoise(seed, count) {
-  let state = seed >>> 0;
-  const uniform = () => {
-    // mulberry32
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  return Float32Array.from({ length: count }, () => {
-    const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
-    return radius * Math.cos(2 * Math.PI * uniform()); // Box-Muller
-  });
-}
-
 function toImageData(pixels, size) {
   const image = new ImageData(size, size);
   for (let place = 0; place < size * size; place++) {

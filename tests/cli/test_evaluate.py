@@ -44,7 +44,20 @@ def test_the_images_have_a_manifest(evaluated):
     requests = [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
     assert len(requests) == 40 == len(list((folder / "images").iterdir()))
     assert {"file", "id", "image_id", "caption", "seed"} <= requests[0].keys()
-    assert json.loads((folder / "settings.json").read_text())["step"] == 6
+    settings = json.loads((folder / "settings.json").read_text())
+    assert (settings["step"], settings["noise"]) == (6, "philox")
+
+
+def test_images_of_another_noise_are_not_added_to(evaluated, trained, scenes, tmp_path, capsys):
+    """Sets from before the counter-based noise do not name theirs."""
+    output = Path(shutil.copytree(evaluated, tmp_path / "older"))
+    file = output / "sets" / "trained-step-6" / "settings.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "noise"}))
+    before = (output / "results.jsonl").read_bytes()
+    command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", "clip-score"]
+    assert main([*command, "--model", str(trained)]) == 2
+    assert "noise was None and is 'philox'" in capsys.readouterr().err
+    assert (output / "results.jsonl").read_bytes() == before
 
 
 def test_the_same_command_draws_nothing_anew_and_gives_the_same_values(evaluated, trained, scenes, tmp_path):

@@ -9,7 +9,8 @@ import torch
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.export import BATCHES, check_difference, export
 from xmcgan.inference.model_files import find_model, load_generator
-from xmcgan.inference.sample import seeded_noise, to_pixels
+from xmcgan.inference.noise import seeded_noise
+from xmcgan.inference.sample import to_pixels
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
 pytest.importorskip("onnxscript", reason="the onnx extra is not installed")

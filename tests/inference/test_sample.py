@@ -5,7 +5,7 @@ import torch
 
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.model_files import load_generator
-from xmcgan.inference.sample import batch_rows, full_batches, sample, seeded_noise, to_pixels
+from xmcgan.inference.sample import batch_rows, full_batches, sample, to_pixels
 
 CAPTIONS = ["a red car left of the bus", "a bus", "", "the blue sky", "green on green", "a car under the sky"]
 
@@ -41,6 +41,16 @@ def test_caption_and_seed_both_matter(generator, text):
     assert not torch.equal(images[0], images[2])
 
 
+def test_truncation_and_the_kind_of_noise_reach_the_image(generator, text):
+    full, none, old = (
+        sample(generator, text[[0, 0]], [0, 1], **settings).images_B3HW
+        for settings in ({}, {"truncation": 0.0}, {"noise": "numpy"})
+    )
+    assert torch.equal(none[0], none[1])  # without noise every seed is the same
+    assert not torch.equal(none[0], full[0])
+    assert not torch.equal(old[0], full[0])
+
+
 def test_generator_is_not_changed(generator, text):
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     sample(generator, text, range(6))
@@ -74,21 +84,6 @@ def test_attention_is_a_distribution_over_the_real_words(generator, text):
 def test_number_of_seeds_is_checked(generator, text):
     with pytest.raises(ValueError, match="6 captions but 5 seeds"):
         sample(generator, text, range(5))
-
-
-def test_noise_depends_only_on_the_seed():
-    together = seeded_noise([7, 0, 2**40], 8)
-    assert together.shape == (3, 8)
-    assert together.dtype == torch.float32
-    assert torch.equal(seeded_noise([2**40], 8)[0], together[2])
-    many = seeded_noise(range(3000), 4)
-    assert abs(many.mean()) < 0.03
-    assert abs(many.std() - 1) < 0.03
-
-
-def test_negative_seed_is_rejected():
-    with pytest.raises(ValueError, match="seed is -2; it should be at least 0"):
-        seeded_noise([1, -2], 8)
 
 
 @pytest.mark.parametrize(

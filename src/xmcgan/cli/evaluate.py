@@ -263,11 +263,13 @@ def find_or_generate(source: Source, system: str, requests: "list[Request]", out
     import numpy as np
     import torch
 
+    from xmcgan.inference.noise import NOISE
+
     def generate(captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
         images = pipe(captions, seed=seeds).images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
-    settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype)}
+    settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype), "noise": NOISE}
     return generate_set(output / "sets" / folder_name(system), requests, generate, settings=settings)
 
 

@@ -18,6 +18,8 @@ def generate(
     output: Path = Path("out"),
     seed: int = 0,
     count: int = 1,
+    truncation: float = 1.0,
+    noise: Literal["philox", "numpy"] = "philox",
     attention: bool = False,
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     device: str = "auto",
@@ -30,6 +32,8 @@ def generate(
         output: folder for the images.
         seed: of the first image of each caption; the next one has seed + 1.
         count: images per caption.
+        truncation: factor of the noise, 0 to 1; less makes images more alike and more typical.
+        noise: what a seed stands for: philox, or numpy to repeat images of earlier versions.
         attention: also write each word's attention over the image.
         precision: of weights and layers; half precision is faster on hardware made for it.
         device: auto, cpu, cuda, ...
@@ -45,7 +49,14 @@ def generate(
 
     pipe = Pipeline.from_pretrained(model, device=device, dtype=getattr(torch, precision))
     with tqdm(total=len(captions) * count, unit="image", leave=False) as bar:
-        drawn = pipe(captions, seed=seed, num_images=count, callback=lambda done, _total: bar.update(done - bar.n))
+        drawn = pipe(
+            captions,
+            seed=seed,
+            num_images=count,
+            truncation=truncation,
+            noise=noise,
+            callback=lambda done, _total: bar.update(done - bar.n),
+        )
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
     files[f"{name}-grid.png"] = png(grid(drawn.images, count if len(captions) > 1 else 4))
@@ -55,6 +66,8 @@ def generate(
         "step": pipe.step,
         "device": str(pipe.device),
         "precision": precision,
+        "noise": noise,
+        "truncation": truncation,
         "pictures": [
             {"caption": caption, "seed": number, "words": words}
             for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)

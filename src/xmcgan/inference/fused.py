@@ -61,7 +61,8 @@ class FusedGenerator(nn.Module):
         self.norm = FusedModulation(generator.norm)
         self.to_rgb = in_dtype(generator.to_rgb, dtype)
 
-    def forward(self, noise_BZ: Tensor, text: TextEmbedding) -> GeneratorOutput:
+    def forward(self, noise_BZ: Tensor, text: TextEmbedding, weights_BT: Tensor | None = None) -> GeneratorOutput:
+        """Generate images; ``weights_BT`` are factors of the words' attention (``attend_to_words``)."""
         condition_BC = torch.cat([self.sentence_projection(text.sentence_BD), noise_BZ], dim=1)
         seen = condition_BC if self.stem_sees == "condition" else noise_BZ
         x = self.stem(seen.to(self.stem.weight.dtype)).unflatten(1, (-1, 4, 4))
@@ -72,7 +73,9 @@ class FusedGenerator(nn.Module):
         condition, attention_BRT = condition_BC, None
         if self.region_projection is not None:
             regions_BRD = self.region_projection(x).flatten(2).mT
-            attention_BRT, words_BTD = attend_to_words(regions_BRD, text.words_BTD, text.mask_BT, self.rho_0)
+            attention_BRT, words_BTD = attend_to_words(
+                regions_BRD, text.words_BTD, text.mask_BT, self.rho_0, weights_BT
+            )
             condition = SpatialCondition(attention_BRT, words_BTD, condition_BC)
         for block in self.attentional_blocks:
             x = block(x, condition)

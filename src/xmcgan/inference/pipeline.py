@@ -18,6 +18,7 @@ from torch import Tensor
 from xmcgan.config import Config, to_dict
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.fused import fuse_generator
+from xmcgan.inference.interpolation import Drawing, between, draw
 from xmcgan.inference.model_files import (
     CONFIG_FILE,
     GENERATOR_FILE,
@@ -26,7 +27,8 @@ from xmcgan.inference.model_files import (
     read_description,
     save_generator,
 )
-from xmcgan.inference.sample import sample
+from xmcgan.inference.noise import NOISE, Noise
+from xmcgan.inference.sample import sample, to_image
 from xmcgan.inference.vocabulary import unknown_words
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.device import resolve_device
@@ -52,7 +54,8 @@ class Pictures:
 class Pipeline:
     """A text encoder and the averaged generator: captions in, PIL images out.
 
-    The same caption and seed give the same picture, bit for bit on one device, whatever else is drawn with it.
+    The same caption and seed give the same picture: bit for bit on one device, whatever else is drawn with it, and to
+    rounding on every other. The noise of a seed is the same everywhere, in a browser too.
 
     Args:
         generator: in evaluation mode.
@@ -111,6 +114,8 @@ class Pipeline:
         *,
         seed: int | Sequence[int] = 0,
         num_images: int = 1,
+        truncation: float = 1.0,
+        noise: Noise = NOISE,
         callback: Callable[[int, int], None] | None = None,
     ) -> Pictures:
         """Draws ``num_images`` pictures of every caption, one caption after the other.
@@ -123,11 +128,13 @@ class Pipeline:
             captions: one or several.
             seed: picture k of a caption has seed + k; or one seed for every picture.
             num_images: pictures a caption.
+            truncation: factor of the noise, 0 to 1: less gives pictures that are more alike and more typical.
+            noise: what a seed stands for: ``philox``, or ``numpy`` to repeat pictures of earlier versions.
             callback: called with (pictures done, pictures in all).
 
         Raises:
             TypeError: if a caption is not a string.
-            ValueError: if there is no caption, or the seeds do not fit; a seed is 0 or more.
+            ValueError: if there is no caption, or the seeds do not fit; a seed is 0 to 2^53 - 1.
         """
         chosen = [captions] if isinstance(captions, str) else list(captions)
         if not chosen:
@@ -144,11 +151,13 @@ class Pipeline:
             self.fused,
             text[[position for position in range(len(chosen)) for _ in range(num_images)]],
             seeds,
+            noise=noise,
+            truncation=truncation,
             batch_size=self.batch_size,
             callback=callback,
         )
         return Pictures(
-            images=[Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in samples.images_B3HW],
+            images=[to_image(pixels_3HW) for pixels_3HW in samples.images_B3HW],
             captions=repeated,
             seeds=seeds,
             words=[words[caption] for caption in repeated],
@@ -157,6 +166,31 @@ class Pipeline:
             else [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)],
             unknown_words=[self.unknown_words(caption) for caption in repeated],
         )
+
+    def interpolate(
+        self,
+        captions: tuple[str, str],
+        *,
+        seeds: tuple[int, int] = (0, 0),
+        steps: int = 9,
+        truncation: float = 1.0,
+        noise: Noise = NOISE,
+    ) -> list[Image.Image]:
+        """``steps`` pictures on the way from one caption and seed to another (``xmcgan.inference.interpolation``).
+
+        The first and the last are the pictures of the two captions with their seeds.
+
+        Raises:
+            ValueError: if there are fewer than 2 steps, or a seed or truncation is out of range.
+        """
+        drawings = between(captions, seeds, steps=steps, truncation=truncation)
+
+        def images(group: list[Drawing]) -> list[Image.Image]:
+            drawn = draw(self.fused, self.encoder, group, batch_size=self.batch_size, noise=noise)
+            return [to_image(pixels_3HW) for pixels_3HW in drawn.images_B3HW]
+
+        first, last = images([drawings[0], drawings[-1]])  # ends and mixtures are batches of different shapes
+        return [first, *(images(drawings[1:-1]) if steps > 2 else []), last]
 
     def unknown_words(self, caption: str) -> list[str]:
         """The words of a caption that no training caption had; none where the model carries no vocabulary."""

@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from xmcgan.ops.unit_vectors import unit_rows
 
 
-def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho_0: float) -> tuple[Tensor, Tensor]:
+def attend_to_words(
+    regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho_0: float, weights_BT: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The attention of each region over the words, and the unit word embeddings that it averages.
 
     The word-context vector of region j is c_j = sum_i softmax_i(rho_0 cos(e_i, h_j)) e_i, over real words i only:
@@ -16,6 +18,7 @@ def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho
 
     Args:
         rho_0: sharpness of the attention.
+        weights_BT: a positive factor of each word's attention before it is normalised, for mixtures of captions.
 
     Returns:
         attention_BRT (rows sum to 1; padding is exactly 0), and the unit words_BTD.
@@ -24,5 +27,7 @@ def attend_to_words(regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor, rho
     with torch.autocast(regions_BRD.device.type, enabled=False):
         words_BTD = unit_rows(words_BTD)
         logits_BRT = rho_0 * (unit_rows(regions_BRD) @ words_BTD.mT)
+        if weights_BT is not None:
+            logits_BRT = logits_BRT + weights_BT.log()[:, None, :]
         attention_BRT = F.softmax(logits_BRT.masked_fill(~mask_BT[:, None, :], -torch.inf), dim=-1)
         return attention_BRT, words_BTD
