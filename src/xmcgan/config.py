@@ -201,6 +201,8 @@ class TrainingConfig:
             float32 elsewhere. Losses and parameters stay float32.
         device: ``cpu``, ``cuda`` (or ``cuda:1``, ...), or ``auto``: CUDA where there is one.
         seed: of weights, data order, captions and noise.
+        init: model whose weights the networks start from, instead of random ones: a name in the package, a run, a
+            checkpoint, a saved pipeline or a hub name. Images, text encoder and generator should be as that model's.
         log_every: steps between two lines of the log.
         sample_every: steps between two grids of samples.
         checkpoint_every: steps between two checkpoints.
@@ -229,6 +231,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     seed: int = 0
+    init: str | None = None
     log_every: int = 50
     sample_every: int = 1000
     checkpoint_every: int = 2000

@@ -18,6 +18,9 @@ from xmcgan.runtime.files import atomic_file, read_json
 
 GENERATOR_FILE = "generator.safetensors"
 
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+"""Optional: for training that starts from the model. Lies under ``training/`` in a checkpoint."""
+
 CONFIG_FILE = "config.json"
 
 PACKAGED = Path(__file__).parent / "models"

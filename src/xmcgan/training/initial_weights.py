@@ -1,0 +1,78 @@
+"""Starting from a model's weights instead of random ones (``training.init``): fine-tuning."""
+
+from pathlib import Path
+from typing import Any
+
+from xmcgan.config import Config, differences, flatten, from_dict, to_dict
+from xmcgan.inference.model_files import (
+    DISCRIMINATOR_FILE,
+    GENERATOR_FILE,
+    find_model,
+    load,
+    read_description,
+)
+from xmcgan.training.state import TrainingState
+
+GENERATOR_SETTINGS = ("image_size", "text.encoder", "text.layers", "generator.")
+"""Dotted names, or their beginnings, of what decides the generator's shapes and the meaning of its inputs."""
+
+DISCRIMINATOR_SETTINGS = ("discriminator.",)
+
+PATHS = ("discriminator.encoder_weights",)
+"""Where a file lies; that differs from machine to machine."""
+
+
+def architecture(source: str) -> dict[str, Any]:
+    """The settings that a run should share with the model it starts from, under their dotted names.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if its config.json is damaged.
+    """
+    settings = flatten(to_dict(model_config(find_model(source))))
+    shared = GENERATOR_SETTINGS + DISCRIMINATOR_SETTINGS
+    return {name: value for name, value in settings.items() if name.startswith(shared) and name not in PATHS}
+
+
+def load_initial_weights(state: TrainingState, config: Config, source: str) -> str:
+    """Loads a model's generator, and its discriminator where it has one that fits, into a state before its first step.
+
+    The average starts at the loaded generator; the optimizers start afresh.
+
+    Args:
+        source: a name in the package, a run, a checkpoint, a saved pipeline, or a hub name.
+
+    Returns:
+        one line for a person: what was loaded, and what starts at random.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if its generator has other settings than ``config`` (they are named), or a file is damaged.
+    """
+    folder = find_model(source)
+    changes = differences(config, model_config(folder))
+    own = {name: values for name, values in changes.items() if name.startswith(GENERATOR_SETTINGS)}
+    if own:
+        why = "; ".join(f"{name} is {here}, that model has {there}" for name, (here, there) in own.items())
+        right = " ".join(f"--{name} {there}" for name, (_, there) in own.items())
+        raise ValueError(f"training.init {source} does not fit this run: {why}. Give {right}, or another model")
+    load(state.generator, folder / GENERATOR_FILE)
+    state.ema.network.load_state_dict(state.generator.state_dict())
+    path = next((path for path in (folder / DISCRIMINATOR_FILE, folder / "training" / DISCRIMINATOR_FILE)
+                 if path.is_file()), None)  # fmt: skip
+    if path is None:
+        return f"the generator starts from {source}, which has no discriminator; that starts from random weights"
+    other = [name for name in changes if name.startswith(DISCRIMINATOR_SETTINGS) and name not in PATHS]
+    if other:
+        return f"the generator starts from {source}, the discriminator from random weights: {', '.join(other)} differs"
+    load(state.discriminator, path)
+    return f"generator and discriminator start from {source}"
+
+
+def model_config(folder: Path) -> Config:
+    """The configuration that a model was trained with."""
+    description = read_description(folder)
+    try:
+        return from_dict(description["config"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'} describes no model of this version: {error}") from error
