@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from xmcgan.cli.options import Recipe, check_at_least, refuse_existing
 from xmcgan.config import Config
@@ -60,6 +60,24 @@ class Changes:
         return {name: value for name, value in asdict(self).items() if value is not None and name not in others}
 
 
+@dataclass(frozen=True)
+class Timed:
+    """How it is timed.
+
+    Args:
+        repetitions: timed calls of each part.
+        warmup: untimed calls before them.
+        threads: of the CPU; by default PyTorch's choice.
+    """
+
+    repetitions: int = 9
+    warmup: int = 2
+    threads: int | None = None
+
+    def __post_init__(self):
+        check_at_least(1, threads=self.threads)
+
+
 def bench(
     recipe: Recipe = "scenes-64",
     *,
@@ -68,12 +86,10 @@ def bench(
     precision: list[Literal["float32", "bfloat16"]] | None = None,
     generation_batch: int | None = None,
     compile: bool = False,
-    repetitions: int = 9,
-    warmup: int = 2,
-    threads: int | None = None,
     device: str = "auto",
     output: Path | None = None,
     changes: Changes,
+    timed: Timed,
 ) -> int:
     """Time training, generation, text encoding and loading on this machine.
 
@@ -88,9 +104,6 @@ def bench(
         precision: of training and generation; by default the recipe's.
         generation_batch: images generated at once; by default what suits the device.
         compile: also with torch.compile.
-        repetitions: timed calls of each part.
-        warmup: untimed calls before them.
-        threads: of the CPU; by default PyTorch's choice.
         device: auto, cpu, cuda, ...
         output: a JSON file to write, new.
 
@@ -98,7 +111,7 @@ def bench(
         xmcgan bench scenes-64
         xmcgan bench --model scenes-64 --parts generation --precision float32,bfloat16
     """
-    check_at_least(1, threads=threads, generation_batch=generation_batch)
+    check_at_least(1, generation_batch=generation_batch)
     refuse_existing(output)
 
     import torch
@@ -107,22 +120,17 @@ def bench(
     from xmcgan.runtime.device import keep_freed_memory, resolve_device, resolve_precision, use_tf32
     from xmcgan.training.state import check_batch_size
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if timed.threads is not None:
+        torch.set_num_threads(timed.threads)
     place = resolve_device(device)
     if place.type == "cpu":
         keep_freed_memory()  # as training does
     measured = model_of(recipe, model, changes)
     use_tf32(place, measured.config.training.tf32)  # before the ceilings, which are compared with what is measured
-    names = precision or [measured.config.training.precision]
-    dtypes = dict.fromkeys(resolve_precision(name, place) for name in names)
-    plan = Plan(
-        parts=parts or ["training", "generation", "text", "loading"],
-        precisions=[str(dtype).removeprefix("torch.") for dtype in dtypes],
-        generation_batch=generation_batch,
-        compile=compile,
-        schedule=timing.Schedule(repetitions, warmup),
-    )
+    dtypes = [resolve_precision(name, place) for name in precision or [measured.config.training.precision]]
+    precisions = [str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes)]
+    schedule = timing.Schedule(timed.repetitions, timed.warmup)
+    plan = Plan(parts or [*get_args(Part)], precisions, generation_batch, compile, schedule)
     if "training" in plan.parts:
         check_batch_size(measured.config, 1)
     print(measure(measured, plan, place, output))

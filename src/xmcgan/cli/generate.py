@@ -60,20 +60,9 @@ def generate(
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
     files[f"{name}-grid.png"] = png(grid(drawn.images, count if len(captions) > 1 else 4))
-    settings = {
-        "version": __version__,
-        "model": model,
-        "step": pipe.step,
-        "device": str(pipe.device),
-        "precision": precision,
-        "noise": noise,
-        "truncation": truncation,
-        "pictures": [
-            {"caption": caption, "seed": number, "words": words}
-            for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)
-        ],
-    }
-    files[f"{name}.json"] = (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode()
+    made_by = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
+               "precision": precision, "noise": noise, "truncation": truncation}  # fmt: skip
+    files[f"{name}.json"] = settings_file(drawn, made_by)
     write_new(output, files)
     path = output / (next(iter(files)) if len(drawn.images) == 1 else f"{name}-grid.png")
     report(drawn, f"{model} (step {pipe.step:,})", path)
@@ -93,6 +82,15 @@ def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, byt
             maps = [image, *(attention_overlay(image, word_map) for word_map in drawn.attention[number])]
             files[f"{name}-attention.png"] = png(grid(maps, len(maps)))
     return files
+
+
+def settings_file(drawn, made_by: dict[str, object]) -> bytes:
+    """What made the images, as JSON."""
+    pictures = [
+        {"caption": caption, "seed": number, "words": words}
+        for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)
+    ]
+    return (json.dumps(made_by | {"pictures": pictures}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def report(drawn, by: str, path: Path) -> None:

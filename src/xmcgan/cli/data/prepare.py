@@ -59,7 +59,6 @@ def prepare(
 
     folder = Path(source)
     print_splits(source, data)
-    known = fingerprint(folder, data.layout, data.splits)
     is_there = (output / "manifest.json").is_file()
     manifest = preparing.prepare(
         folder,
@@ -74,17 +73,17 @@ def prepare(
         workers=workers,
         most_bad=max_bad_share,
         total=lambda split: count_entries(folder, data.layout, split),
-        fingerprint=known,
+        fingerprint=fingerprint(folder, data.layout, data.splits),
     )
-    if is_there:
-        print(f"{output} was prepared already; nothing was made")
-    report(manifest, output)
+    report(manifest, output, is_there=is_there)
     print(f"prepared in {output}; train from it:\n  {training_command(name, data, output)}")
     return 0
 
 
-def report(manifest: dict, output: Path) -> None:
+def report(manifest: dict, output: Path, *, is_there: bool) -> None:
     """Prints what each split holds."""
+    if is_there:
+        print(f"{output} was prepared already; nothing was made")
     for split, held in manifest["splits"].items():
         size = held["bytes"]
         space = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
