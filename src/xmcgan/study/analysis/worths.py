@@ -81,28 +81,26 @@ def worths(
     choices_BE = counts_BD @ made.of_DE
     moves_EKK = made.among_EK[:, :, None] * np.eye(count)[made.chosen_E][:, None, :]  # from any that was left over
     moves = (moves_EKK * (1 - np.eye(count))).reshape(-1, count * count)
-    logs_BK = np.zeros((replicates, count))
+    worths_BK = np.full((replicates, count), 1 / count)
     open_ = np.arange(replicates)  # replicates that have not converged
     right = np.zeros((count, 1))
     right[-1] = 1
     for _ in range(most):
-        sums_BE = np.exp(logs_BK[open_]) @ made.among_EK.T
+        sums_BE = count * worths_BK[open_] @ made.among_EK.T  # worths of mean 1: the scale of alpha in choix
         rates = ((choices_BE[open_] / sums_BE) @ moves).reshape(-1, count, count)
         rates += alpha * (1 - np.eye(count))
         balance = np.swapaxes(rates, 1, 2) - np.eye(count) * rates.sum(2)[:, None, :]
         balance[:, -1] = 1  # one equation is redundant: probabilities of sum 1 instead
         stationary = np.linalg.solve(balance, np.broadcast_to(right, (len(open_), count, 1)))[:, :, 0]
-        new = np.log(np.maximum(stationary, 1e-300))
-        new -= new.mean(1, keepdims=True)
-        change = np.abs(new - logs_BK[open_]).sum(1)
-        logs_BK[open_] = new
+        new = np.maximum(stationary, 1e-300)
+        change = np.abs(np.log(new / worths_BK[open_])).sum(1)
+        worths_BK[open_] = new
         open_ = open_[change > tolerance]
         if not len(open_):
             break
     else:
         raise ValueError(f"Plackett-Luce worths did not converge in {most} iterations")
-    worths_BK = np.exp(logs_BK)
-    return worths_BK / worths_BK.sum(1, keepdims=True)
+    return worths_BK
 
 
 def connected(counts_BD: np.ndarray, tally: Tally) -> np.ndarray:
