@@ -2,7 +2,7 @@
 
 python examples/fine_tune/draw_owls.py data/owls
 
-Writes ``owl-000.png`` with its caption in ``owl-000.txt`` and so on: the layout ``folder``.
+Writes ``train/owl-000.png`` with its caption in ``train/owl-000.txt`` and so on: the layout ``folder``.
 """
 
 import random
@@ -73,7 +73,7 @@ def caption_of(colour: str, place: str, at: str) -> str:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/owls")
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/owls") / "train"
     folder.mkdir(parents=True)
     rng = random.Random(0)
     for number in range(COUNT):

@@ -22,6 +22,7 @@ def train(
     recipe: Annotated[str, OneOf(RECIPES, "recipe", about=describe)],
     *,
     output: Path,
+    init: str | None = None,
     settings: Annotated[dict[str, Any], FieldsOf(RECIPES)],
 ) -> int:
     """Train a recipe, or resume its run.
@@ -31,14 +32,20 @@ def train(
     Args:
         recipe: the configuration to start from.
         output: folder of the run.
+        init: fine-tune this model: its weights instead of random ones, and its image size, text encoder, generator and
+            discriminator instead of the recipe's.
         settings: fields that differ from the recipe's, by dotted name.
 
     Examples:
         xmcgan train scenes-64 --output runs/first
         xmcgan train coco14-256 --data /path/to/coco --output runs/coco --training.batch-size 64
+        xmcgan train scenes-64-plus --init scenes-64 --data data/owls --dataset.layout folder --output runs/owls
         torchrun --nproc_per_node 8 -m xmcgan train coco14-256 --data /path/to/coco --output runs/coco
     """
-    config = from_dict(nested(flatten(to_dict(RECIPES[recipe])) | settings))
+    defaults = flatten(to_dict(RECIPES[recipe])) | initial_settings(init)
+    if settings.get("dataset.layout") in OWN_LAYOUTS:
+        defaults["dataset.split"] = "train"  # the recipe's is a name in a public set
+    config = from_dict(nested(defaults | settings))
 
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
@@ -59,6 +66,15 @@ def train(
         return 4
     except EndedByMain:
         return 2  # rank 0 says why
+
+
+def initial_settings(init: str | None) -> dict[str, Any]:
+    """The settings of a fine-tuning run that are not the recipe's, by dotted name."""
+    if init is None:
+        return {}
+    from xmcgan.training.initial_weights import architecture
+
+    return architecture(init) | {"training.init": init}
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
