@@ -13,13 +13,13 @@ import argparse
 import sys
 import time
 from collections import defaultdict
+from functools import cache
 
 import numpy as np
 
-from xmcgan.study.analysis.resampling import group_counts, holm, interval, p_values, spread
+from xmcgan.study.analysis.resampling import group_counts, holm, interval, p_values, spread, times_drawn
 from xmcgan.study.analysis.simulate import (
     PAPER,
-    Draw,
     Population,
     draw,
     expected_utilities,
@@ -41,11 +41,11 @@ POPULATIONS = {
 
 def tally_of(utility_NK: np.ndarray, caption_N: np.ndarray, annotator_N: np.ndarray, systems: tuple[str, ...]) -> Tally:
     """Answers without ties, as counts."""
-    orders, ranking_N = np.unique(np.argsort(-utility_NK, 1), axis=0, return_inverse=True)
-    rankings = tuple(tuple((systems[place],) for place in order) for order in orders)
-    return Tally(
-        systems, rankings, ranking_N.ravel(), caption_N, np.unique(annotator_N, return_inverse=True)[1], caption_N
-    )
+    order_NK, count = np.argsort(-utility_NK, 1), len(systems)
+    digits = count ** np.arange(count)  # an order as one number: far faster to tell apart
+    _, first, ranking_N = np.unique(order_NK @ digits, return_index=True, return_inverse=True)
+    rankings = tuple(tuple((systems[place],) for place in order) for order in order_NK[first])
+    return Tally(systems, rankings, ranking_N, caption_N, np.unique(annotator_N, return_inverse=True)[1], caption_N)
 
 
 def statistics_of(counts: Tally):
@@ -60,13 +60,14 @@ def statistics_of(counts: Tally):
     return statistics
 
 
-def truth(worth: dict[str, float], population: Population, draws: int = 400_000) -> np.ndarray:
+@cache
+def truth(worth: tuple[tuple[str, float], ...], population: Population, draws: int = 400_000) -> np.ndarray:
     """Every statistic in the whole population; shares by a larger sample, without the noise of single answers."""
-    random, logs = np.random.default_rng(7), log_worths(worth)
+    random, logs = np.random.default_rng(7), log_worths(dict(worth))
     utility_NK = expected_utilities(logs, population, draws, random)
     utility_NK += random.gumbel(size=utility_NK.shape)
     zero_N = np.zeros(draws, dtype=np.int64)
-    counts = tally_of(utility_NK, zero_N, zero_N, tuple(worth))
+    counts = tally_of(utility_NK, zero_N, zero_N, tuple(name for name, _ in worth))
     values = statistics_of(counts)(counts.counts_D[None])[0]
     values[: len(worth)] = true_shares(logs, population)
     return values
@@ -83,29 +84,33 @@ def both_at_once(counts: Tally, replicates: int, random: np.random.Generator) ->
     groups = []
     for group_N in (counts.caption_N, counts.annotator_N):
         size = int(group_N.max()) + 1
-        groups.append(random.multinomial(size, np.full(size, 1 / size), size=replicates)[:, group_N])
-    return (groups[0] * groups[1]).astype(float) @ np.eye(len(counts.rankings))[counts.ranking_N]
+        groups.append(times_drawn(size, replicates, random)[:, group_N])
+    return (groups[0] * groups[1]) @ np.eye(len(counts.rankings))[counts.ranking_N]
 
 
-def intervals(drawn: Draw, systems: tuple[str, ...], replicates: int, random: np.random.Generator):
-    """The interval of each statistic by each method, and whether equal worths would be rejected anywhere."""
-    counts = tally_of(drawn.utility_NK, drawn.caption_N, drawn.annotator_N, systems)
-    statistics, count = statistics_of(counts), len(systems)
+def crossed(counts: Tally, replicates: int, random: np.random.Generator):
+    """The interval of each statistic, and the smallest corrected p of a difference."""
+    statistics, count = statistics_of(counts), len(counts.systems)
     values = statistics(counts.counts_D[None])[0]
     wide = spread(counts, statistics, replicates=replicates, seed=int(random.integers(2**32)))
     assert wide is not None
     low, high = interval(values, wide, captions=counts.captions)
-    place = slice(count, 2 * count)
-    low[place], high[place] = (
-        ends[place] for ends in interval(values, wide, captions=counts.captions, bounds=(1, count))
-    )
+    ranks = slice(count, 2 * count)
+    of_ranks = interval(values, wide, captions=counts.captions, bounds=(1, count))
+    low[ranks], high[ranks] = of_ranks[0][ranks], of_ranks[1][ranks]
     p = p_values(values, wide, captions=counts.captions)[2 * count : -count]
-    found = {"crossed bootstrap": (low, high)}
+    return (low, high), float(holm(p).min())
+
+
+def alternatives(counts: Tally, replicates: int, random: np.random.Generator):
+    """Intervals of shares by the usual methods."""
     by_caption, by_annotator = counts.counts_by(counts.caption_N), counts.counts_by(counts.annotator_N)
-    found["captions alone"] = percentiles(share_best(group_counts(by_caption, replicates, random), counts.features))
-    found["annotators alone"] = percentiles(share_best(group_counts(by_annotator, replicates, random), counts.features))
-    found["both at once"] = percentiles(share_best(both_at_once(counts, replicates, random), counts.features))
-    return found, float(holm(p).min())
+    drawn = {
+        "captions alone": group_counts(by_caption, replicates, random),
+        "annotators alone": group_counts(by_annotator, replicates, random),
+        "both at once": both_at_once(counts, replicates, random),
+    }
+    return {name: percentiles(share_best(some_BD, counts.features)) for name, some_BD in drawn.items()}
 
 
 def coverage(shape: tuple[int, int, int], population: Population, *, studies: int, replicates: int, seed: int):
@@ -113,17 +118,21 @@ def coverage(shape: tuple[int, int, int], population: Population, *, studies: in
     captions, per_caption, annotators = shape
     inside: dict[str, list[np.ndarray]] = defaultdict(list)
     rejected = []
-    truths = [truth(worth, population) for worth in CRITERIA]
+    truths = [truth(tuple(worth.items()), population) for worth in CRITERIA]
     for study in range(studies):
         random = np.random.default_rng([seed, study])
         size = {"captions": captions, "per_caption": per_caption, "annotators": annotators, "random": random}
+
+        def answers(worth: dict[str, float], size=size) -> Tally:
+            drawn = draw(log_worths(worth), population, **size)
+            return tally_of(drawn.utility_NK, drawn.caption_N, drawn.annotator_N, tuple(worth))
+
         for worth, true in zip(CRITERIA, truths, strict=True):
-            found, _ = intervals(draw(log_worths(worth), population, **size), tuple(worth), replicates, random)
-            for method, (low, high) in found.items():
+            counts = answers(worth)
+            found = {"crossed bootstrap": crossed(counts, replicates, random)[0]}
+            for method, (low, high) in (found | alternatives(counts, replicates, random)).items():
                 inside[method].append((low <= true[: len(low)]) & (true[: len(low)] <= high))
-        rejected.append(
-            intervals(draw(log_worths(EQUAL), population, **size), tuple(EQUAL), replicates, random)[1] < 0.05
-        )
+        rejected.append(crossed(answers(EQUAL), replicates, random)[1] < 0.05)
     count, pairs = len(PAPER), len(PAPER) * (len(PAPER) - 1) // 2
     ours = np.array(inside.pop("crossed bootstrap"))
     ends = np.cumsum([count, count, pairs])
