@@ -79,7 +79,7 @@ def draw(
     """
     if len({len(drawing.captions) for drawing in drawings}) != 1:
         raise ValueError("single captions and mixtures of two cannot share a batch")
-    noise_BZ = torch.stack([mixed_noise(drawing, fused.noise_dim, noise) for drawing in drawings])
+    noise_BZ = mixed_noise(drawings, fused.noise_dim, noise)
     if len(drawings[0].captions) == 1:
         text = encoder([drawing.captions[0] for drawing in drawings])
         return sample_noise(fused, text, noise_BZ, batch_size=batch_size)
@@ -91,16 +91,24 @@ def draw(
     return sample_noise(fused, text, noise_BZ, weights_BT=weights_BT, batch_size=batch_size)
 
 
-def mixed_noise(drawing: Drawing, dim: int, noise: Noise) -> Tensor:
-    """The noise of a drawing (Z,): of two seeds, cos(a) z_1 + sin(a) z_2 with a = share pi/2.
+def mixed_noise(drawings: Sequence[Drawing], dim: int, noise: Noise) -> Tensor:
+    """The noise of drawings (B, Z): of two seeds, cos(a) z_1 + sin(a) z_2 with a = share pi/2.
 
-    Its coordinates are standard normal at every share; those of a straight line would shrink by 0.7 in the middle.
+    Its coordinates are normal with one variance at every share; those of a straight line would shrink by 0.7 in the
+    middle.
     """
-    rows = seeded_noise(drawing.seeds, dim, noise, drawing.truncation)
-    if len(rows) == 1:
-        return rows[0]
-    angle = drawing.share * math.pi / 2
-    return math.cos(angle) * rows[0] + math.sin(angle) * rows[1]
+    rows: dict[tuple[int, float], Tensor] = {}
+    for truncation in {drawing.truncation for drawing in drawings}:
+        seeds = list({seed for each in drawings if each.truncation == truncation for seed in each.seeds})
+        own = seeded_noise(seeds, dim, noise, truncation)
+        rows |= {(seed, truncation): row for seed, row in zip(seeds, own, strict=True)}
+
+    def mixed(drawing: Drawing) -> Tensor:
+        first, *second = (rows[seed, drawing.truncation] for seed in drawing.seeds)
+        angle = drawing.share * math.pi / 2
+        return math.cos(angle) * first + math.sin(angle) * second[0] if second else first
+
+    return torch.stack([mixed(drawing) for drawing in drawings])
 
 
 def mixed_text(first: TextEmbedding, second: TextEmbedding, share_B: Tensor) -> tuple[TextEmbedding, Tensor]:

@@ -1,0 +1,78 @@
+"""``xmcgan serve``."""
+
+import os
+import tempfile
+from pathlib import Path
+
+TOKEN = "XMCGAN_TOKEN"
+
+
+def serve(
+    *,
+    model: str = "scenes-64",
+    models: list[str] | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    max_images: int = 16,
+    queue: int = 128,
+    timeout: float = 60.0,
+    rate: float = 0.0,
+    url_folder: Path | None = None,
+    url_lifetime: float = 3600.0,
+    public_url: str | None = None,
+    device: str = "auto",
+) -> int:
+    """Serve a page to generate images on, and an HTTP API that image clients speak.
+
+    SIGTERM or Ctrl-C stops it after the requests that it has accepted (docs/serving.md).
+
+    Args:
+        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64; NAME=MODEL gives it another name.
+        models: more models, to choose from and to compare.
+        host: address to listen on; 0.0.0.0 is all of them.
+        port: to listen on; 0 takes a free one.
+        token: clients must send it as a bearer token; the environment variable XMCGAN_TOKEN sets it, too.
+        max_images: most images of one request.
+        queue: images that may wait; more are answered 429.
+        timeout: seconds that a request may take.
+        rate: images a minute for each client address; 0 is no limit.
+        url_folder: keeps images that are answered as a url; by default a folder that ends with the server.
+        url_lifetime: seconds that such an image is kept.
+        public_url: address by which clients reach the server, if a proxy hides it.
+        device: auto, cpu, cuda, ...
+
+    Examples:
+        xmcgan serve
+        xmcgan serve --model runs/first --models scenes-64 --host 0.0.0.0 --token SECRET
+    """
+    try:
+        from xmcgan.serving.server import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("fastapi", "uvicorn", "starlette", "prometheus_client", "pydantic"):
+            raise
+        raise ValueError(f"{error.name} is not installed; serving needs pip install 'xmcgan[serve]'") from None
+    from xmcgan.serving.settings import ServeSettings
+
+    sources = [model, *(models or [])]
+    with tempfile.TemporaryDirectory(prefix="xmcgan-urls-") as own_folder:
+        settings = ServeSettings(
+            token=os.environ.get(TOKEN) if token is None else token,
+            max_images=max_images,
+            queue=queue,
+            timeout=timeout,
+            rate=rate,
+            url_folder=Path(own_folder) if url_folder is None else url_folder,
+            url_lifetime=url_lifetime,
+            public_url=public_url,
+        )
+        accepted, answered = run(
+            sources,
+            settings,
+            host=host,
+            port=port,
+            device=device,
+            ready=lambda url: print(f"{url} serves {', '.join(sources)}; Ctrl-C stops", flush=True),
+        )
+    print(f"stopped: {answered} of {accepted} requests answered", flush=True)
+    return 0

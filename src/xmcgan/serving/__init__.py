@@ -1,0 +1,1 @@
+"""A page and an HTTP API on trained models, in one process."""

@@ -1,0 +1,116 @@
+"""Who may come in, how much they may send and how often."""
+
+import asyncio
+import math
+import secrets
+import time
+from collections import OrderedDict
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from xmcgan.serving.errors import ApiError
+from xmcgan.serving.settings import BODY_SECONDS, MAX_BODY
+
+GUARDED = ("/v1/", "/metrics")
+"""Paths that need the token. The page itself and an image's url, which nobody can guess, do not."""
+
+
+class Guard:
+    """ASGI middleware: checks the token, and reads the whole body within limits before the application sees it."""
+
+    def __init__(self, app: ASGIApp, token: str | None):
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            if self.token is not None and scope["path"].startswith(GUARDED):
+                check_token(dict(scope["headers"]).get(b"authorization", b""), self.token)
+            body = await read_body(receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        await self.app(scope, replayed(body, receive), send)
+
+
+def check_token(header: bytes, token: str) -> None:
+    """Refuses a request without the token, in a time that does not depend on what it holds."""
+    kind, _, given = header.partition(b" ")
+    if kind.lower() != b"bearer" or not secrets.compare_digest(given.strip(), token.encode()):
+        raise ApiError(401, "the token is missing or wrong; send Authorization: Bearer TOKEN", code="invalid_api_key")
+
+
+async def read_body(receive: Receive) -> bytes:
+    """A request's body.
+
+    Raises:
+        ApiError: 413 if it is too large, 408 if it comes too slowly.
+    """
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ApiError(499, "the client has gone", code="client_gone")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MAX_BODY:
+                    raise ApiError(413, f"the body is larger than {MAX_BODY:,} bytes", code="body_too_large")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:g} s", code="body_timeout") from None
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body that was read, then what comes: the client's leaving."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+class RateLimit:
+    """Images a minute for each client: a bucket that holds one minute's and is filled evenly.
+
+    Args:
+        rate: images a minute; 0 is no limit.
+    """
+
+    CLIENTS = 10_000
+
+    def __init__(self, rate: float):
+        self.rate = rate
+        self.buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # images left, at what time
+
+    def take(self, client: str, images: int) -> None:
+        """Takes images out of a client's bucket.
+
+        Raises:
+            ApiError: 400 if it never holds so many, 429 if it does not now.
+        """
+        if not self.rate:
+            return
+        if images > self.rate:
+            raise ApiError(400, f"{images} images are more than the {self.rate:g} a minute that this server gives",
+                           param="n", code="rate_limit_exceeded")  # fmt: skip
+        now = time.monotonic()
+        left, then = self.buckets.pop(client, (self.rate, now))
+        left = min(self.rate, left + (now - then) * self.rate / 60)
+        enough = left >= images
+        self.buckets[client] = (left - images if enough else left, now)
+        if len(self.buckets) > self.CLIENTS:
+            self.buckets.popitem(last=False)
+        if not enough:
+            wait = math.ceil((images - left) * 60 / self.rate)
+            raise ApiError(429, f"this server gives {self.rate:g} images a minute; come back in {wait} s",
+                           code="rate_limit_exceeded", retry_after=wait)  # fmt: skip

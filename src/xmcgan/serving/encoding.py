@@ -1,0 +1,71 @@
+"""Images as files that say how they were made."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from PIL import Image, PngImagePlugin
+
+Format = Literal["png", "jpeg", "webp"]
+
+MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+QUALITY = 90
+"""Of JPEG and WebP unless ``output_compression`` gives another."""
+
+USER_COMMENT, DESCRIPTION, SOFTWARE = 0x9286, 0x010E, 0x0131  # tags of EXIF
+
+
+def encode(
+    image: Image.Image, settings: Mapping[str, Any], *, format: Format, size: int, quality: int = QUALITY
+) -> bytes:
+    """An image file with its settings: PNG text chunks (Description, Software, xmcgan), or the same in EXIF.
+
+    Args:
+        settings: all that made the image; ``prompt`` is its description, the whole is JSON.
+        size: side in pixels; a larger one than the image's enlarges it smoothly.
+        quality: of JPEG and WebP, 0 to 100.
+    """
+    if size != image.width:
+        image = image.resize((size * image.width // image.height, size), Image.Resampling.LANCZOS)
+    text = json.dumps(settings, ensure_ascii=True)
+    description, software = str(settings["prompt"]), f"xmcgan {settings['version']}"
+    buffer = io.BytesIO()
+    if format == "png":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("Description", description)
+        chunks.add_text("Software", software)
+        chunks.add_text("xmcgan", text)
+        image.save(buffer, "PNG", pnginfo=chunks, compress_level=3)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    exif[DESCRIPTION], exif[SOFTWARE] = description.encode("ascii", "replace").decode(), software
+    exif.get_ifd(0x8769)[USER_COMMENT] = b"ASCII\0\0\0" + text.encode()
+    image.save(buffer, format.upper(), quality=quality, exif=exif)
+    return buffer.getvalue()
+
+
+def read_settings(content: bytes) -> dict[str, Any]:
+    """The settings inside an image file that ``encode`` made.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    image = Image.open(io.BytesIO(content))
+    text = getattr(image, "text", {}).get("xmcgan")
+    if text is None:
+        comment = image.getexif().get_ifd(0x8769).get(USER_COMMENT, b"")
+        text = comment.removeprefix(b"ASCII\0\0\0").decode() if isinstance(comment, bytes) else ""
+    if not text:
+        raise ValueError("the image does not say how it was made")
+    return json.loads(text)
+
+
+def strip(images: list[Image.Image], gap: int = 2) -> Image.Image:
+    """Images of one size in a row."""
+    width, height = images[0].size
+    sheet = Image.new("RGB", (len(images) * (width + gap) - gap, height), "white")
+    for number, image in enumerate(images):
+        sheet.paste(image, (number * (width + gap), 0))
+    return sheet

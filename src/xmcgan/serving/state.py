@@ -1,0 +1,51 @@
+"""What the routes of one server share."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from xmcgan.serving.access import RateLimit
+from xmcgan.serving.drawing_queue import DrawingQueue
+from xmcgan.serving.errors import ApiError
+from xmcgan.serving.models import ServedModel
+from xmcgan.serving.monitoring import Metrics
+from xmcgan.serving.settings import ServeSettings
+from xmcgan.serving.url_folder import UrlFolder
+
+
+@dataclass(frozen=True)
+class State:
+    """Models, queue, limits and figures."""
+
+    models: Mapping[str, ServedModel]
+    settings: ServeSettings
+    queue: DrawingQueue
+    metrics: Metrics
+    rate: RateLimit
+    urls: UrlFolder | None
+    encoders: ThreadPoolExecutor
+
+    def model(self, name: str | None) -> ServedModel:
+        """A model by name; the first one for None.
+
+        Raises:
+            ApiError: 404 if there is none of that name.
+        """
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            message = f"there is no model {name!r}; this server has {', '.join(self.models)}"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return self.models[name]
+
+    def url(self, request: Request, name: str) -> str:
+        """The address of an image that is kept, as the client of this request reaches it."""
+        base = self.settings.public_url or str(request.base_url)
+        return f"{base.rstrip('/')}/images/{name}"
+
+
+def state_of(request: Request) -> State:
+    """The state of the application that answers a request."""
+    return request.app.state.own

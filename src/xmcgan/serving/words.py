@@ -1,0 +1,63 @@
+"""The words of a caption as people see them: places, whether the model knows and reads them, attention."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from xmcgan.inference.vocabulary import WORD, caption_words, unknown_words
+from xmcgan.serving.models import ServedModel
+from xmcgan.types import REGION_GRID
+
+
+@dataclass(frozen=True)
+class CaptionWord:
+    """A word of a caption."""
+
+    text: str
+    start: int  # in characters (code points) of the caption
+    end: int
+    known: bool  # some training caption had it; True where the model carries no vocabulary
+    pieces: tuple[int, ...]  # its word pieces among the encoder's; none where the caption is cut before it
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "known": self.known,
+            "read": bool(self.pieces),
+        }
+
+
+def words_of(caption: str, model: ServedModel) -> list[CaptionWord]:
+    """The words of a caption, in order, punctuation left out."""
+    tokens = model.tokenizer(
+        [caption],
+        truncation=True,
+        max_length=model.pipe.config.text.max_length,
+        return_offsets_mapping=True,
+    )
+    offsets = tokens["offset_mapping"][0]
+    unknown = set() if model.pipe.words is None else set(unknown_words(caption, model.pipe.words))
+    found = []
+    for match in WORD.finditer(caption):
+        if not caption_words(match[0]):
+            continue
+        start, end = match.span()
+        pieces = tuple(k for k, (a, b) in enumerate(offsets) if a < end and b > start and b > a)
+        found.append(CaptionWord(match[0], start, end, match[0] not in unknown, pieces))
+    return found
+
+
+def attention_of(words: list[CaptionWord], attention_RT: Tensor) -> list[str]:
+    """Each word's share of the attention of the 16 x 16 regions: base64 of 256 bytes in rows, 255 being all of it.
+
+    The shares of a word's pieces are added up. A word that is not read has none.
+    """
+    maps_TR = attention_RT.numpy().T
+    shares = [maps_TR[list(word.pieces)].sum(0) if word.pieces else np.zeros(REGION_GRID**2) for word in words]
+    return [base64.b64encode(np.clip(np.rint(255 * share), 0, 255).astype(np.uint8)).decode() for share in shares]
