@@ -80,7 +80,7 @@ def choose_captions(
     def checks(main: int) -> int:
         return -(-min(main, most or main) // attention_every) if attention_every else 0
 
-    possible = max((main for main in range(len(captions) + 1) if main + practice + checks(main) <= len(captions)))
+    possible = max(main for main in range(len(captions) + 1) if main + practice + checks(main) <= len(captions))
     count = possible if count is None else count
     if not 1 <= count <= possible:
         kept = practice + checks(max(1, count))

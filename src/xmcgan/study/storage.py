@@ -6,6 +6,7 @@ another writer was first; in PostgreSQL callers lock the rows that they change.
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -202,3 +203,8 @@ def standing_answers(connection: Connection) -> list[Answer]:
         )
         for row in connection.execute(query)
     ]
+
+
+def now() -> str:
+    """The time as the store keeps it: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

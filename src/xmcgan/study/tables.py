@@ -108,7 +108,8 @@ ASSIGNMENT = Table(
     Column("state", String(16), nullable=False),  # reserved, answered, released or reported
     Column("slot", Integer),  # of main items while reserved or answered; else null
     Column("shown_order", JSON, nullable=False),
-    Column("expires", Double, nullable=False),  # seconds since 1970
+    Column("served", Double, nullable=False),  # when it was first shown, in seconds since 1970
+    Column("expires", Double, nullable=False),  # likewise: when it goes to someone else
     UniqueConstraint("item", "slot"),
     UniqueConstraint("annotator", "caption", "criterion", "kind"),
     Index(None, "state", "expires"),

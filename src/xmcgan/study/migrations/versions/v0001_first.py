@@ -101,6 +101,7 @@ def create_assignments() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("slot", sa.Integer(), nullable=True),
         sa.Column("shown_order", sa.JSON(), nullable=False),
+        sa.Column("served", sa.Double(), nullable=False),
         sa.Column("expires", sa.Double(), nullable=False),
         sa.CheckConstraint(
             "(slot IS NOT NULL) = (kind = 'main' AND state IN ('reserved', 'answered'))",

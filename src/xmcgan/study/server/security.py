@@ -1,0 +1,129 @@
+"""What stands between the network and the pages: limits of size and rate, the origin of changes, response headers."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY = 16_384  # bytes; the longest answer takes about 200
+POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",  # a personal link is in the address
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "x-robots-tag": "noindex, nofollow",
+}
+
+
+class RateLimit:
+    """A token bucket for each key; the least recently used keys are forgotten.
+
+    Args:
+        burst: requests at once.
+        per_second: requests in the long run.
+    """
+
+    def __init__(
+        self, burst: float, per_second: float, *, keys: int = 10_000, clock: Callable[[], float] | None = None
+    ):
+        self.burst, self.per_second, self.keys = burst, per_second, keys
+        self.clock = clock or time.monotonic
+        self.held: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.lock = Lock()
+
+    def allows(self, key: str) -> bool:
+        """Whether one more request of a key may pass; it counts if so."""
+        with self.lock:
+            now = self.clock()
+            left, since = self.held.pop(key, (self.burst, now))
+            left = min(self.burst, left + (now - since) * self.per_second)
+            allowed = left >= 1
+            self.held[key] = (left - 1 if allowed else left, now)
+            if len(self.held) > self.keys:
+                self.held.popitem(last=False)
+            return allowed
+
+
+class Guard:
+    """Refuses large bodies and changes that another site asked for, and sets the headers of every response.
+
+    Args:
+        https: whether annotators reach the server by HTTPS.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool):
+        self.app = app
+        self.headers = HEADERS | ({"strict-transport-security": "max-age=31536000"} if https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and not same_site(headers):
+            refusal = JSONResponse({"detail": "the request comes from another site"}, 403)
+            await refusal(scope, receive, with_headers)
+            return
+        body = await read_body(receive, headers)
+        if body is None:
+            refusal = JSONResponse({"detail": f"the body is longer than {MAX_BODY} bytes"}, 413)
+            await refusal(scope, receive, with_headers)
+            return
+        await self.app(scope, replay(body, receive), with_headers)
+
+
+def same_site(headers: Headers) -> bool:
+    """Whether our own page sent the request, or something that is no browser."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+async def read_body(receive: Receive, headers: Headers) -> bytes | None:
+    """The body of a request; None if it is too long, of which no more than the limit is read."""
+    if headers.get("content-length", "0").isdecimal() and int(headers.get("content-length", "0")[:12]) > MAX_BODY:
+        return None
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            return None
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return body
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A channel that gives the body that was read, then what comes next."""
+    sent = False
+
+    async def channel() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return channel
