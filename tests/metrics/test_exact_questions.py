@@ -40,7 +40,7 @@ def test_colour_is_asked_of_the_most_confident_object():
     question = Question("colour", (Wanted(CAR, 1, "red"),))
     cars = [found(CAR, 5, 5, 0.9, "blue"), found(CAR, 30, 5, 0.8, "red")]
     assert not answer(question, cars, RULES)
-    assert answer(question, cars, Rules(counted_by_colour=True))
+    assert answer(question, cars, Rules(any_objects=True))
     assert answer(question, cars[1:], RULES)
 
 

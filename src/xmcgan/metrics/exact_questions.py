@@ -8,14 +8,18 @@ position, colour attribution. The caller chooses the detector, recognises colour
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import NamedTuple
 
 TASKS = ("single-object", "two-objects", "counting", "colour", "position", "colour-attribution")
 
 RELATIONS = ("left of", "right of", "above", "below")
 
+SIDES = {"left": (-math.inf, 0.45), "middle": (0.38, 0.62), "right": (0.55, math.inf)}
+"""Sides of the picture: where the x of an object's centre must be. GenEval does not ask for them."""
+
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, in any one unit."""
+"""Left, top, right and bottom, relative to the picture's width and height."""
 
 
 class Found(NamedTuple):
@@ -35,6 +39,7 @@ class Wanted(NamedTuple):
     colour: str | None = None
     relation: str | None = None  # of RELATIONS, to the objects of an earlier wanted one
     target: int = 0  # position of that one among those wanted
+    side: str | None = None  # of SIDES: where in the picture
 
 
 class Question(NamedTuple):
@@ -61,8 +66,8 @@ class Rules:
         margin: by how much of their summed sizes two objects must be apart to be left of each other, and so on.
         direction: a relation holds only if it is the main direction, within 60 degrees. If false, "left of" does not
             care how much higher an object is.
-        counted_by_colour: when a colour is asked for, take the ``count`` objects from those of that colour. GenEval
-            takes the most confident ones, whatever their colour.
+        any_objects: the answer is yes if any objects fit all that is asked for. GenEval looks at the most confident
+            ones of each category only, so a blue car beside a red one can hide it.
     """
 
     confidence: float = 0.3
@@ -71,7 +76,7 @@ class Rules:
     overlap: float = 1.0
     margin: float = 0.1
     direction: bool = True
-    counted_by_colour: bool = False
+    any_objects: bool = False
 
     def __post_init__(self):
         for name in ("confidence", "counting_confidence", "overlap"):
@@ -108,28 +113,43 @@ def answer(question: Question, found: Sequence[Found], rules: Rules) -> bool:
     """
     check_question(question)
     objects = counted(found, question.task, rules)
-    matched: list[list[Found]] = []
-    for wanted in question.include:
-        own = chosen(objects, wanted, rules)
-        if len(own) < wanted.count or any(wanted.colour not in (None, each.colour) for each in own):
-            return False
-        if wanted.relation is not None and not all(
-            wanted.relation in relations(each.box, other.box, rules) for each in own for other in matched[wanted.target]
-        ):
-            return False
-        matched.append(own)
-    return all(
+    groups = [
+        combinations(candidates(objects, wanted, rules), wanted.count) if rules.any_objects
+        else [tuple(candidates(objects, wanted, rules)[: wanted.count])]
+        for wanted in question.include
+    ]  # fmt: skip
+    return any(fits(question, chosen, rules) for chosen in product(*groups)) and all(
         sum(each.category == most.category and most.colour in (None, each.colour) for each in objects) <= most.count
         for most in question.at_most
     )
 
 
-def chosen(objects: Sequence[Found], wanted: Wanted, rules: Rules) -> list[Found]:
-    """The objects that are compared with what is wanted: the most confident ones of its category."""
+def candidates(objects: Sequence[Found], wanted: Wanted, rules: Rules) -> list[Found]:
+    """The objects of a wanted category, the most confident first; with ``any_objects`` only those of its colour."""
     own = [each for each in objects if each.category == wanted.category]
-    if rules.counted_by_colour and wanted.colour is not None:
-        own = [each for each in own if each.colour == wanted.colour]
-    return own[: wanted.count]
+    if rules.any_objects and wanted.colour is not None:
+        return [each for each in own if each.colour == wanted.colour]
+    return own
+
+
+def fits(question: Question, chosen: Sequence[tuple[Found, ...]], rules: Rules) -> bool:
+    """Whether chosen objects, a group for each wanted, are as many as wanted, of its colour, and in its place."""
+    for wanted, own in zip(question.include, chosen, strict=True):
+        if len(own) < wanted.count or any(wanted.colour not in (None, each.colour) for each in own):
+            return False
+        if wanted.relation is not None and not all(
+            wanted.relation in relations(each.box, other.box, rules) for each in own for other in chosen[wanted.target]
+        ):
+            return False
+        if wanted.side is not None and not all(at_side(each.box, wanted.side) for each in own):
+            return False
+    return True
+
+
+def at_side(box: Box, side: str) -> bool:
+    """Whether the centre of a box is at a side of the picture."""
+    low, high = SIDES[side]
+    return low < (box[0] + box[2]) / 2 < high
 
 
 def check_question(question: Question) -> None:
@@ -137,6 +157,8 @@ def check_question(question: Question) -> None:
     if question.task not in TASKS:
         raise ValueError(f"task is {question.task!r}; it should be one of {', '.join(TASKS)}")
     for number, wanted in enumerate(question.include):
+        if wanted.side not in (None, *SIDES):
+            raise ValueError(f"side is {wanted.side!r}; it should be one of {', '.join(SIDES)}")
         if wanted.relation is None:
             continue
         if wanted.relation not in RELATIONS:
