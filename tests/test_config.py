@@ -157,10 +157,10 @@ def test_sections_may_be_left_out_of_a_dictionary():
     ("values", "message"),
     [
         ({"image_sise": 64}, "unknown setting 'image_sise'; did you mean 'image_size'"),
-        ({"training": {"batchsize": 64}}, "unknown setting 'batchsize'; did you mean 'batch_size'"),
+        ({"training": {"batchsize": 64}}, "unknown setting 'training.batchsize'; did you mean 'batch_size'"),
         (
             {"generator": {"zzz": 1}},
-            "unknown setting 'zzz'; there is width, noise_dim, stem, modulation, modulation_upsampling",
+            "unknown setting 'generator.zzz'; there is width, noise_dim, stem, modulation, modulation_upsampling",
         ),
         ({"trainer": {"steps": 1}}, "unknown setting 'trainer'; did you mean 'training'"),
     ],
@@ -168,6 +168,35 @@ def test_sections_may_be_left_out_of_a_dictionary():
 def test_an_unknown_field_is_named_with_the_nearest_one(values, message):
     with pytest.raises(ValueError, match=message):
         from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"config is \[\]; it should be settings by name"),
+        ("config", "config is 'config'; it should be settings by name"),
+        ({"text": None}, "text is None; it should be settings by name"),
+        ({"training": 3}, "training is 3; it should be settings by name"),
+        ({"generator": {"width": "4"}}, "generator.width is '4'; it should be a whole number"),
+        ({"generator": {"width": 4.5}}, "generator.width is 4.5; it should be a whole number"),
+        ({"generator": {"rho_0": float("nan")}}, "generator.rho_0 is nan; it should be a finite number"),
+        ({"generator": {"stem": ["noise"]}}, r"generator.stem is \['noise'\]; it should be one of condition, noise"),
+        ({"dataset": {"flip": 1}}, "dataset.flip is 1; it should be true or false"),
+        ({"text": {"layers": "all"}}, "text.layers is 'all'; it should be a whole number or null"),
+        ({"training": {"seed": 2**70}}, r"training.seed is 1180591620717411303424; it should be below 2\*\*63"),
+        ({"training": {"seed": 10**5000}}, "training.seed is a whole number of thousands of digits"),
+        ({"image_size": True}, "image_size is True; it should be one of 64, 128, 256"),
+        ({"image_size": 100}, "image_size is 100; it should be one of 64, 128, 256"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_it_should_be(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(values)
+
+
+def test_whole_numbers_are_numbers_and_null_stays():
+    config = from_dict({"generator": {"rho_0": 3}, "text": {"layers": None}})
+    assert (config.generator.rho_0, config.text.layers) == (3, None)
 
 
 def test_suggestions():

@@ -1,8 +1,7 @@
-"""The whole configuration of a run as frozen dataclasses, and the named recipes.
+"""The whole configuration of a run as frozen dataclasses.
 
-A recipe is a Config; a variant of it is ``dataclasses.replace``. Every field can be set on the command line under its
-dotted name, ``--training.batch_size 64``. Checks that need one section only are made by the part they configure; here
-are those between sections.
+A recipe is a Config; a variant of it is ``dataclasses.replace``. Every field is a flag, ``--training.batch-size 64``.
+Checks that need one section only are made by the part they configure; here are those between sections.
 """
 
 import dataclasses
@@ -10,6 +9,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xmcgan.runtime.field_types import check_fields, shortened
 from xmcgan.techniques import AugmentationConfig, PenaltyConfig, check
 
 Layout = Literal[
@@ -348,10 +348,10 @@ class Config:
             losses.trace == 0 or self.dataset.layout in ("localized-narratives", "webdataset"),
             f"losses.trace is {losses.trace}, but dataset.layout is {self.dataset.layout}, which has no mouse traces",
         )
-        if self.training.checkpoint_activations and self.discriminator.kind != "contrastive":
-            raise ValueError(
-                "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot"
-            )
+        check(
+            not self.training.checkpoint_activations or self.discriminator.kind == "contrastive",
+            "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot",
+        )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 
 
@@ -360,18 +360,20 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(values: dict[str, Any], kind: Any = Config) -> Any:
+def from_dict(values: Any, kind: Any = Config, prefix: str = "") -> Any:
     """A configuration from nested plain values, as ``to_dict`` gives them.
 
     Raises:
-        ValueError: on a field that does not exist, with the nearest one that does.
+        ValueError: on a field that does not exist, with the nearest one that does, or a value of another type.
     """
-    fields = {each.name: each for each in dataclasses.fields(kind)}
+    check(isinstance(values, dict), f"{prefix[:-1] or 'config'} is {shortened(values)}; it should be settings by name")
+    sections: dict[str, Any] = {each.name: each.default_factory for each in dataclasses.fields(kind)}
     arguments = {}
     for name, value in values.items():
-        check(name in fields, f"unknown setting {name!r}{suggestion(name, fields)}")
-        # A section is a field whose default is made by its class.
-        arguments[name] = from_dict(value, fields[name].default_factory) if isinstance(value, dict) else value
+        check(name in sections, f"unknown setting {prefix + name!r}{suggestion(name, sections)}")
+        nested = dataclasses.is_dataclass(sections[name])  # a plain field has no factory
+        arguments[name] = from_dict(value, sections[name], f"{prefix}{name}.") if nested else value
+    check_fields(kind, arguments, prefix)
     return kind(**arguments)
 
 

@@ -106,7 +106,16 @@ def test_captions_that_are_written_already_stay(scenes, tmp_path, capsys):
         (["--real", "true", "--count", "9999"], "count is 9999; it should be 1 to 40"),
         (["--real", "true", "--metrics", "clip-score", "--encoder", "clap"], "unknown dual encoder 'clap'"),
         (["--real", "true", "--metrics", "is"], "is: the extractor gives no logits; it should be a classifier"),
-        (["--real", "true", "--metrics", "fid", "--extractor", "inception-v3-tf"], "pt_inception-2015-12-05"),
+        (
+            ["--real", "true", "--metrics", "fid,soa"]
+            + ["--extractor", "inception-v3-tf", "--reference-split", "train2014"],
+            "pt_inception-2015-12-05",
+        ),
+        (["--real", "true", "--metrics", "fid"], "fid would compare the real images of val2014 with themselves"),
+        (["--real", "true", "--metrics", "contrastive-accuracy"], "needs at least 100 images, but there are 40"),
+        (["--real", "true", "--metrics", "r-precision"], "99 captions of other images, but some have"),
+        (["--real", "true", "--count", "0"], "count is 0; it should be 1 to 40"),
+        (["--real", "true", "--size", "1000000"], "--size is 1000000; it should be 8 to 2048 pixels"),
         (["--images", "/nowhere", "--metrics", "clip-score"], "/nowhere"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
     ],

@@ -116,7 +116,7 @@ def without(name: str) -> str:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{]", "not valid JSON"),
+        ("{]", "the line is not JSON"),
         ("[1]", "not a result; it should be an object with metric, value, uncertainty"),
         (without("samples"), "not a result: it lacks samples"),
         (json.dumps(asdict(FID) | {"valeu": 1}), "not a result: it has unknown valeu"),
@@ -145,7 +145,7 @@ def test_a_torn_last_line_is_said_to_be_one(tmp_path, kept):
     torn = f"{to_line(FID)}\n{to_line(FID)[:kept]}"
     path.write_text(torn)
     with pytest.raises(
-        ValueError, match=r"line 2: not valid JSON.*; the line is incomplete because a write was interrupted"
+        ValueError, match=r"line 2: the line is not JSON.*; the line is incomplete because a write was interrupted"
     ):
         read_results(path)
     with pytest.raises(ValueError, match="ends with an incomplete line"):

@@ -60,6 +60,37 @@ def test_markdown_columns_are_aligned():
     assert len({len(line) for line in lines}) == 1
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "A & B",
+        "&copy; &#64; &lt;b&gt; &amp;",
+        "~~struck~~ and ~sub~",
+        "$a$ and $$b$$",
+        "https://example.com/x and HTTP://example.com, ftp://example.com",
+        "www.example.com",
+        "mail a.b+c@example.com, mailto:a@b.de, xmpp:a@b.de",
+        "ends in #",
+        NASTY,
+    ],
+)
+def test_no_name_has_a_meaning_in_markdown(name):
+    """What a reader sees is the name, and nothing in it is a link, an entity or a mark."""
+    from html import unescape
+
+    markdown_it = pytest.importorskip("markdown_it")
+    row = Row(name, (Cell("1"),))
+    text = to_markdown([Table(name, (Column("FID"),), (Group("measured", "here", (row,)),), (f"Of {name}",))])
+    parser = markdown_it.MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    shown = parser.render(text).replace("<!---->", "")
+    assert not re.search(r"<(?!/?(h2|table|thead|tbody|tr|th|td|ul|li|p)\b)", shown)
+    texts = [unescape(each) for each in re.findall(r">([^<]+)<", shown)]
+    assert {name, f"Of {name}"} <= set(texts)
+    assert texts.count(name) == 2
+    # What GitHub links besides, whether escaped or not, and sets as mathematics.
+    assert not re.search(r"(?i)(https?|ftp|mailto|xmpp):|www\.|\w@\w|(?<!\\)\$", text)
+
+
 def test_latex_is_balanced():
     """Environments, braces and dollars match, which needs no LaTeX."""
     text = to_latex([TABLE, TABLE])

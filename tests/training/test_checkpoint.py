@@ -173,10 +173,9 @@ def test_a_killed_save_leaves_the_last_checkpoint_newest_and_readable(config, tm
         call += 1
         counter = [0]
         with monkeypatch.context() as patch:
-            for module in (checkpoint_module, model_files_module):
-                patch.setattr(module, "save_file", killing(call, save_file, counter))
-            patch.setattr(Path, "write_text", killing(call, Path.write_text, counter))
-            patch.setattr(Path, "rename", killing(call, Path.rename, counter))
+            patch.setattr(model_files_module, "save_file", killing(call, save_file, counter))
+            patch.setattr(Path, "write_bytes", killing(call, Path.write_bytes, counter))
+            patch.setattr(Path, "replace", killing(call, Path.replace, counter))
             patch.setattr(os, "fsync", killing(call, os.fsync, counter))
             try:
                 folder = save(training, tmp_path, 6, config)
@@ -189,8 +188,8 @@ def test_a_killed_save_leaves_the_last_checkpoint_newest_and_readable(config, tm
                 assert files(last) == before
                 continue
         break
-    # Seven files and as many flushes of files, two folders, the renaming, and the flush of the folder above.
-    assert killed_at == 7 + 7 + 2 + 1 + 1
+    # Seven files, each renamed and flushed, two folders, the renaming, and the flush of the folder above.
+    assert killed_at == 7 + 7 + 7 + 2 + 1 + 1
     assert newest_checkpoint(tmp_path) == folder
     assert load_state(fresh(config), folder) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000006"]

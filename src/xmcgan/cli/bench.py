@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from xmcgan.cli.options import Recipe, check_at_least, refuse_existing
 from xmcgan.config import Config
 from xmcgan.recipes import RECIPES
-from xmcgan.runtime.files import write_json
+from xmcgan.runtime.files import make_folder, write_json
+from xmcgan.runtime.progress import ProgressBar
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +209,6 @@ def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
 def measure(model: Model, plan: Plan, device: "torch.device", output: Path | None) -> str:
     """Measures every part and writes the JSON file after each; gives the table to print."""
     import torch
-    from tqdm import tqdm
 
     from xmcgan.profiling import bench as benching
     from xmcgan.profiling import timing
@@ -219,14 +219,14 @@ def measure(model: Model, plan: Plan, device: "torch.device", output: Path | Non
 
     def write() -> None:
         if output is not None:
-            output.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(output.parent)
             write_json(output, benching.report(device, ceilings, found) | model.about)
 
     write()
-    with tqdm(unit="call", leave=False, desc="xmcgan bench") as bar:
+    with ProgressBar(total=None, unit="call", leave=False, desc="xmcgan bench") as bar:
 
         def tick(words: str) -> None:
-            bar.set_postfix_str(words, refresh=False)
+            bar.set_postfix_str(words)
             bar.update()
 
         for each in measurements(model, plan._replace(schedule=replace(plan.schedule, tick=tick)), device):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xmcgan.config import DatasetConfig
-from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results
+from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results, check_appendable
 from xmcgan.runtime.files import write_text
+from xmcgan.runtime.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 COUNT = 30_000
 """Images of the paper's evaluation."""
+
+SIZES = (8, 2048)
+"""Smallest and largest side of evaluated images, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,10 @@ def evaluate(
     """
     sources = {"--model": images.model, "--images": images.images, "--real": images.real or None}
     given = [name for name, value in sources.items() if value is not None]
+    if images.size is not None and not SIZES[0] <= images.size <= SIZES[1]:
+        raise ValueError(f"--size is {images.size}; it should be {SIZES[0]} to {SIZES[1]} pixels")
+    if batch_size < 1:
+        raise ValueError(f"--batch-size is {batch_size}; it should be at least 1")
     if len(given) != 1 and write_captions is None:
         raise ValueError(f"give one of --model, --images and --real, not {' and '.join(given) or 'none'}")
 
@@ -160,7 +168,9 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
     dataset = pipe.config.dataset if pipe else DatasetConfig()
     layout, split = data.layout or dataset.layout, data.split or dataset.validation_split
     records = read_records(str(data.data), layout, split)
-    count = images.count or min(COUNT, sum(len(record.captions) for record in records))
+    count = images.count
+    if count is None:
+        count = min(COUNT, sum(len(record.captions) for record in records))
     requests = random_captions(records, count, seed=images.seed)
     listed = official_requests(networks, images.seed) if networks.soa_captions else []
     system = " ".join((images.system or system_name(images, pipe)).split())
@@ -174,24 +184,35 @@ def evaluate_source(
     from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
     from xmcgan.evaluation import evaluate as evaluation
-    from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, Reference, metric_names
+    from xmcgan.evaluation.checks import check_metrics
+    from xmcgan.evaluation.features import OBJECTS, Reference, metric_names
     from xmcgan.evaluation.image_set import captions_sha256
-    from xmcgan.runtime.distributed import is_main
+    from xmcgan.runtime.distributed import is_main, on_main
 
-    names = metric_names(metrics)
-    loaded = load_networks(networks, names, source.data.data, str(device))
-    images = find_or_generate(source, source.system, source.requests, output)
     pipe, split, layout = source.pipe, source.split, source.layout
-    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
-    transform = ImageTransform(side, source.data.fit)
     reference_split = source.data.reference_split or split
+    names = metric_names(metrics)
+    if source.images.real and reference_split == split:
+        names = without_distances(names, split)
+    results_file = output / "results.jsonl"
+    on_main(check_appendable, results_file)
+    loaded = load_networks(networks, names, source.data.data, str(device))
     references = source.records
     if reference_split != split:
         references = read_records(str(source.data.data), layout, reference_split)
+    objects = [name for name in names if name in OBJECTS and source.listed]
+    others = [name for name in names if name not in objects]
+    for chosen, requests in ((others, source.requests), (objects, source.listed)):
+        check_metrics(chosen, requests, len(references), loaded)
+    images = find_or_generate(source, source.system, source.requests, output)
+    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
+    transform = ImageTransform(side, source.data.fit)
     reference = Reference(references, transform, output / "cache", f"{layout} {reference_split}")
-    if source.images.real and reference_split == split:
-        # The distance of images from themselves says nothing.
-        names = [name for name in names if name not in DISTRIBUTION]
+
+    def write(result: Result) -> None:
+        if is_main():
+            append_results(results_file, [result])
+            say(line_of(result))
 
     def measure(chosen, images, requests, protocol):
         return evaluation.evaluate(
@@ -204,19 +225,36 @@ def evaluate_source(
             protocol=protocol | {"captions_sha256": captions_sha256(requests)},
             reference=reference,
             batch_size=batch_size,
+            done=write,
         )
 
     protocol = protocol_of(source)
-    objects = [name for name in names if name in OBJECTS and source.listed]
-    results = measure([name for name in names if name not in objects], images, source.requests, protocol)
+    measure(others, images, source.requests, protocol)
     if objects:
         images = find_or_generate(source, f"{source.system} soa", source.listed, output)
-        results += measure(objects, images, source.listed, protocol | {"captions": "official SOA lists"})
+        measure(objects, images, source.listed, protocol | {"captions": "official SOA lists"})
     if is_main():
-        append_results(output / "results.jsonl", results)
-        print_results(results)
-        print(f"\n{output / 'results.jsonl'} has them; `xmcgan compare` makes tables of it")
+        say(f"\n{results_file} has them; `xmcgan compare` makes tables of it")
     return 0
+
+
+def without_distances(names: list[str], split: str) -> list[str]:
+    """The metrics but those that would compare real images with themselves.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    from xmcgan.evaluation.features import DISTRIBUTION
+    from xmcgan.runtime.distributed import is_main
+
+    left = [name for name in names if name not in DISTRIBUTION]
+    left_out = ", ".join(name for name in names if name in DISTRIBUTION)
+    why = f"{left_out} would compare the real images of {split} with themselves; give another --reference-split"
+    if not left:
+        raise ValueError(why)
+    if left_out and is_main():
+        say(f"left out: {why}")
+    return left
 
 
 def protocol_of(source: Source) -> dict[str, Setting]:
@@ -270,6 +308,7 @@ def find_or_generate(source: Source, system: str, requests: "list[Request]", out
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
     settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype), "noise": NOISE}
+    settings |= pipe.fingerprint()
     return generate_set(output / "sets" / folder_name(system), requests, generate, settings=settings)
 
 
@@ -322,8 +361,7 @@ def side_of(record: "Record") -> int:
     return min(open_image(record).size)
 
 
-def print_results(results: Sequence[Result]) -> None:
-    """The values, one a line, for a person."""
-    for result in results:
-        spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
-        print(f"{result.metric:>21}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)")
+def line_of(result: Result) -> str:
+    """A result as a line for a person."""
+    spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
+    return f"{result.metric:>21}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"

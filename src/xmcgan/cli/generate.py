@@ -9,6 +9,7 @@ from typing import Literal
 
 from xmcgan import __version__
 from xmcgan.runtime.files import write_bytes
+from xmcgan.runtime.progress import ProgressBar
 
 
 def generate(
@@ -43,12 +44,11 @@ def generate(
         xmcgan generate "a red car" "a blue bus" --model runs/first --count 4 --seed 7
     """
     import torch
-    from tqdm import tqdm
 
     from xmcgan.inference.pipeline import Pipeline
 
     pipe = Pipeline.from_pretrained(model, device=device, dtype=getattr(torch, precision))
-    with tqdm(total=len(captions) * count, unit="image", leave=False) as bar:
+    with ProgressBar(total=len(captions) * count, unit="image", leave=False) as bar:
         drawn = pipe(
             captions,
             seed=seed,

@@ -120,10 +120,13 @@ class TextEncoder:
 
         Raises:
             TypeError: if a caption is not a string.
+            ValueError: if it holds a lone surrogate.
         """
         for position, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is a {type(caption).__name__}; it should be a string")
+            if not caption.isprintable() and has_surrogate(caption):
+                raise ValueError(f"caption {position} is {caption!r}, which holds bytes that are not UTF-8")
         known = {caption: words for caption in captions if (words := self.cache.get(caption)) is not None}
         new = [caption for caption in dict.fromkeys(captions) if caption not in known]
         for start in range(0, len(new), self.chunk):
@@ -144,6 +147,11 @@ class TextEncoder:
             words = self.model(**tokens).last_hidden_state.float().cpu()
         lengths = tokens["attention_mask"].sum(1).tolist()
         return [row[:length].clone() for row, length in zip(words, lengths[: len(captions)], strict=False)]
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether a text holds half of a character, as a byte that is not UTF-8 does on the command line."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def assemble(rows: list[Tensor], length: int, dim: int, device: torch.device) -> TextEmbedding:

@@ -15,7 +15,7 @@ from xmcgan.config import suggestion
 from xmcgan.evaluation.published import PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
 from xmcgan.evaluation.tables import EMPTY, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.files import make_folder, write_text
 
 
 class Metric(NamedTuple):
@@ -394,7 +394,7 @@ def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[M
         "comparison.tex": to_latex(tables),
         "comparison.html": to_html(tables, title=title, about=about),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, text in content.items():
         write_text(folder / name, text)
     return [folder / name for name in content]

@@ -5,7 +5,7 @@ outputs are gathered in image order, so results depend neither on the batch size
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -56,6 +56,7 @@ def evaluate(
     reference: Reference | None = None,
     batch_size: int = 50,
     progress: bool = True,
+    done: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
     """Compute metrics of a set of images; results are in the order of ``metrics``.
 
@@ -68,6 +69,7 @@ def evaluate(
         system: name of the system that generated the images.
         protocol: how captions were chosen and images generated; copied into every result.
         reference: real images, for metrics that compare distributions.
+        done: called with each result as soon as it is known, so that an error in a later one loses none.
 
     Raises:
         ValueError: on an unknown metric, a missing network or reference, or too few images for a metric.
@@ -90,7 +92,11 @@ def evaluate(
     inputs = MetricInputs(extracted, real, requests, networks.encoder, networks.detector)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
-    return [make_result(metric, inputs, networks, system, common, reference) for metric in metrics]
+    results = []
+    for metric in metrics:
+        results.append(make_result(metric, inputs, networks, system, common, reference))
+        done(results[-1])
+    return results
 
 
 def make_result(

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Crop, Record, Slice
 from xmcgan.evaluation.networks.load import load_detector, load_dual_encoder, load_feature_extractor
 from xmcgan.evaluation.networks.protocols import Detector, DualEncoder, FeatureExtractor, ImageFeatures
 from xmcgan.evaluation.results import Setting
+from xmcgan.inference.model_files import read_tensors, save_tensors
 from xmcgan.metrics.frechet import FeatureStatistics
 from xmcgan.runtime.distributed import gather_objects, is_main, rank, world_size
-from xmcgan.runtime.files import atomic_file
+from xmcgan.runtime.files import make_folder
+from xmcgan.runtime.progress import ProgressBar, say
 
 DISTRIBUTION = ("fid", "kid", "precision", "recall", "density", "coverage")
 
@@ -200,7 +200,8 @@ def extract_features(
     logits: list[Tensor] = []
     embeddings: list[Tensor] = []
     detected: list[set[int]] = []
-    with tqdm(total=len(images), unit="image", desc=label, disable=label is None or not is_main()) as bar:
+    shown = label is not None and is_main()
+    with ProgressBar(total=len(images), unit="image", desc=label or "", disable=not shown) as bar:
         for pixels in rank_batches(images, transform, batch_size):
             # Update in image order on every rank: the last bits of a sum depend on the order.
             for outputs in gather_objects(None if pixels is None else run_networks(networks, pixels)):
@@ -269,10 +270,10 @@ def extract_reference_features(
 ) -> ExtractedFeatures:
     """Features of the real images, read from the cache if the same images were processed in the same way before."""
     path = reference.cache / f"{reference_key(reference, extractor, rows)}.safetensors"
-    if path.exists():
-        stored = load_file(path)
-        features = stored.pop("features_NF", None)
-        return ExtractedFeatures(FeatureStatistics.from_tensors(stored), features)
+    stored = read_cached(path)
+    # One rank's cache may be damaged where another's is not: then all compute, since they gather each batch.
+    if all(gather_objects(stored is not None)) and stored is not None:
+        return stored
     extracted = extract_features(
         reference.images,
         reference.transform,
@@ -285,10 +286,22 @@ def extract_reference_features(
         stored = extracted.statistics.to_tensors()
         if extracted.features_NF is not None:
             stored["features_NF"] = extracted.features_NF
-        reference.cache.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as partial:
-            save_file(stored, partial)
+        make_folder(reference.cache)
+        save_tensors(stored, path)
     return extracted
+
+
+def read_cached(path: Path) -> ExtractedFeatures | None:
+    """The features in a cache file; None if there is none, or it is damaged: then they are computed anew."""
+    if not path.is_file():
+        return None
+    try:
+        stored = read_tensors(path)
+        features = stored.pop("features_NF", None)
+        return ExtractedFeatures(FeatureStatistics.from_tensors(stored), features)
+    except (ValueError, RuntimeError, OSError) as error:
+        say(f"computing the features of real images again: {error}")
+        return None
 
 
 def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool) -> str:
@@ -306,17 +319,32 @@ def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool)
 
 
 def fingerprint(images: Sequence[Record]) -> str:
-    """A fast hash of images: for files it covers name, size and modification time, not the content."""
+    """A fast hash of images: for files it covers name, size, modification time, and their first and last bytes."""
     digest = hashlib.sha256()
     for record in images:
         match record.image:
             case bytes(content):
                 identity = hashlib.sha256(content).hexdigest()
             case Slice(file, offset, length):
-                identity = f"{file.name} {offset} {length} {file.stat().st_mtime_ns}"
+                identity = f"{file.name} {offset} {length} {file.stat().st_mtime_ns} {ends(file, offset, length)}"
             case Crop(file):
-                identity = f"{file.name} {record.image[1:]} {file.stat().st_size} {file.stat().st_mtime_ns}"
+                identity = f"{record.image[1:]} {file_identity(file)}"
             case path:
-                identity = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+                identity = file_identity(path)
         digest.update(f"{record.id} {identity}\n".encode())
     return digest.hexdigest()
+
+
+def file_identity(path: Path) -> str:
+    """Name, size, time and ends of a file."""
+    state = path.stat()
+    return f"{path.name} {state.st_size} {state.st_mtime_ns} {ends(path, 0, state.st_size)}"
+
+
+def ends(path: Path, offset: int, length: int, most: int = 4096) -> str:
+    """A hash of the first and the last bytes of a part of a file: two pictures of one size and time differ there."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(min(length, most))
+        file.seek(offset + max(0, length - most))
+        return hashlib.sha256(content + file.read(min(length, most))).hexdigest()

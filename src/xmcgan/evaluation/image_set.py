@@ -12,18 +12,20 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from xmcgan.data.records import Record
 from xmcgan.runtime.distributed import barrier, is_main, on_main, rank, world_size
-from xmcgan.runtime.files import atomic_file, to_json, write_text
+from xmcgan.runtime.files import atomic_file, make_folder, parse_json, read_object, to_json, write_text
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
+from xmcgan.runtime.locks import locked_folder
+from xmcgan.runtime.progress import ProgressBar
 
 REQUESTS, SETTINGS, IMAGES = "requests.jsonl", "settings.json", "images"
 
@@ -96,34 +98,43 @@ def generate_set(
     Raises:
         ValueError: if the folder has other settings or requests, naming the differences, or other content.
     """
-    on_main(claim_image_set, folder, requests, settings)
+    with ExitStack() as lock:
+        on_main(claim_image_set, folder, requests, settings, lock)
+        draw_missing(folder, requests, generate, batch_size, progress)
+        barrier()
+    return as_records(requests, [folder / IMAGES / name for name in file_names(requests)])
+
+
+def draw_missing(folder: Path, requests: Sequence[Request], generate: Generate, batch_size: int, progress: bool):
+    """Generate this rank's share of the images that a claimed folder lacks."""
     names = file_names(requests)
+    make_folder(folder / IMAGES)
     own = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
     missing = [number for number in own if not (folder / IMAGES / names[number]).exists()]
-    bar = tqdm(
+    with ProgressBar(
         total=len(own),
         initial=len(own) - len(missing),
         unit="image",
         desc="generating",
         disable=not (progress and is_main()),
-    )
-    with bar:
+    ) as bar:
         for start in range(0, len(missing), batch_size):
             chosen = missing[start : start + batch_size]
             pixels = generate(
                 [requests[number].caption for number in chosen], [requests[number].seed for number in chosen]
             )
             for number, image in zip(chosen, pixels, strict=True):
-                path = folder / IMAGES / names[number]
-                with atomic_file(path) as partial:
+                with atomic_file(folder / IMAGES / names[number]) as partial:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
             bar.update(len(chosen))
-    barrier()
-    return as_records(requests, [folder / IMAGES / name for name in names])
 
 
-def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any]) -> None:
-    """Write requests and settings to a new folder, or check that an existing folder has the same ones."""
+def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any], lock: ExitStack) -> None:
+    """Write requests and settings to a new folder, or check that an existing folder has the same ones.
+
+    Args:
+        lock: holds the folder's lock until it is closed.
+    """
     names = file_names(requests)
     lines = [{"file": f"{IMAGES}/{name}", **request._asdict()} for name, request in zip(names, requests, strict=True)]
     content = {
@@ -131,13 +142,15 @@ def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[st
         SETTINGS: to_json(settings, ensure_ascii=False, sort_keys=True),
     }
     if (folder / SETTINGS).exists():
-        existing = json.loads((folder / SETTINGS).read_text())
-        refuse_changed(folder, "images with other settings", changed_settings(existing, settings))
-        if (folder / REQUESTS).read_text() != content[REQUESTS]:
-            raise ValueError(f"{folder} holds images of other captions or seeds. Choose another --output")
+        changes = changed_settings(read_object(folder / SETTINGS), settings)
+        advice = "Choose another --output, or delete that folder"
+        refuse_changed(folder, "images with other settings", changes, advice)
+        if (folder / REQUESTS).read_bytes() != content[REQUESTS].encode():
+            raise ValueError(f"{folder} holds images of other captions or seeds. {advice}")
+        lock.enter_context(locked_folder(folder, "drawn into"))
         return
-    refuse_foreign(folder, "a set of generated images")
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    refuse_foreign(folder, "a set of generated images", own=(REQUESTS, f".partial-{REQUESTS}", f".partial-{SETTINGS}"))
+    lock.enter_context(locked_folder(folder, "drawn into"))
     for name in (REQUESTS, SETTINGS):  # settings last: they mark the folder as complete
         write_text(folder / name, content[name])
 
@@ -151,28 +164,47 @@ def file_names(requests: Sequence[Request]) -> list[str]:
 def find_images(folder: Path, requests: Iterable[Request]) -> list[Record]:
     """Match images of any system to requests by id: a set written by ``generate_set``, or files ``<id>.png``/``.jpg``.
 
+    A file outside the folder is never read, whatever ``requests.jsonl`` or a link says.
+
     Raises:
         FileNotFoundError: with the number of missing images and the first missing one.
-        ValueError: naming the line of ``requests.jsonl`` that is damaged.
+        ValueError: naming the line of ``requests.jsonl`` that is damaged, or the file outside the folder.
     """
     requests = list(requests)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; it should hold an image for each caption, <id>.png")
     if (folder / REQUESTS).is_file():
-        files = {}
-        for number, line in enumerate((folder / REQUESTS).read_text().splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                files[entry["id"]] = folder / entry["file"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(f"{folder / REQUESTS}, line {number} is not a request: {error!r}") from error
+        files = listed_files(folder)
     else:
         files = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
     missing = [request.id for request in requests if request.id not in files or not files[request.id].is_file()]
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks {len(missing)} of {len(requests)} images; the first is {missing[0]}.png. "
-            "`xmcgan evaluate --write_captions FILE` writes the captions to generate from, with their ids"
+            "`xmcgan evaluate --write-captions FILE` writes the captions to generate from, with their ids"
         )
-    return as_records(requests, [files[request.id] for request in requests])
+    found, whole = [files[request.id] for request in requests], folder.resolve()
+    for path in found:
+        if not path.resolve().is_relative_to(whole):
+            raise ValueError(f"{path} leads out of {folder}; the images should be files inside it")
+    return as_records(requests, found)
+
+
+def listed_files(folder: Path) -> dict[str, Path]:
+    """The file of each id, as ``requests.jsonl`` lists them.
+
+    Raises:
+        ValueError: naming the line that is damaged.
+    """
+    files = {}
+    for number, line in enumerate((folder / REQUESTS).read_bytes().splitlines(), 1):
+        where = f"{folder / REQUESTS}, line {number}"
+        entry = parse_json(line, where)
+        wanted = [entry.get(name) for name in ("id", "file")] if isinstance(entry, dict) else []
+        if not wanted or not all(isinstance(value, str) and value and "\0" not in value for value in wanted):
+            raise ValueError(f"{where} is not a request: it should be an object with the texts id and file")
+        files[wanted[0]] = folder / wanted[1]
+    return files
 
 
 def as_records(requests: Sequence[Request], files: Sequence[Path]) -> list[Record]:

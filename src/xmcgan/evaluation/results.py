@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xmcgan import __version__
+from xmcgan.runtime.files import append_text, make_folder, parse_json, write_errors
 
 Setting = str | int | float | bool | None
 
@@ -97,10 +98,7 @@ def from_line(line: str) -> Result:
     Raises:
         ValueError: if it is not JSON, or a field is missing, unknown or invalid.
     """
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not valid JSON: {error}") from error
+    entry = parse_json(line, "the line")
     names = [field.name for field in fields(Result)]
     if not isinstance(entry, dict):
         raise ValueError(f"not a result; it should be an object with {', '.join(names)}")
@@ -112,21 +110,33 @@ def from_line(line: str) -> Result:
     return Result(**entry)
 
 
-def append_results(path: Path, results: Sequence[Result]):
+def append_results(path: Path, results: Sequence[Result]) -> None:
     """Append results to a file in a single write, and flush it to disk.
 
     Raises:
         ValueError: if the file does not end with a complete line; nothing is appended then.
+        WriteFailed: naming the file, if it cannot be written; it keeps its former lines.
     """
-    lines = "".join(f"{to_line(result)}\n" for result in results).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b", buffering=0) as stream:
+    check_appendable(path)
+    append_text(path, "".join(f"{to_line(result)}\n" for result in results))
+
+
+def check_appendable(path: Path) -> None:
+    """Checks that results can be added to a file, before the work that makes them.
+
+    Raises:
+        ValueError: if the file does not end with a complete line.
+        WriteFailed: naming the file, if it cannot be opened for writing.
+    """
+    make_folder(path.parent)
+    is_new = not path.exists()
+    with write_errors(path), path.open("a+b") as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 raise ValueError(f"{path} ends with an incomplete line: a write was interrupted. Remove that line")
-        stream.write(lines)
-        os.fsync(stream.fileno())
+    if is_new:
+        path.unlink()
 
 
 def read_results(path: Path) -> list[Result]:

@@ -107,9 +107,20 @@ def sentence(protocol: Protocol) -> str:
     return f"Protocol of {protocol.of}: {settings}."
 
 
+MARKDOWN = (
+    (r"([\\`*<>\[\]|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|#(?=#*$))", r"\\\1"),
+    (r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1\\:"),
+    (r"(?i)(?<!\w)(www)\.", r"\1\\."),
+    (r"(?<=[\w.+-])@(?=\w)", "<!---->@"),  # GitHub links a mail address even where its @ is escaped
+)
+"""What has a meaning in GitHub's Markdown, and how it loses it: marks, entities, mathematics, bare addresses."""
+
+
 def markdown(text: str) -> str:
     """Escape plain text for Markdown; underscores inside words need no escape."""
-    return re.sub(r"([\\`*<>\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    for pattern, escaped in MARKDOWN:
+        text = re.sub(pattern, escaped, text)
+    return text
 
 
 # LaTeX

@@ -6,7 +6,6 @@ before the folder gets its final name.
 
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from collections.abc import Generator as AbstractGenerator
@@ -23,8 +22,9 @@ from xmcgan import __version__
 from xmcgan.config import Config, to_dict
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.fused import FusedGenerator, fuse_generator
-from xmcgan.inference.model_files import find_model, load_generator
+from xmcgan.inference.model_files import content_sha256, find_model, load_generator, tensors
 from xmcgan.model.generator import Generator
+from xmcgan.runtime.files import atomic_file, atomic_folder, write_json, write_text
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 Format = Literal["onnx", "torch"]
@@ -109,10 +109,7 @@ def export(
     generator, config, step = load_generator(find_model(model))
     tick("loading the text encoder")
     encoder = TextEncoder.from_config(config.text, cache_mb=0) if text_encoder else None
-    partial = output.with_name(f".partial-{output.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(output) as partial:
         tick("exporting and checking the generator")
         written = [write_generator(generator, config, partial, format, images)]
         if encoder is not None:
@@ -120,11 +117,7 @@ def export(
             written.append(write_text_encoder(encoder, partial, format))
             write_vocabulary(encoder, partial / "vocab.txt")
         description = describe(generator, config, step, format, images, encoder)
-        (partial / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    partial.rename(output)
+        write_json(partial / DESCRIPTION, description)
     return [Exported(output / each.file.name, each.differences) for each in written]
 
 
@@ -183,7 +176,8 @@ def write_graph(
     with torch.no_grad(), quietly():
         program = torch.export.export(graph, example, dynamic_shapes=dynamic)
         if format == "torch":
-            torch.export.save(program, file)
+            with atomic_file(file) as partial:
+                torch.export.save(program, partial)
             loaded = torch.export.load(file).module()
 
             def run(values: tuple[Tensor, ...]) -> list[np.ndarray]:
@@ -252,7 +246,7 @@ def write_vocabulary(encoder: TextEncoder, file: Path) -> None:
     pieces = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     if [number for _, number in pieces] != list(range(len(pieces))):
         raise ValueError(f"the vocabulary of {encoder.name} has gaps; its ids should be 0 to {len(pieces) - 1}")
-    file.write_text("".join(f"{piece}\n" for piece, _ in pieces), encoding="utf-8")
+    write_text(file, "".join(f"{piece}\n" for piece, _ in pieces))
 
 
 def describe(
@@ -275,6 +269,7 @@ def describe(
         "version": __version__,
         "format": format,
         "step": step,
+        "generator_sha256": content_sha256(tensors(generator)),
         "image_size": generator.image_size,
         "images": images,
         "attention": generator.region_projection is not None,

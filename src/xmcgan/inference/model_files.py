@@ -1,20 +1,23 @@
 """The files of a model, ``config.json`` and ``generator.safetensors``, and where to find them."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xmcgan import __version__
 from xmcgan.config import Config, from_dict, to_dict
+from xmcgan.encoders.hub import cached_folder
 from xmcgan.model.build import build_generator
 from xmcgan.model.generator import Generator
-from xmcgan.runtime.files import atomic_file, read_json
+from xmcgan.runtime.files import atomic_file, read_object, write_json
 
 GENERATOR_FILE = "generator.safetensors"
 
@@ -22,6 +25,9 @@ DISCRIMINATOR_FILE = "discriminator.safetensors"
 """Optional: for training that starts from the model. Lies under ``training/`` in a checkpoint."""
 
 CONFIG_FILE = "config.json"
+
+CHECKSUM = "sha256"
+"""In the metadata of a safetensors file: ``content_sha256`` of its tensors."""
 
 PACKAGED = Path(__file__).parent / "models"
 """Models that are installed with the library, a folder each."""
@@ -45,7 +51,7 @@ def save_generator(
     }
     if words is not None:
         description["words"] = list(words)
-    (folder / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
+    write_json(folder / CONFIG_FILE, description)
 
 
 def load_generator(folder: Path) -> tuple[Generator, Config, int]:
@@ -55,25 +61,38 @@ def load_generator(folder: Path) -> tuple[Generator, Config, int]:
         FileNotFoundError: if the folder is not one.
         ValueError: if a file in it is damaged, or not of this library; it is named.
     """
-    description = read_description(folder)
+    description, path = read_description(folder), folder / GENERATOR_FILE
     try:
         config = from_dict(description["config"])
+        with torch.device("meta"):  # takes no memory: a damaged config.json may describe a network of any size
+            check_shapes(build_generator(config, description["text_dim"]), path)
         generator = build_generator(config, description["text_dim"])
-    except (ValueError, TypeError) as error:
+    except MisfitError:
+        raise
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} describes no model of this version: {error}") from error
-    load(generator, folder / GENERATOR_FILE)
+    load(generator, path)
     return generator.eval().requires_grad_(False), config, description["step"]
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The content of config.json."""
+    """The content of config.json.
+
+    Raises:
+        FileNotFoundError: if the folder has none.
+        ValueError: naming the file and the field that is damaged.
+    """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a model of this library: it has no {CONFIG_FILE}")
-    description = read_json(path)
-    if not isinstance(description, dict) or description.get("library") != "xmcgan":
+    description = read_object(path)
+    if description.get("library") != "xmcgan":
         raise ValueError(f"{path} does not describe a model of this library")
     require(description, {"config", "text_dim", "step"}, path)
+    for name, least in (("text_dim", 1), ("step", 0)):
+        value = description[name]
+        if type(value) is not int or value < least:
+            raise ValueError(f"{path} is damaged: {name} is {value!r}; it should be a whole number from {least} on")
     words = description.get("words", [])
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{path} is damaged: words should be a list of strings")
@@ -102,13 +121,79 @@ def tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
 
 
-def save_tensors(content: dict[str, Tensor], path: Path) -> None:
-    """Writes a safetensors file atomically, readable by whom the umask allows."""
+def save_tensors(content: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file atomically, readable by whom the umask allows.
+
+    Raises:
+        WriteFailed: naming the file, if the system cannot write it.
+    """
+    described = {"format": "pt", CHECKSUM: content_sha256(content), **(metadata or {})}
     with atomic_file(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode  # safetensors itself gives the file to its owner alone
-        save_file(content, partial, metadata={"format": "pt"})
+        save_file(content, partial, metadata=described)
+        sort_metadata(partial)
         partial.chmod(mode)
+
+
+def sort_metadata(path: Path) -> None:
+    """Gives the metadata of a safetensors file, which come in random order, that of their names: equal saves are equal
+    files. The header keeps its length."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise ValueError(f"{path} has a header of {length} bytes, which cannot be written again in so many")
+        file.seek(8)
+        file.write(text.ljust(length))
+
+
+def content_sha256(content: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(content):
+        tensor = content[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+class MisfitError(ValueError):
+    """A file's tensors are not those of the network that its configuration describes."""
+
+
+def check_shapes(network: nn.Module, path: Path) -> None:
+    """Compares names and shapes of a network's tensors with the header of a safetensors file.
+
+    Args:
+        network: may be on the meta device: nothing is read but shapes.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is damaged, or does not fit the network, naming a tensor.
+    """
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = read_shapes(path)
+    misfit = f"{path} does not fit the network that its configuration describes"
+    for names, word in ((expected.keys() - found.keys(), "lacks"), (found.keys() - expected.keys(), "has also")):
+        if names:
+            raise MisfitError(f"{misfit}: it {word} {min(names)}")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise MisfitError(f"{misfit}: {name} has shape {found[name]}; it should be {shape}")
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes in the header of a safetensors file; no tensor is read."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no dict
+    except (SafetensorError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise MisfitError(f"{path} is damaged: {error}") from error
 
 
 def load(network: nn.Module, path: Path) -> None:
@@ -137,13 +222,23 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or a clear error."""
+    """The tensors of a safetensors file, or a clear error.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is damaged: cut, or with other values than were saved (files of older versions do not say).
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        content = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            expected = (file.metadata() or {}).get(CHECKSUM)
+    except (SafetensorError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if expected is not None and expected != content_sha256(content):
+        raise ValueError(f"{path} is damaged: its tensors are not those that were saved")
+    return content
 
 
 def find_model(source: str | Path, revision: str | None = None) -> Path:
@@ -174,13 +269,19 @@ def packaged_models() -> list[str]:
 
 
 def download_model(name: str, revision: str | None) -> Path:
-    """The folder of the downloaded copy of a model on the hub."""
+    """The folder of the downloaded copy of a model on the hub.
+
+    Where the hub cannot be reached, a copy in the cache will do if it holds the two files, however they came there.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    files = [CONFIG_FILE, GENERATOR_FILE]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG_FILE, GENERATOR_FILE]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if (cached := cached_folder(name, files, revision)) is not None:
+            return cached
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
             f"there is no folder {name}, and the hub gives no model of that name either; models in the package: "

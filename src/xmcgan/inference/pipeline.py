@@ -22,17 +22,26 @@ from xmcgan.inference.interpolation import Drawing, between, draw
 from xmcgan.inference.model_files import (
     CONFIG_FILE,
     GENERATOR_FILE,
+    content_sha256,
     find_model,
     load_generator,
     read_description,
+    read_tensors,
     save_generator,
+    tensors,
 )
 from xmcgan.inference.noise import NOISE, Noise
 from xmcgan.inference.sample import sample, to_image
 from xmcgan.inference.vocabulary import unknown_words
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.device import resolve_device
+from xmcgan.runtime.files import atomic_folder, write_text
 from xmcgan.types import REGION_GRID
+
+CARD_FILE = "README.md"
+
+MOST_IMAGES = 100_000
+"""Images of one call."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,11 @@ class Pipeline:
             raise ValueError("no caption was given")
         if num_images < 1:
             raise ValueError(f"num_images is {num_images}; it should be at least 1")
+        if len(chosen) * num_images > MOST_IMAGES:
+            raise ValueError(
+                f"num_images is {num_images:,}, for {len(chosen):,} captions; a call holds its images in memory and "
+                f"generates at most {MOST_IMAGES:,}. Call it several times, with other seeds"
+            )
         repeated = [caption for caption in chosen for _ in range(num_images)]
         seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
         if len(seeds) != len(repeated):
@@ -196,20 +210,38 @@ class Pipeline:
         """The words of a caption that no training caption had; none where the model carries no vocabulary."""
         return [] if self.words is None else unknown_words(caption, self.words)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    def fingerprint(self) -> dict[str, str | int | None]:
+        """What decides the pictures of a caption and a seed: hashes of all weights, and how captions are read."""
+        return {
+            "generator_sha256": content_sha256(tensors(self.generator)),
+            "text_encoder_sha256": content_sha256(tensors(self.encoder.model)),
+            "max_length": self.config.text.max_length,
+            "layers": self.config.text.layers,
+        }
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the pipeline into a folder that ``from_pretrained`` reads: safetensors, JSON and a model card.
+
+        Args:
+            overwrite: replace another model that is there.
 
         Raises:
             FileExistsError: if the folder holds something else.
+            WriteFailed: naming the file that could not be written; a model that was there is still whole.
         """
-        folder = Path(folder)
-        own = {CONFIG_FILE, GENERATOR_FILE, "README.md"}
-        if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - own):
+        folder = Path(folder).resolve()
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        if folder.exists() and (not folder.is_dir() or names - {CONFIG_FILE, GENERATOR_FILE, CARD_FILE}):
             raise FileExistsError(f"{folder} holds other files; choose a new or empty folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        save_generator(folder, self.generator, self.config, self.encoder.dim, self.step, self.words)
-        if not (folder / "README.md").exists():  # a card that somebody has written stays
-            (folder / "README.md").write_text(model_card(self.config, self.step))
+        known = GENERATOR_FILE in names and not overwrite
+        if known and not holds(folder / GENERATOR_FILE, tensors(self.generator)):
+            raise FileExistsError(f"{folder} holds another model; choose a new or empty folder, or overwrite it")
+        card = model_card(self.config, self.step)
+        if CARD_FILE in names:  # one that somebody has written stays
+            card = (folder / CARD_FILE).read_text(encoding="utf-8")
+        with atomic_folder(folder, replace=True) as partial:
+            save_generator(partial, self.generator, self.config, self.encoder.dim, self.step, self.words)
+            write_text(partial / CARD_FILE, card)
         return folder
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
@@ -231,6 +263,14 @@ class Pipeline:
             url = api.create_repo(repository, private=private, exist_ok=True)
             api.upload_folder(repo_id=repository, folder_path=folder)
         return str(url)
+
+
+def holds(path: Path, weights: dict[str, Tensor]) -> bool:
+    """Whether a safetensors file holds these weights; a damaged one does not."""
+    try:
+        return content_sha256(read_tensors(path)) == content_sha256(weights)
+    except ValueError:
+        return False
 
 
 def word_maps(attention_RT: Tensor, words: int) -> np.ndarray:
@@ -261,10 +301,16 @@ def model_card(config: Config, step: int) -> str:
     return front + (
         f"# XMC-GAN, {config.image_size} px\n\n"
         "A one-stage text-to-image GAN with cross-modal contrastive losses (Zhang et al., CVPR 2021).\n\n"
-        f"Trained for {step:,} steps of {config.training.batch_size} images on `{config.data}`; captions are read by "
-        f"`{config.text.encoder}`.\n\n"
+        f"Trained for {step:,} steps of {config.training.batch_size} images on {code(config.data)}; captions are read "
+        f"by {code(config.text.encoder)}.\n\n"
         "```python\nfrom xmcgan import Pipeline\n\n"
         'pipe = Pipeline.from_pretrained("this repository")\n'
         'pipe("a caption", seed=0).images[0].save("picture.png")\n```\n\n'
         f"The whole configuration:\n\n```json\n{json.dumps(to_dict(config), indent=2)}\n```\n"
     )
+
+
+def code(text: str) -> str:
+    """Text as code in Markdown, whatever it holds."""
+    text = text.replace("`", "'")
+    return f"`{text}`"

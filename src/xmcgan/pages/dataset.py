@@ -18,7 +18,7 @@ from PIL import Image
 
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Crop, Narrative, Record, Slice
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.files import make_folder, write_new
 
 MAX_RECORDS = 500
 """Records in a page; each takes up to about 60 KB."""
@@ -31,16 +31,20 @@ BODY = (TEMPLATES / "dataset.html").read_text(encoding="utf-8")
 SCRIPT = (TEMPLATES / "dataset.js").read_text(encoding="utf-8")
 
 
-def write_browser(page: Path, records: Sequence[Record], *, title: str, side: int = 512) -> Path:
+def write_browser(
+    page: Path, records: Sequence[Record], *, title: str, side: int = 512, overwrite: bool = False
+) -> Path:
     """Writes the page and returns its path.
 
     Args:
-        page: the file to write, atomically; an existing page is replaced.
+        page: the file to write, atomically.
         records: 1 to ``MAX_RECORDS`` records, with boxes and narratives if they were read.
         title: the page's heading.
         side: maximum length of an image's longer side, in pixels; smaller images keep their size.
+        overwrite: replace a file that is there.
 
     Raises:
+        FileExistsError: if a file is there with other content, and ``overwrite`` is false.
         ValueError: if there are no or too many records, or an image cannot be read.
     """
     if not records:
@@ -58,8 +62,8 @@ def write_browser(page: Path, records: Sequence[Record], *, title: str, side: in
         f"{BODY.format(title=html.escape(title))}"
         f'<script type="application/json" id="data">{data}</script>\n<script>{SCRIPT}</script>\n</body></html>\n'
     )
-    page.parent.mkdir(parents=True, exist_ok=True)
-    return write_text(page, document)
+    make_folder(page.parent)
+    return write_new(page, document.encode(), overwrite=overwrite)
 
 
 def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.pages.run import STYLE, attention_section, paragraph, samples_table
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.files import make_folder, write_text
 
 
 def write_model_page(
@@ -62,7 +62,7 @@ def write_model_page(
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
-    page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     return write_text(page, document)
 
 

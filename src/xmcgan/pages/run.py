@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from PIL import Image
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.field_types import shortened
+from xmcgan.runtime.files import make_folder, read_json_lines, read_object, write_text
 
 PICTURE = 128
 """Side of an image on the page, in CSS pixels."""
@@ -65,10 +65,17 @@ def read_log(path: Path) -> Curves:
 
     Raises:
         FileNotFoundError: if there is no log.
+        ValueError: naming the line that is damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: this is not a training run, or it has not logged yet")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = read_json_lines(path)
+    for number, line in enumerate(lines, 1):
+        for name, value in line.items():
+            if type(value) not in (int, float) or (name == "step" and type(value) is not int):
+                raise ValueError(f"{path}, line {number}: {name} is {shortened(value)}; it should be a number")
+        if "step" not in line:
+            raise ValueError(f"{path}, line {number} has no step")
     names = {name for line in lines for name in line} - {"step", "time"}
     columns = {name: [line.get(name, float("nan")) for line in lines] for name in sorted(names)}
     return Curves([line["step"] for line in lines], columns)
@@ -165,14 +172,17 @@ def write_report(
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
-    page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     return write_text(page, document)
 
 
 def trained_on(run: Path) -> str:
     """The number of images a run was trained on, from its config.json."""
-    data = json.loads((run / "config.json").read_text())["data"]
-    return f"{data['records']:,} images"
+    data = read_object(run / "config.json", "data")["data"]
+    records = data.get("records") if isinstance(data, dict) else None
+    if type(records) is not int:
+        raise ValueError(f"{run / 'config.json'} is damaged: data.records is {records!r}; it should be a number")
+    return f"{records:,} images"
 
 
 def paragraph(text: str, *, soft: bool = False) -> str:

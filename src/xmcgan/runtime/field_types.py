@@ -37,6 +37,11 @@ def fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
         return any(fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is dict:
+        of_key, of_value = get_args(hint)
+        return type(value) is dict and all(fits(key, of_key) and fits(each, of_value) for key, each in value.items())
+    if get_origin(hint) in (list, tuple):
+        return type(value) in (list, tuple) and all(fits(each, get_args(hint)[0]) for each in value)
     if hint is float:
         return type(value) is int or (type(value) is float and math.isfinite(value))
     return type(value) is hint
@@ -48,6 +53,10 @@ def described(hint: Any) -> str:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(described(each) for each in get_args(hint))
+    if get_origin(hint) is dict:
+        return f"{described(get_args(hint)[1])} by name"
+    if get_origin(hint) in (list, tuple):
+        return f"a list, each {described(get_args(hint)[0])}"
     return WORDS.get(hint, str(hint))
 
 

@@ -188,6 +188,19 @@ def write_text(path: Path, text: str, *, flush: bool = False) -> Path:
     return write_bytes(path, text.encode(), flush=flush)
 
 
+def write_new(path: Path, content: bytes, *, overwrite: bool = False) -> Path:
+    """Writes a file atomically, unless one is there with other content; returns its path.
+
+    Raises:
+        FileExistsError: if one is there with other content, and ``overwrite`` is false.
+    """
+    if path.exists() and not overwrite:
+        if path.is_dir() or path.read_bytes() != content:
+            raise FileExistsError(f"{path} is there with other content and stays as it is; choose another --output")
+        return path
+    return write_bytes(path, content)
+
+
 def write_json(
     path: Path, content: Any, *, indent: int = 2, ensure_ascii: bool = True, sort_keys: bool = False
 ) -> Path:
@@ -243,6 +256,22 @@ def children(value: Any) -> Iterable[Any]:
     """The lists and objects inside a list or an object."""
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return (inner for inner in values if isinstance(inner, dict | list))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one a line; empty lines are skipped.
+
+    Raises:
+        ValueError: naming the file and the line that is no JSON object.
+    """
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if line.strip():
+            content = parse_json(line, f"{path}, line {number}")
+            if not isinstance(content, dict):
+                raise ValueError(f"{path}, line {number} should be a JSON object, not {type(content).__name__}")
+            found.append(content)
+    return found
 
 
 def read_object(path: Path, *fields: str) -> dict[str, Any]:

@@ -4,20 +4,23 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from xmcgan.runtime.locks import LOCK
+
 Changes = dict[str, tuple[Any, Any]]
 """Settings that differ, by name: (value in the folder, new value)."""
 
 
-def refuse_foreign(folder: Path, expected: str) -> None:
+def refuse_foreign(folder: Path, expected: str, *, own: Collection[str] = ()) -> None:
     """Refuses a folder that is not empty.
 
     Args:
         expected: what the folder could hold instead, for the message.
+        own: names that a process may have left there that was killed before it had begun. A lock always may.
 
     Raises:
         ValueError: if it is a file or not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {LOCK, *own}):
         raise ValueError(f"{folder} is neither empty nor {expected}; choose another --output")
 
 

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from xmcgan.runtime.files import make_folder, write_failed
 
 LOCK = ".lock"
 
@@ -20,18 +22,21 @@ def locked_folder(folder: Path, activity: str) -> Generator[None]:
     Raises:
         FileExistsError: naming the process that holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        holder = (folder / LOCK).read_text().strip()
+        holder = (folder / LOCK).read_text(errors="replace").strip()
         process = f"process {holder}" if holder else "another process"
         raise FileExistsError(
             f"{folder} is being {activity} by {process}; wait for it, stop it, or choose another folder"
         ) from None
+    except OSError as error:
+        raise write_failed(folder / LOCK, error) from error
     try:
-        (folder / LOCK).write_text(f"{os.getpid()}\n")
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            (folder / LOCK).write_text(f"{os.getpid()}\n")
         yield
     finally:
         lock.release()

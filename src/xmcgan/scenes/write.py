@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from xmcgan.runtime.files import append_text, make_folder, read_json, write_errors
+from xmcgan.runtime.progress import ProgressBar
 from xmcgan.scenes.captions import describe
 from xmcgan.scenes.draw import render_scene
 from xmcgan.scenes.layouts import LAYOUTS, VERSION, Picture, narrative_line, write_json
@@ -19,6 +19,9 @@ from xmcgan.scenes.narratives import narrate
 from xmcgan.scenes.scene import SPLITS, World, sample_scene, stream
 
 MANIFEST = "scenes.json"
+
+LARGEST = 2048
+"""Side of the largest pictures, in pixels."""
 
 _CHUNK = 250
 
@@ -97,12 +100,13 @@ def write_scenes(
             print(f"Scenes are already written at {root}")
         return root
 
-    root.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(root.parent)
     partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
     try:
         partial.chmod(0o755)  # mkdtemp creates folders that only the owner can read
-        _write_all(partial, layout, manifest, world, workers, progress)
-        _finish(partial, root)
+        with write_errors(root):
+            _write_all(partial, layout, manifest, world, workers, progress)
+            _finish(partial, root)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -119,8 +123,8 @@ def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
 def _check(layout: str, size: int, counts: dict[str, int], seed: int, workers: int | None) -> None:
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be {' or '.join(LAYOUTS)}, not {layout!r}")
-    if size < 16:
-        raise ValueError(f"size must be at least 16 pixels, not {size}")
+    if not 16 <= size <= LARGEST:
+        raise ValueError(f"size must be at least 16 and at most {LARGEST} pixels, not {size}")
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"{split} must be at least 0 pictures, not {count}")
@@ -139,8 +143,8 @@ def _already_there(root: Path, manifest: dict) -> bool:
     if not root.is_dir():
         raise FileExistsError(f"{root} is a file; choose another root for Scenes")
     try:
-        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = read_json(root / MANIFEST)
+    except (FileNotFoundError, ValueError):
         found = None
     if found == manifest:
         return True
@@ -174,11 +178,10 @@ def _write_all(root: Path, layout_name: str, manifest: dict, world: World, worke
         file.touch()
 
     pictures: dict[str, list[Picture]] = {split: [] for split in SPLITS}
-    with tqdm(total=sum(counts.values()), desc="writing scenes", unit="img", disable=not progress) as bar:
+    with ProgressBar(total=sum(counts.values()), desc="writing scenes", unit="image", disable=not progress) as bar:
         for written in _work(chunks, workers):
             pictures[written.split] += written.pictures
-            with narratives[written.split].open("a", encoding="utf-8") as file:
-                file.write(written.narratives)
+            append_text(narratives[written.split], written.narratives)
             bar.update(len(written.pictures))
     layout.annotate(root, pictures, size)
     # Write the manifest last: a folder that has one is complete.

@@ -4,14 +4,12 @@
 ``training/`` with everything needed to resume exactly.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -23,11 +21,12 @@ from xmcgan.inference.model_files import (
     read_tensors,
     require,
     save_generator,
+    save_tensors,
     tensors,
 )
 from xmcgan.model.build import AnyDiscriminator
 from xmcgan.model.generator import Generator
-from xmcgan.runtime.files import flush_to_disk, read_json
+from xmcgan.runtime.files import atomic_folder, make_folder, read_object, restore_former, write_json
 from xmcgan.training.ema import EMA
 
 EVALUATION_FILE = "evaluation.json"
@@ -51,51 +50,34 @@ def save_checkpoint(
     folder = runs / f"step-{step:08d}"
     if folder.exists():
         return folder  # a resumed run reaches the step again with the same bits
-    partial = runs / f".partial-{folder.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    training = partial / "training"
-    training.mkdir(parents=True)
-    save_generator(partial, ema.network, config, text_dim, step)
-    save_file(tensors(generator), training / "generator.safetensors")
-    save_file(tensors(discriminator), training / "discriminator.safetensors")
-    save_file(adam_state(generator_optimizer, generator), training / "generator_optimizer.safetensors")
-    save_file(adam_state(discriminator_optimizer, discriminator), training / "discriminator_optimizer.safetensors")
     optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
-    described = {
-        "step": step,
-        "ema_updates": ema.updates,
-        "log": log,
-        "augmentation": strength,
-        "optimizer_tensors": {name: count_tensors(optimizer) for name, optimizer in optimizers.items()},
-    }
-    (training / "state.json").write_text(json.dumps(described) + "\n")
-    for path in [*partial.rglob("*"), partial]:
-        flush_to_disk(path)
-    partial.rename(folder)
-    flush_to_disk(runs)
+    with atomic_folder(folder, flush=True) as partial:
+        training = make_folder(partial / "training")
+        save_generator(partial, ema.network, config, text_dim, step)
+        save_tensors(tensors(generator), training / "generator.safetensors")
+        save_tensors(tensors(discriminator), training / "discriminator.safetensors")
+        save_tensors(adam_state(generator_optimizer, generator), training / "generator_optimizer.safetensors")
+        save_tensors(
+            adam_state(discriminator_optimizer, discriminator), training / "discriminator_optimizer.safetensors"
+        )
+        described = {
+            "step": step,
+            "ema_updates": ema.updates,
+            "log": log,
+            "augmentation": strength,
+            "optimizer_tensors": {name: count_tensors(optimizer) for name, optimizer in optimizers.items()},
+        }
+        write_json(training / "state.json", described)
     return folder
 
 
 def save_best(
     folder: Path, evaluation: dict[str, Any], generator: Generator, config: Config, text_dim: int, step: int
 ) -> None:
-    """Replace ``folder`` by a generator and its evaluation.
-
-    After a crash between the two renames ``folder`` is missing, and both generators exist under temporary names.
-    """
-    partial, former = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".former-{folder.name}")
-    for leftover in (partial, former):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_generator(partial, generator, config, text_dim, step)
-    (partial / EVALUATION_FILE).write_text(json.dumps(evaluation, indent=2) + "\n")
-    for path in [*partial.iterdir(), partial]:
-        flush_to_disk(path)
-    if folder.exists():
-        folder.rename(former)
-    partial.rename(folder)
-    flush_to_disk(folder.parent)
-    shutil.rmtree(former, ignore_errors=True)
+    """Replace ``folder`` by a generator and its evaluation; ``remove_leftovers`` mends what a crash leaves."""
+    with atomic_folder(folder, flush=True, replace=True) as partial:
+        save_generator(partial, generator, config, text_dim, step)
+        write_json(partial / EVALUATION_FILE, evaluation)
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
@@ -103,8 +85,9 @@ def read_best(folder: Path) -> dict[str, Any] | None:
     path = folder / EVALUATION_FILE
     if not path.is_file():
         return None
-    evaluation = read_json(path)
-    require(evaluation, {"step", "values", "score"}, path)
+    evaluation = read_object(path, "step", "values", "score")
+    if type(evaluation["score"]) not in (int, float):
+        raise ValueError(f"{path} is damaged: score is {evaluation['score']!r}; it should be a number")
     return evaluation
 
 
@@ -126,8 +109,7 @@ def load_checkpoint(
     load(ema.network, folder / GENERATOR_FILE)
     load(generator, training / "generator.safetensors")
     load(discriminator, training / "discriminator.safetensors")
-    state = read_json(training / "state.json")
-    require(state, {"ema_updates", "step"}, training / "state.json")
+    state = read_state(folder)
     counts = state.get("optimizer_tensors", {})  # checkpoints of older versions have none
     for name, optimizer, network in (
         ("generator", generator_optimizer, generator),
@@ -138,12 +120,37 @@ def load_checkpoint(
     return state["step"]
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """The numbers of a checkpoint that are no tensors.
+
+    Raises:
+        ValueError: naming the file and the number that is damaged.
+    """
+    path = folder / "training" / "state.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
+    state = read_object(path, "ema_updates", "step")
+    counts = state.get("optimizer_tensors", {})
+    numbers = {"ema_updates": state["ema_updates"], "step": state["step"]}
+    if not isinstance(counts, dict):
+        raise ValueError(f"{path} is damaged: optimizer_tensors is {counts!r}; it should be a number by optimizer")
+    for name, value in (numbers | counts).items():
+        if type(value) is not int or not 0 <= value < 2**53:
+            raise ValueError(f"{path} is damaged: {name} is {value!r}; it should be a whole number")
+    if f"step-{state['step']:08d}" != folder.name:
+        raise ValueError(f"{path} is damaged: step is {state['step']}, but the folder is {folder.name}")
+    return state
+
+
 def load_unwritten_log(folder: Path) -> dict[str, Any] | None:
     """The sums that the log had not written when a checkpoint was saved; None from an older version."""
-    path = folder / "training" / "state.json"
-    unwritten = read_json(path).get("log")
-    if unwritten is not None:
-        require(unwritten, {"sums", "count"}, path)
+    unwritten, path = read_state(folder).get("log"), folder / "training" / "state.json"
+    if unwritten is None:
+        return None
+    require(unwritten, {"sums", "count"}, path)
+    sums, count = unwritten["sums"], unwritten["count"]
+    if not isinstance(sums, dict) or any(type(value) not in (int, float) for value in (*sums.values(), count)):
+        raise ValueError(f"{path} is damaged: log should hold the sum of each loss, and a count")
     return unwritten
 
 
@@ -153,10 +160,12 @@ def load_strength(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file, if it has none.
     """
-    path = folder / "training" / "state.json"
-    strength = read_json(path).get("augmentation")
+    strength = read_state(folder).get("augmentation")
     if not isinstance(strength, dict):
-        raise ValueError(f"{path} has no strength of the augmentation, which augmentation.adaptive_target needs")
+        raise ValueError(
+            f"{folder / 'training' / 'state.json'} has no strength of the augmentation, which "
+            "augmentation.adaptive_target needs"
+        )
     return strength
 
 
@@ -168,10 +177,11 @@ def keep_newest(runs: Path, count: int) -> None:
         shutil.rmtree(removed)
 
 
-def remove_leftovers(runs: Path) -> None:
-    """Remove leftovers of interrupted saves and removals."""
-    for pattern in (".partial-step-*", ".removed-step-*"):
-        for folder in runs.glob(pattern):
+def remove_leftovers(output: Path) -> None:
+    """Mend what interrupted saves and removals have left in a run's folder; the former ``best`` comes back."""
+    restore_former(output / "best")
+    for pattern in ("checkpoints/.partial-step-*", "checkpoints/.removed-step-*", ".partial-best", ".former-best"):
+        for folder in output.glob(pattern):
             shutil.rmtree(folder)
 
 

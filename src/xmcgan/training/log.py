@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
-
 from xmcgan.runtime.distributed import is_main
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.files import append_text, write_text
+from xmcgan.runtime.progress import say
+from xmcgan.training.board import Board
 
 
 class Log:
@@ -24,12 +23,12 @@ class Log:
 
     def __init__(self, output: Path, step: int, unwritten: dict[str, Any] | None = None):
         self.path = output / "log.jsonl"
-        self.board: SummaryWriter | None = None
         self.evaluations = output / "evaluations.jsonl"
+        self.board: Board | None = None
         if is_main():
             truncate_log(self.path, step)
             truncate_log(self.evaluations, step)
-            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+            self.board = Board(output / "tensorboard", step)
         unwritten = unwritten or {"sums": {}, "count": 0}
         self.sums: dict[str, float] = dict(unwritten["sums"])
         self.count: int = unwritten["count"]
@@ -59,10 +58,8 @@ class Log:
         means["images_per_second"] = self.images / seconds
         means["data_wait"] = self.waited / seconds
         if self.board is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": step, "time": time.time(), **means}) + "\n")
-            for name, value in means.items():
-                self.board.add_scalar(name, value, step)
+            append_text(self.path, json.dumps({"step": step, "time": time.time(), **means}) + "\n")
+            self.board.add(step, means)
         self.sums, self.count, self.images, self.waited, self.since = {}, 0, 0, 0.0, time.perf_counter()
         return (
             f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
@@ -72,29 +69,32 @@ class Log:
     def write_evaluation(self, step: int, values: dict[str, float]) -> None:
         """Write a line of metrics, and leave the time of the evaluation out of the training speed."""
         if self.board is not None:
-            with self.evaluations.open("a") as file:
-                file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
-            for name, value in values.items():
-                self.board.add_scalar(f"evaluation/{name}", value, step)
-            text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            tqdm.write(f"step {step}: {text}")
+            append_text(self.evaluations, json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            self.board.add(step, {f"evaluation/{name}": value for name, value in values.items()})
+            say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
         self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
 
-    def close(self) -> None:
-        """Flush and close TensorBoard."""
-        if self.board is not None:
-            self.board.close()
+
+def evaluated(output: Path, step: int) -> bool:
+    """Whether a run's evaluation at a step is in its log; its line is written when all else is done."""
+    path = output / "evaluations.jsonl"
+    return path.exists() and any(line_step(line) == step for line in path.read_bytes().splitlines())
 
 
 def truncate_log(path: Path, step: int) -> None:
     """Drop lines of a log after the step that training resumes from, and incomplete lines."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue  # torn by a crash; the lines after it are whole
-    write_text(path, "".join(kept))
+    lines = path.read_bytes().splitlines()
+    kept = [line for line in lines if (known := line_step(line)) is not None and known <= step]
+    if kept != lines or not path.read_bytes().endswith(b"\n"):
+        write_text(path, "".join(line.decode() + "\n" for line in kept), flush=True)
+
+
+def line_step(line: bytes) -> int | None:
+    """The step of a log's line; None of one that a crash has torn (the lines after it are whole)."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int else None

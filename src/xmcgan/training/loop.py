@@ -1,26 +1,32 @@
 """The training loop: batches, steps, logging, validation and checkpoints."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Event
 
 import torch
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
-from tqdm import tqdm
 
 from xmcgan.config import Config
 from xmcgan.data.records import Record
 from xmcgan.encoders.text import TextEncoder
+from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.inference.sample import sample
 from xmcgan.runtime.device import keep_freed_memory, resolve_device, use_tf32
 from xmcgan.runtime.distributed import any_rank, barrier, is_main, on_main, process_group, world_size
+from xmcgan.runtime.files import atomic_file, make_folder
+from xmcgan.runtime.progress import ProgressBar, say
 from xmcgan.training.batches import embedded_batches, prefetched
 from xmcgan.training.checkpoint import load_unwritten_log
 from xmcgan.training.ema import estimate_batch_norm
-from xmcgan.training.log import Log
+from xmcgan.training.initial_weights import load_initial_weights
+from xmcgan.training.log import Log, evaluated
+from xmcgan.training.rescue import Reached, saving_on_error
 from xmcgan.training.run_folder import open_run_folder
 from xmcgan.training.signals import stop_signals
 from xmcgan.training.state import (
@@ -93,49 +99,85 @@ def training_loop(
     check_batch_size(config, world_size())
     encoder = TextEncoder.from_config(config.text, device=device)
     state = initial_state(config, encoder.dim, device)
+    started_from = None
+    if settings.init is not None and newest_checkpoint(output / "checkpoints") is None:
+        started_from = load_initial_weights(state, config, settings.init)
     # After encoder and networks are built: settings that they reject must not claim the folder.
     checkpoint = on_main(open_run_folder, output, config, records, lock)
     step = load_state(state, checkpoint) if checkpoint else 0
-    bar = tqdm(
-        total=settings.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not is_main()
-    )
-    if checkpoint and is_main():
-        tqdm.write(f"resuming from step {step} ({checkpoint})")
+    if is_main() and (started_from or checkpoint):
+        say(started_from or f"resuming from step {step} ({checkpoint})")
     log = Log(output, step, load_unwritten_log(checkpoint) if checkpoint else None)
     sample_text = encoder(sample_captions)
     batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
     if settings.prefetch:
         batches = prefetched(batches, settings.prefetch, device)
-    with stop_signals() as stopped, closing(batches), closing(log), bar:
-        if evaluate is not None and config.evaluation.every and step == 0:
-            validate(evaluate, state, output, step, config, encoder.dim, log)
+    run = Run(config, output, state, encoder.dim, log, evaluate, Reached(step))
+    with stop_signals() as stopped, closing(batches), saving_on_error(run.reached, output, run.save):
+        run_steps(run, batches, sample_text, stopped)
+    return run.reached.step
+
+
+@dataclass
+class Run:
+    """What belongs to a run while it goes on."""
+
+    config: Config
+    output: Path
+    state: TrainingState
+    text_dim: int
+    log: Log
+    evaluate: Evaluate | None
+    reached: Reached
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint; on rank 0 alone."""
+        save(self.state, self.output, step, self.config, self.text_dim, self.log.unwritten())
+
+    def validate_if_due(self, step: int) -> None:
+        """Evaluates the EMA generator, unless that was done before an interruption."""
+        every, steps = self.config.evaluation.every, self.config.training.steps
+        if self.evaluate is None or not every or (step % every and step != steps):
+            return
+        if not on_main(evaluated, self.output, step):
+            validate(self.evaluate, self.state, self.output, step, self.config, self.text_dim, self.log)
+
+
+def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, stopped: Event) -> None:
+    """The steps of a run that are left."""
+    settings, state, log, step = run.config.training, run.state, run.log, run.reached.step
+    with ProgressBar(
+        total=settings.steps, initial=step, unit="step", desc=run.output.name, disable=not is_main()
+    ) as bar:
+        if log.count and step % settings.log_every == 0:
+            log.write(step)  # the run stopped before it could
+        run.validate_if_due(step)
         last = step >= settings.steps
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
                 barrier()  # counts waiting for the slowest rank's data as data wait, too
-            set_learning_rates(state, settings, step)
-            report = train_step(state, fresh)
-            step += 1
-            log.add(finite(report, step), images=settings.batch_size * settings.discriminator_steps)
+            with run.reached.changing():
+                set_learning_rates(state, settings, step)
+                losses = finite(train_step(state, fresh), step + 1)
+            step = run.reached.step = step + 1
+            log.add(losses, images=settings.batch_size * settings.discriminator_steps)
             # Checked once per step: a signal during saving stops the run after the next step.
             stopping = any_rank(stopped.is_set())
             last = step == settings.steps or stopping
             if stopping and is_main():
-                tqdm.write("stopping after saving a checkpoint")
+                say("stopping after saving a checkpoint")
             if step % settings.log_every == 0 or step == settings.steps:
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step == settings.steps and settings.batch_norm_batches:
-                estimate_statistics(state, islice(batches, settings.batch_norm_batches))
+                with run.reached.changing():
+                    estimate_statistics(state, islice(batches, settings.batch_norm_batches))
             if step % settings.sample_every == 0 or last:
-                on_main(save_sample_grid, state, sample_text, output / "samples" / f"step-{step:08d}.png")
+                on_main(save_sample_grid, state, sample_text, run.output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
-                on_main(save, state, output, step, config, encoder.dim, log.unwritten())
-            due = config.evaluation.every and (step % config.evaluation.every == 0 or step == settings.steps)
-            if evaluate is not None and due:
-                validate(evaluate, state, output, step, config, encoder.dim, log)
-    return step
+                on_main(run.save, step)
+            run.validate_if_due(step)
 
 
 def estimate_statistics(state: TrainingState, batches: Iterable[Batch]) -> None:
@@ -148,6 +190,7 @@ def save_sample_grid(state: TrainingState, text: TextEmbedding, path: Path) -> N
     """Save a grid with one image per caption by the EMA generator; caption k always has seed k."""
     count = len(text.mask_BT)
     samples = sample(state.ema.network, text, list(range(count)), dtype=state.precision)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     grid = make_grid(samples.images_B3HW, nrow=math.ceil(math.sqrt(count)), padding=2, pad_value=255)
-    to_pil_image(grid).save(path)
+    with atomic_file(path) as partial:
+        to_pil_image(grid).save(partial, format="PNG")

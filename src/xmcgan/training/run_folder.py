@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from xmcgan.config import Config, EvaluationConfig, differences, from_dict, to_dict
 from xmcgan.data.records import Record
-from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.inference.model_files import CONFIG_FILE, newest_checkpoint
 from xmcgan.runtime.files import read_json, write_json
 from xmcgan.runtime.folders import refuse_changed, refuse_foreign
 from xmcgan.runtime.locks import locked_folder
@@ -38,7 +39,7 @@ compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``, ``
 
 
 def open_run_folder(output: Path, config: Config, records: Sequence[Record], lock: ExitStack) -> Path | None:
-    """Claim the folder for this run (``claim_run_folder``); return the checkpoint to resume from, if there is one.
+    """Claim the folder for this run (``check_run_folder``); return the checkpoint to resume from, if there is one.
 
     Args:
         lock: holds the folder's lock until it is closed.
@@ -46,30 +47,38 @@ def open_run_folder(output: Path, config: Config, records: Sequence[Record], loc
     Raises:
         FileExistsError: if another process trains into the folder.
     """
-    claim_run_folder(output, config, records)
+    description = describe_run(config, records)
+    check_run_folder(output, config, description["data"])
     lock.enter_context(locked_folder(output, "trained into"))
-    remove_leftovers(output / "checkpoints")
+    write_json(output / CONFIG_FILE, description)
+    remove_leftovers(output)
     return newest_checkpoint(output / "checkpoints")
 
 
-def claim_run_folder(output: Path, config: Config, records: Sequence[Record]) -> None:
-    """Write the configuration of a new run, or check that an existing run has the same settings and data.
+def describe_run(config: Config, records: Sequence[Record]) -> dict[str, Any]:
+    """The content of a run's config.json: its settings, and a hash of what it is trained on."""
+    lines = (line for record in records for line in (record.id, *record.captions))
+    data = {"records": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    return {"config": to_dict(config), "data": data}
+
+
+def check_run_folder(output: Path, config: Config, data: dict[str, Any]) -> None:
+    """Check that the folder is new, or holds a run with the same settings and data. Nothing is written.
 
     Raises:
         ValueError: naming the settings that differ, or if the data differ.
     """
-    path = output / "config.json"
-    lines = (line for record in records for line in (record.id, *record.captions))
-    data = {"records": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    path = output / CONFIG_FILE
     if not path.exists():
         refuse_foreign(output, "a training run")
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"config": to_dict(config), "data": data})
         return
     known = read_json(path)
     if not isinstance(known, dict) or not {"config", "data"} <= known.keys():
         raise ValueError(f"{path} was not written by a training run; choose another --output")
-    changes = differences(from_dict(known["config"]), config)
+    try:
+        changes = differences(from_dict(known["config"]), config)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no settings of this version: {error}; choose another --output") from error
     refuse_changed(
         output,
         "a run with other settings",
@@ -77,8 +86,8 @@ def claim_run_folder(output: Path, config: Config, records: Sequence[Record]) ->
         "Choose another --output, or delete that one",
     )
     if known["data"] != data:
+        former = known["data"].get("records", "other") if isinstance(known["data"], dict) else "other"
         raise ValueError(
-            f"{output} holds a run on other data: it had {known['data']['records']} records, there are {len(records)} "
+            f"{output} holds a run on other data: it had {former} records, there are {data['records']} "
             "now, or their ids or captions differ. Choose another --output, give the same --data, or delete the run"
         )
-    write_json(path, {"config": to_dict(config), "data": data})

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform
@@ -18,9 +17,11 @@ from xmcgan.evaluation.evaluate import evaluate
 from xmcgan.evaluation.features import DISTRIBUTION, LOWER_IS_BETTER, Reference, load_evaluation_networks, metric_names
 from xmcgan.evaluation.image_set import generate_set, random_captions
 from xmcgan.inference.fused import fuse_generator
+from xmcgan.inference.noise import NOISE
 from xmcgan.inference.sample import sample
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.distributed import on_main
+from xmcgan.runtime.progress import say
 from xmcgan.training.checkpoint import read_best, save_best
 from xmcgan.training.log import Log
 from xmcgan.training.state import TrainingState
@@ -42,8 +43,8 @@ def validate(
 ) -> None:
     """Evaluate the EMA generator, log its metrics, and keep it if it is the best so far."""
     evaluation = evaluate(state.ema.network, step)
-    log.write_evaluation(step, evaluation.values)
     on_main(keep_best, state, output, step, config, text_dim, evaluation)
+    log.write_evaluation(step, evaluation.values)  # last: its line says that the evaluation is complete
 
 
 def keep_best(
@@ -51,14 +52,14 @@ def keep_best(
 ) -> None:
     """Write the EMA generator and its metrics to ``best/`` if its score is the highest so far.
 
-    Scores of other metrics, counts or networks are not comparable: then it replaces the one there.
+    Scores of other metrics, counts, networks or noise are not comparable: then it replaces the one there.
     """
     known = read_best(output / "best")
-    settings = asdict(config.evaluation)
+    settings = asdict(config.evaluation) | {"noise": NOISE}
     comparable = known is not None and known.get("settings", settings) == settings
     if known is None or not comparable or evaluation.score > known["score"]:
         if known is not None and not comparable:
-            tqdm.write(f"best/ held a score of other evaluation settings; it now holds step {step}")
+            say(f"best/ held a score of other evaluation settings; it now holds step {step}")
         description = {"step": step, **evaluation._asdict(), "settings": settings}
         save_best(output / "best", description, state.ema.network, config, text_dim, step)
 
@@ -99,7 +100,9 @@ def make_validation(config: Config, output: Path, held_out: Sequence[Record], *,
             return sample(fused, encoder(captions), seeds).images_B3HW
 
         images_folder = folder / f"step-{step:08d}"
-        images = generate_set(images_folder, requests, generate, settings={"step": step}, progress=False)
+        images = generate_set(
+            images_folder, requests, generate, settings={"step": step, "noise": NOISE}, progress=False
+        )
         results = evaluate(
             images,
             requests,

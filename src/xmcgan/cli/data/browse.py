@@ -14,6 +14,7 @@ def browse(
     splits: list[str] | None = None,
     start: int = 0,
     count: int = 48,
+    overwrite: bool = False,
 ) -> int:
     """Make an HTML page of images with their captions, boxes and mouse traces.
 
@@ -24,6 +25,7 @@ def browse(
         splits: the split to show, instead of the data set's first.
         start: number of the first record, from 0.
         count: records on the page.
+        overwrite: replace a file that is there.
 
     Examples:
         xmcgan data browse ln-coco --source /path/to/coco --output browse.html
@@ -39,6 +41,8 @@ def browse(
     if output.is_dir():
         raise IsADirectoryError(f"{output} is a folder; it should be the page to write, such as browse.html")
 
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} is there; choose another --output, or replace it with --overwrite true")
     print_splits(source, data._replace(splits=(split,)))
 
     def readable(record: Record) -> bool:
@@ -53,6 +57,6 @@ def browse(
     records = list(itertools.islice(filter(readable, itertools.islice(good, start, None)), count))
     if not records:
         raise ValueError(f"{source} has no record {start} in {split}")
-    page = write_browser(output, records, title=f"{name}, {split}")
+    page = write_browser(output, records, title=f"{name}, {split}", overwrite=overwrite)
     print(f"{len(records)} records of {split}. Open this page in a browser:\n\n    {page.resolve()}\n")
     return 0

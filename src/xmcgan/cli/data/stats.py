@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, print_splits
+from xmcgan.runtime.files import atomic_file, make_folder, write_new
+from xmcgan.runtime.progress import ProgressBar
 
 
 def stats(
@@ -30,8 +32,6 @@ def stats(
     data = chosen_set(name, splits)
     if max_length is not None and max_length < 1:
         raise ValueError(f"--max-length is {max_length}; it should be at least 1")
-    from tqdm import tqdm
-
     from xmcgan.data import statistics
     from xmcgan.encoders.text import count_tokens
 
@@ -39,7 +39,7 @@ def stats(
     tokens = count_tokens(encoder)
     counted = {
         split: statistics.count(
-            tqdm(entries(source, data, split), desc=split, unit="record", leave=False),
+            ProgressBar(total=None, desc=split, unit="record", leave=False).over(entries(source, data, split)),
             tokens=tokens,
             max_length=max_length or data.max_length,
         )
@@ -47,8 +47,9 @@ def stats(
     }
     print(statistics.table(counted))
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "stats.json").write_text(statistics.to_json(counted))
-        statistics.plot(counted).savefig(output / "stats.png", dpi=110)
+        make_folder(output)
+        write_new(output / "stats.json", statistics.to_json(counted).encode())
+        with atomic_file(output / "stats.png") as partial:
+            statistics.plot(counted).savefig(partial, dpi=110, format="png")
         print(f"stats.json and stats.png are in {output}")
     return 0

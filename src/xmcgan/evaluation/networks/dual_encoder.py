@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmcgan.evaluation.networks.folder import SCENES_DUAL_ENCODER, load_network, read_folder
+from xmcgan.evaluation.networks.folder import CONFIG_FILE, SCENES_DUAL_ENCODER, load_network, read_folder, read_shape
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 from xmcgan.evaluation.networks.shapes import HEAD_WIDTH, DualEncoderShape
@@ -189,8 +189,11 @@ def load_dual_encoder_folder(folder: Path | str) -> TrainedDualEncoder:
     """
     folder = Path(folder)
     description = read_folder(folder, "dual-encoder")
-    shape, vocabulary = DualEncoderShape(**description["shape"]), Vocabulary(description["vocabulary"])
-    network = load_network(DualEncoderNetwork(shape, len(vocabulary)), folder, description)
+    shape, words = read_shape(DualEncoderShape, folder, description), description.get("vocabulary")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"{folder / CONFIG_FILE} is damaged: vocabulary should be a list of words")
+    vocabulary = Vocabulary(words)
+    network = load_network(lambda: DualEncoderNetwork(shape, len(vocabulary)), folder, description)
     return TrainedDualEncoder(
         network, shape, vocabulary, name=description["name"], sha256=description["weights_sha256"]
     )

@@ -3,15 +3,18 @@
 ``config.json`` is written last and holds the SHA-256 of the weights, so an incomplete folder is never loaded.
 """
 
-import json
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 from torch import nn
 
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
+from xmcgan.inference.model_files import check_shapes, read_tensors
+from xmcgan.runtime.field_types import check_fields
+from xmcgan.runtime.files import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 
@@ -20,6 +23,7 @@ SCENES_DUAL_ENCODER = SHIPPED / "scenes-dual-encoder"
 SCENES_PRESENCE = SHIPPED / "scenes-presence"
 
 Network = TypeVar("Network", bound=nn.Module)
+Shape = TypeVar("Shape")
 
 
 def read_folder(folder: Path, kind: str) -> dict[str, Any]:
@@ -32,21 +36,38 @@ def read_folder(folder: Path, kind: str) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a complete trained evaluator: {CONFIG_FILE} is missing")
-    try:
-        description = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    description = read_json(path)
     found = description.get("kind") if isinstance(description, dict) else None
     if found != kind:
         raise ValueError(f"{path} has kind {found!r}; it should be {kind!r}")
     missing = {"name", "shape", "weights_sha256"} - description.keys()
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
+    if not isinstance(description["name"], str) or not isinstance(description["shape"], dict):
+        raise ValueError(f"{path} is damaged: name should be text, and shape sizes by name")
     return description
 
 
-def load_network(network: Network, folder: Path, description: dict[str, Any]) -> Network:
-    """Load a folder's weights (matrices are stored as float16) into a network.
+def read_shape(kind: Callable[..., Shape], folder: Path, description: dict[str, Any]) -> Shape:
+    """The sizes of a folder's network.
+
+    Raises:
+        ValueError: naming config.json and the size that is unknown, or not what it should be.
+    """
+    try:
+        values, known = description["shape"], {field.name for field in fields(kind)}  # ty: ignore[invalid-argument-type]
+        if values.keys() - known:
+            raise ValueError(f"unknown size {min(values.keys() - known)}")
+        check_fields(kind, values)
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / CONFIG_FILE} is damaged: shape: {error}") from error
+
+
+def load_network(build: Callable[[], Network], folder: Path, description: dict[str, Any]) -> Network:
+    """Build a network and load a folder's weights (matrices are stored as float16) into it.
+
+    Its shapes are compared with the weights before it takes any memory.
 
     Raises:
         FileNotFoundError: if the weights are missing.
@@ -58,10 +79,13 @@ def load_network(network: Network, folder: Path, description: dict[str, Any]) ->
     found, expected = weights_sha256([path]), description["weights_sha256"]
     if found != expected:
         raise ValueError(f"{path} has SHA-256 {found}; {CONFIG_FILE} expects {expected}")
+    state = read_tensors(path)
     try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        with torch.device("meta"):
+            check_shapes(build(), path)
+        network = build()
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{folder / CONFIG_FILE} and {path.name} do not belong together: {error}") from error
     with loading_errors(path, description["name"]):
         network.load_state_dict(state)
     return network

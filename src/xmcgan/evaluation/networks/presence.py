@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xmcgan.evaluation.networks.folder import SCENES_PRESENCE, load_network, read_folder
+from xmcgan.evaluation.networks.folder import SCENES_PRESENCE, load_network, read_folder, read_shape
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 
 CONFIDENCE = 0.5
@@ -68,8 +68,8 @@ def load_presence_folder(folder: Path | str) -> PresenceModel:
     """
     folder = Path(folder)
     description = read_folder(folder, "presence")
-    shape = PresenceShape(**description["shape"])
-    network = load_network(presence_network(shape), folder, description)
+    shape = read_shape(PresenceShape, folder, description)
+    network = load_network(lambda: presence_network(shape), folder, description)
     return PresenceModel(network, shape, name=description["name"], sha256=description["weights_sha256"])
 
 

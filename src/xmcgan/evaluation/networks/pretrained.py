@@ -1,6 +1,5 @@
 """Load transformers models as evaluation networks, from a local folder or the Hugging Face hub."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoTokenizer
 
+from xmcgan.encoders.hub import cached_folder
 from xmcgan.encoders.text import quiet_transformers
 from xmcgan.evaluation.networks.weight_files import weights_sha256
+from xmcgan.runtime.files import read_json
 
 
 def pretrained_folder(source: Path | str) -> Path:
@@ -35,6 +36,9 @@ def pretrained_folder(source: Path | str) -> Path:
         if not any(folder.glob("*.safetensors")):
             folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "pytorch_model*.bin"]))
     except (HfHubHTTPError, OSError, ValueError) as error:
+        for weights in ("model.safetensors", "pytorch_model.bin"):
+            if (cached := cached_folder(name, ["config.json", weights])) is not None:
+                return cached
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{name} is not a local folder and cannot be downloaded from the Hugging Face hub: {reason}"
@@ -66,7 +70,7 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
             transformers would silently initialise at random.
     """
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        kind = read_json(folder / "config.json")["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} has no model_type; it should be {' or '.join(kinds)}") from error
     if kind not in kinds:

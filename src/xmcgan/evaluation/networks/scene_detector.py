@@ -201,7 +201,7 @@ def load_scene_detector_folder(folder: Path | str) -> SceneDetector:
     folder = Path(folder)
     description = read_folder(folder, "scene-detector")
     shape = SceneDetectorShape(**description["shape"])
-    network = load_network(SceneDetectorNetwork(shape), folder, description)
+    network = load_network(lambda: SceneDetectorNetwork(shape), folder, description)
     return SceneDetector(network, shape, name=description["name"], sha256=description["weights_sha256"])
 
 

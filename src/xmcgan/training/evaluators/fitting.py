@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, AdamW
-from tqdm import tqdm
 
 from xmcgan import __version__
 from xmcgan.config import flatten
@@ -22,13 +20,15 @@ from xmcgan.data.records import Record
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, random
 from xmcgan.evaluation.networks.folder import CONFIG_FILE, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import CHUNK
-from xmcgan.evaluation.networks.weight_files import weights_sha256
-from xmcgan.inference.model_files import tensors
+from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
+from xmcgan.inference.model_files import read_tensors, save_tensors, tensors
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
-from xmcgan.runtime.files import atomic_file, read_json, write_json
+from xmcgan.runtime.files import append_text, make_folder, read_object, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
+from xmcgan.runtime.progress import ProgressBar
 from xmcgan.training.checkpoint import adam_state, load_adam_state
 from xmcgan.training.evaluators.settings import Fitting
+from xmcgan.training.log import truncate_log
 
 TRAINING_FILE = "training.safetensors"
 
@@ -123,9 +123,7 @@ def fit(
         stream, start=step * fitting.batch_size, batch_size=fitting.batch_size, workers=fitting.workers
     )
     truncate_log(output / LOG_FILE, step)
-    bar = tqdm(
-        total=fitting.steps, initial=step, unit="step", desc=output.name, dynamic_ncols=True, disable=not progress
-    )
+    bar = ProgressBar(total=fitting.steps, initial=step, unit="step", desc=output.name, disable=not progress)
     with bar:
         while step < fitting.steps:
             batch = next(batches)
@@ -141,9 +139,8 @@ def fit(
             step += 1
             if step % 25 == 0 or step == fitting.steps:
                 values = {"loss": round(loss.item(), 4), "accuracy": round(accuracy.item(), 4)}
-                bar.set_postfix(values)
-                with (output / LOG_FILE).open("a") as file:
-                    file.write(json.dumps({"step": step, **values}) + "\n")
+                bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in values.items()))
+                append_text(output / LOG_FILE, json.dumps({"step": step, **values}) + "\n")
             if step % fitting.save_every == 0 or step == fitting.steps:
                 save_training(network, optimizer, step, output / TRAINING_FILE)
             bar.update()
@@ -190,10 +187,10 @@ def is_finished(output: Path, settings: dict[str, Any]) -> bool:
     path = output / SETTINGS_FILE
     if not path.exists():
         refuse_foreign(output, "an evaluator's training")
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         write_json(path, settings, indent=1, ensure_ascii=False)
         return False
-    existing, requested = flatten(read_json(path)), flatten(json.loads(json.dumps(settings)))
+    existing, requested = flatten(read_object(path)), flatten(json.loads(json.dumps(settings)))
     changes = changed_settings(existing, requested, may_change={f"fitting.{name}" for name in MAY_CHANGE})
     refuse_changed(output, "a training run with other settings", changes)
     return (output / CONFIG_FILE).exists()
@@ -207,26 +204,26 @@ def fingerprint(records: Sequence[Record]) -> dict[str, Any]:
 
 def save_training(network: nn.Module, optimizer: Adam, step: int, path: Path) -> None:
     """Write network and optimiser for resuming, atomically."""
-    with atomic_file(path) as partial:
-        save_file(tensors(network) | adam_state(optimizer, network), partial, metadata={"step": str(step)})
+    save_tensors(tensors(network) | adam_state(optimizer, network), path, {"step": str(step)})
 
 
 def load_training(network: nn.Module, optimizer: Adam, path: Path) -> int:
-    """Load network and optimiser in place; return the step of the save, or 0 if there is none."""
+    """Load network and optimiser in place; return the step of the save, or 0 if there is none.
+
+    Raises:
+        ValueError: naming the file, if it is damaged or of another network.
+    """
     if not path.exists():
         return 0
-    network.load_state_dict({name: tensor for name, tensor in load_file(path).items() if "/" not in name})
+    saved = read_tensors(path)
+    with loading_errors(path, path.parent.name):
+        network.load_state_dict({name: tensor for name, tensor in saved.items() if "/" not in name})
     load_adam_state(optimizer, network, path)
     with safe_open(path, framework="pt") as file:
-        return int(file.metadata()["step"])
-
-
-def truncate_log(path: Path, step: int) -> None:
-    """Drop lines of a log after the step that training resumes from."""
-    if not path.exists():
-        return
-    kept = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept))
+        step = (file.metadata() or {}).get("step", "")
+    if not step.isdecimal():
+        raise ValueError(f"{path} is damaged: its step is {step!r}; it should be a number")
+    return int(step)
 
 
 def save_weights(network: nn.Module, output: Path) -> str:
@@ -236,8 +233,7 @@ def save_weights(network: nn.Module, output: Path) -> str:
     """
     path = output / WEIGHTS_FILE
     halved = {name: value.half() if value.dim() > 1 else value for name, value in tensors(network).items()}
-    with atomic_file(path) as partial:
-        save_file(halved, partial)
+    save_tensors(halved, path)
     network.load_state_dict(halved)
     return weights_sha256([path])
 
