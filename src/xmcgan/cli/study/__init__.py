@@ -1,0 +1,1 @@
+"""Human evaluation: create a study, serve it, analyse its answers."""
