@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -117,16 +116,6 @@ def test_micro_batch_divides_the_devices_batch():
     assert memory_of(share, 1, Assumptions(memory_gb=1))[1] == 0
     row = table([project(share, 1, Assumptions(memory_gb=1))], {}).splitlines()[2]
     assert "| none |" in row
-
-
-def test_docs_page_matches_the_command(capsys):
-    from xmcgan.cli.main import run
-
-    assert run(["project"]) == 0
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    page = Path(__file__).parents[2] / "docs/scale.md"
-    told = page.read_text().partition("## The paper's training")[2].splitlines()
-    assert [line for line in told if line.startswith("|")][: len(printed)] == printed
 
 
 def test_scores_grow_with_the_square_of_the_batch():
