@@ -25,6 +25,10 @@ COMMANDS: dict[str, str | dict[str, str]] = {
         "browse": "xmcgan.cli.data.browse",
         "export": "xmcgan.cli.data.export",
     },
+    "study": {
+        "create": "xmcgan.cli.study.create",
+        "serve": "xmcgan.cli.study.serve",
+    },
     "scenes": "xmcgan.cli.scenes",
     "demo": "xmcgan.cli.demo",
     "completion": "xmcgan.cli.completion",

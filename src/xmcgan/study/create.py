@@ -18,12 +18,11 @@ from typing import get_args
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from tqdm import tqdm
 
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.records import Record
 from xmcgan.evaluation.image_set import Request
-from xmcgan.runtime.folders import refuse_foreign
+from xmcgan.runtime.progress import ProgressBar
 from xmcgan.study.annotators import create_annotators
 from xmcgan.study.captions import Chosen, choose_captions, find_photographs, find_systems, read_captions
 from xmcgan.study.pictures import Written, noise, write_alike
@@ -76,7 +75,8 @@ def create_study(
     """
     settings, exclusion = settings or Settings(), exclusion or ExclusionRules()
     check(systems, criteria, mode, annotators, seed)
-    refuse_foreign(folder, "a new study's folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
     chosen = choose_captions(
         read_captions(captions_file),
         captions,
@@ -155,7 +155,8 @@ def write_pictures(
     square = ImageTransform(size, "squash").square
     noises = [f"noise-{number}" for number in range(1, len(study.systems) if study.mode == "rank" else 2)]
     rows = {}
-    for request in tqdm(chosen.all, unit="caption", desc="pictures", disable=not progress):
+    bar = ProgressBar(total=len(chosen.all), unit="caption", desc="pictures", disable=not progress)
+    for request in bar.over(chosen.all):
         if request.id in references:
             pictures = {REFERENCE: square(open_image(references[request.id]))}
             pictures |= {name: noise(size, f"{study.seed} {request.id} {name}") for name in noises}

@@ -1,6 +1,8 @@
 """The administrator's page: progress, links, reports, raw answers. One token, in a cookie that scripts cannot read."""
 
 import hmac
+from hashlib import sha256
+from threading import Lock
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -17,6 +19,7 @@ from xmcgan.study.storage import reading, standing_answers, writing
 from xmcgan.study.tokens import csrf_token, matches
 
 COOKIE = "study-admin"
+REPLICATES = 500  # of each bootstrap on this page; `xmcgan study results` takes 2000
 Text = Annotated[str, Form(max_length=100)]
 
 
@@ -26,6 +29,7 @@ def admin_routes(site: Site) -> APIRouter:
     add_login(router, site)
     add_dashboard(router, site)
     add_changes(router, site)
+    add_results(router, site)
     add_exports(router, site)
     return router
 
@@ -147,6 +151,32 @@ def add_changes(router: APIRouter, site: Site) -> None:
         with writing(site.database) as connection:
             count = settle_reports(connection)
         return show(site, request, token_of(request), note=f"Reported items to be asked again: {count}.")
+
+
+def add_results(router: APIRouter, site: Site) -> None:
+    """The results as they stand."""
+    held: dict[str, str] = {}  # the last page by the answers that it shows
+    turn = Lock()
+
+    @router.get("/results", response_class=HTMLResponse)
+    def results(request: Request) -> Response:
+        """The page of results, computed anew when there are other answers."""
+        require_admin(site, request)
+        from xmcgan.study.analysis.page import PAGE_POLICY, results_page  # scipy and matplotlib: half a second
+
+        with reading(site.database) as connection:
+            answers = standing_answers(connection)
+        if not any(answer.kind == "main" for answer in answers):
+            return site.page(
+                request, "message.html", title="No results yet", text="Nobody has answered an item so far."
+            )
+        state = sha256(repr([(answer.item_id, answer.annotator, answer.ranking) for answer in answers]).encode())
+        with turn:  # one computation, also when the page is opened twice
+            if state.hexdigest() not in held:
+                held.clear()
+                held[state.hexdigest()] = results_page(site.study, answers, replicates=REPLICATES)
+        headers = {"content-security-policy": PAGE_POLICY}
+        return HTMLResponse(held[state.hexdigest()], headers=headers)
 
 
 def add_exports(router: APIRouter, site: Site) -> None:

@@ -81,6 +81,7 @@ function showTask() {
   $("question").textContent = step.question;
   $("caption").hidden = task.caption === null;
   $("caption").textContent = task.caption ?? "";
+  delete $("pictures").dataset.ready;
   ranking = createRanking(count, mode, drawRanking);
   drawRanking();
   const actions = {pick, zoom: (position) => zoom.open(position), report};

@@ -1,0 +1,96 @@
+"""``xmcgan study create``."""
+
+from pathlib import Path
+
+from xmcgan.study.records import CRITERIA, ExclusionRules, Mode
+from xmcgan.study.settings import Settings
+
+
+def create(
+    study: Path,
+    *,
+    systems: list[str],
+    captions: int | None = None,
+    captions_file: Path | None = None,
+    criteria: list[str] | None = None,
+    mode: Mode = "rank",
+    annotators: int = 5,
+    links: int | None = None,
+    real: Path | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    database: str | None = None,
+    url: str = "http://127.0.0.1:8000",
+    exclusion: ExclusionRules,
+    settings: Settings,
+) -> int:
+    """Make a study: people rank the pictures of several systems, without knowing which is whose.
+
+    Pictures are matched by caption id, as `xmcgan evaluate --images` does. All are encoded alike, under random names.
+    The study never changes afterwards, its exclusion rules neither.
+
+    Args:
+        study: folder to make.
+        systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR,NAME=DIR.
+        captions: how many are judged; by default all but those of practice and attention checks.
+        captions_file: captions with their ids, as `xmcgan evaluate --write-captions` writes them; by default the
+            requests.jsonl of the first system that has one.
+        criteria: realism, alignment, or both, each in a block of its own.
+        mode: rank all systems, or compare pairs, without or with ties.
+        annotators: distinct annotators of each item.
+        links: personal links to make at once; by default as many as --annotators.
+        real: photographs for the attention checks, named by caption or image id; without them, a system's picture is
+            set against noise.
+        name: shown to annotators; by default the folder's.
+        seed: of the choice of captions and of every order.
+        database: URL, such as postgresql://user@host/name; by default SQLite in the folder.
+        url: where annotators reach the server, for their links.
+        exclusion: which annotators the results leave out.
+        settings: what annotators are shown.
+
+    Examples:
+        xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images,op-gan=b/images
+        xmcgan study create studies/pairs --mode pairs-ties --criteria realism --systems ours=a,theirs=b
+    """
+    folders: dict[str, Path] = {}
+    for each in systems:
+        system, equals, folder = each.partition("=")
+        if not equals or not folder:
+            raise ValueError(f"--systems has {each!r}; it should be NAME=DIR")
+        if system in folders:
+            raise ValueError(f"--systems names {system} twice")
+        folders[system] = Path(folder)
+    try:
+        from xmcgan.study.captions import captions_file as find_captions
+        from xmcgan.study.create import ADMIN_TOKEN, LINKS, create_study
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("sqlalchemy", "alembic"):
+            raise
+        raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
+
+    made = create_study(
+        study,
+        systems=folders,
+        captions_file=find_captions(folders, captions_file),
+        captions=captions,
+        criteria=criteria or CRITERIA,
+        mode=mode,
+        annotators=annotators,
+        links=links,
+        real=real,
+        name=name,
+        seed=seed,
+        exclusion=exclusion,
+        settings=settings,
+        database_url=database,
+        url=url,
+    )
+    few = annotators if mode == "rank" else annotators * len(folders) * (len(folders) - 1) // 2
+    print(f"The study {made.name} is in {study}. It needs at least {few} annotators.\n")
+    if real is None and settings.attention_every:
+        print("Attention checks set a system's picture against noise: no --real photographs were given.\n")
+    print(f"Annotators:     {url.rstrip('/')}/a/TOKEN; the links are in {study / LINKS}")
+    print(f"Administrator:  {url.rstrip('/')}/admin; the token is in {study / ADMIN_TOKEN}")
+    option = " --database URL" if database else ""
+    print(f"Start it:       xmcgan study serve {study}{option}")
+    return 0
