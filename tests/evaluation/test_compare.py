@@ -82,8 +82,24 @@ def test_table_3_shows_both_narratives_data_sets():
 def test_published_metrics_are_known():
     for table in PUBLISHED.values():
         for row in table.rows.values():
-            assert row.keys() <= set(table.metrics) <= METRICS.keys()
+            assert row.keys() <= {*table.metrics, *table.beside} <= METRICS.keys()
             assert all(float(value) > 0 for value in row.values())
+
+
+def test_human_evaluation_stands_beside_the_papers_only_where_it_was_measured():
+    (without,) = compare(in_file(*OURS))
+    assert not any("Ranked best" in column.name for column in without.columns)
+    assert not any("Ranked best" in note for note in without.notes)
+    measured = [result("ours", "human-realism", 0.7314, 0.0181), result("OP-GAN", "human-realism", 0.1)]
+    (table,) = compare(in_file(*OURS, *measured))
+    assert [(column.name, column.unit) for column in table.columns[5:]] == [("Ranked best, realism", "%")]
+    assert cells(table, "published")["XMC-GAN"][5] == "77.3"
+    assert cells(table, "published")["OP-GAN"][5] == "9.90"
+    assert cells(table, "published")["CP-GAN"][5] == NONE
+    assert cells(table, "measured")["ours"][5] == "*73.1* ± 1.8"
+    assert any("who ranked XMC-GAN, OP-GAN, SD-GAN and CP-GAN" in note for note in table.notes)
+    (elsewhere,) = compare(in_file(result("ours", "human-realism", 0.7, data="scenes")))
+    assert any("depends on which systems" in note and "Figure 3" not in note for note in elsewhere.notes)
 
 
 def test_other_data_sets_have_no_published_rows():

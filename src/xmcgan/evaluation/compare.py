@@ -12,44 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xmcgan.config import suggestion
-from xmcgan.evaluation.published import PUBLISHED
+from xmcgan.evaluation.published import HUMAN_EVALUATION, PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
+from xmcgan.evaluation.seen import MARKS
 from xmcgan.evaluation.tables import EMPTY, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
 from xmcgan.runtime.files import make_folder, write_text
 
-
-class Metric(NamedTuple):
-    """How a metric is printed."""
-
-    name: str
-    better: str  # higher, lower, or empty if unknown
-    digits: int
-    share: bool = False  # a fraction between 0 and 1 in results, printed in per cent as in the paper
-
-
-METRICS = {
-    "is": Metric("IS", "higher", 2),
-    "fid": Metric("FID", "lower", 2),
-    "r-precision": Metric("R-precision", "higher", 2, share=True),
-    "soa-c": Metric("SOA-C", "higher", 2, share=True),
-    "soa-i": Metric("SOA-I", "higher", 2, share=True),
-    "contrastive-accuracy": Metric("Contrastive accuracy", "higher", 2, share=True),
-    "clip-score": Metric("CLIPScore", "higher", 3),
-    "kid": Metric("KID", "lower", 4),
-    "precision": Metric("Precision", "higher", 3),
-    "recall": Metric("Recall", "higher", 3),
-    "density": Metric("Density", "higher", 3),
-    "coverage": Metric("Coverage", "higher", 3),
-}
-"""Known metrics in column order; other metrics follow under their own names."""
-
-
-def metric_of(name: str) -> Metric:
-    """How a metric is printed."""
-    return METRICS.get(name, Metric(name, "", 4))
-
-
-ABSENT = "not stated"
+SEEN = "\N{DAGGER}"
+"""Marks a number whose network the system was trained with."""
 
 
 class Measured(NamedTuple):
@@ -79,7 +49,7 @@ def read_measured(files: Iterable[Path]) -> list[Measured]:
                 raise ValueError(f"{where} has no protocol.data; it should name the data set, such as coco14")
             if metric_of(result.metric).share and not 0 <= result.value <= 1:
                 raise ValueError(f"{where} is {result.value}; it should be a fraction between 0 and 1")
-            settings = frozenset((name, canonical(each)) for name, each in result.protocol.items())
+            settings = frozenset((name, canonical(each)) for name, each in result.protocol.items() if name not in MARKS)
             earlier = kept.get(key := (result.system, result.metric, settings))
             if earlier is not None and numbers(earlier.result) != numbers(result):
                 raise ValueError(
@@ -119,7 +89,7 @@ def compare(measured: Sequence[Measured], *, table: int | None = None, ignore: S
             raise ValueError(f"table is {table}; it should be {' or '.join(map(str, numbers_known))}")
         if not set(wanted) & set(sets):
             raise ValueError(f"no result belongs to Table {table} ({', '.join(wanted)}); data is {', '.join(sets)}")
-    settings = {name for each in measured for name in each.result.protocol} - {"data"}
+    settings = {name for each in measured for name in each.result.protocol} - {"data", *MARKS}
     for name in ignore:
         if name not in settings:
             raise ValueError(f"no result has the ignored setting {name!r}{suggestion(name, sorted(settings))}")
@@ -154,7 +124,7 @@ def check_protocols(by_data: dict[str, list[Measured]], ignore: Sequence[str]):
 def differences(results: Sequence[Measured]) -> dict[str, dict[str, list[Measured]]]:
     """Settings in which results of a column differ: name -> value -> results with that value."""
     found = {}
-    for name in dict.fromkeys(name for each in results for name in each.result.protocol):
+    for name in dict.fromkeys(name for each in results for name in each.result.protocol if name not in MARKS):
         values: dict[str, list[Measured]] = {}
         for each in results:
             values.setdefault(setting_of(each, name), []).append(each)
@@ -279,6 +249,7 @@ def cell_of(result: Result, *, best: str | None, counted: bool) -> Cell:
         "" if result.uncertainty is None else printed(result.uncertainty, metric),
         f"{result.samples:,}" if counted else "",
         value == best and result.system != REAL_IMAGES,
+        SEEN if result.protocol.get("seen_in_training") is True else "",
     )
 
 
@@ -301,11 +272,6 @@ def best_of(column: Sequence[Measured]) -> str | None:
     return printed(choose(each.result.value for each in systems), metric)
 
 
-def printed(value: float, metric: Metric) -> str:
-    """Format a value for a table."""
-    return f"{100 * value if metric.share else value:.{metric.digits}f}"
-
-
 # Notes below a table
 
 
@@ -318,9 +284,10 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
             "here; where it differs from the measured one, the numbers are not comparable."
         )
         remarks += [PUBLISHED[data].remark] * bool(PUBLISHED[data].remark)
+    how = HUMAN_EVALUATION + (PUBLISHED[data].human_evaluation if data in PUBLISHED else "")
+    remarks += [how] * any(metric.startswith("human-") for metric in metrics_of(results))
     rows = [row for group in groups for row in group.rows]
-    if any(cell is None for row in rows for cell in row.cells):
-        remarks.append(f"{EMPTY}: not measured or not published.")
+    remarks += [f"{EMPTY}: not measured or not published."] * any(None in row.cells for row in rows)
     if any(each.result.uncertainty is not None for each in results):
         remarks.append("±: standard deviation over the splits, folds or subsets of the metric's protocol.")
     counts = [{each.result.samples for each in column_of(results, metric)} for metric in metrics_of(results)]
@@ -337,7 +304,20 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
         remarks += [f"Evaluated images: {', '.join(alike)}."] * bool(alike)
     if any(cell and cell.best for row in rows for cell in row.cells):
         remarks.append("Bold: the best measured system of a column, not counting real images.")
-    return remarks + ignored_differences(results, ignore)
+    return remarks + system_notes(results) + ignored_differences(results, ignore)
+
+
+def system_notes(results: Sequence[Measured]) -> list[str]:
+    """Notes on marked numbers, and on systems with re-estimated batch norm."""
+    remarks = []
+    seen = [each.result for each in results if each.result.protocol.get("seen_in_training") is True]
+    if seen:
+        systems = {result.system: result.protocol.get("trained_with") for result in seen}
+        texts = "; ".join(f"{system} ({networks})" for system, networks in systems.items())
+        remarks.append(f"{SEEN}: by a network that the system was trained with, so no independent measure: {texts}.")
+    norms = {each.result.system: each.result.protocol.get("batch_norm") for each in results}
+    told = "; ".join(f"{system}: {norm}" for system, norm in norms.items() if norm)
+    return remarks + [f"Batch norm: {told}."] * bool(told)
 
 
 def ignored_differences(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]:
@@ -362,7 +342,7 @@ def protocols(results: Sequence[Measured]) -> list[Protocol]:
     settings = {}
     for metric in metrics_of(results):
         those = column_of(results, metric)
-        known = [name for name in those[0].result.protocol if name not in {"data", *differences(those)}]
+        known = [name for name in those[0].result.protocol if name not in {"data", *MARKS, *differences(those)}]
         settings[metric] = {name: readable(setting_of(those[0], name)) for name in known}
     if len(settings) < 2:
         return [Protocol(column(metric).name, tuple(own.items())) for metric, own in settings.items()]
@@ -395,6 +375,4 @@ def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[M
         "comparison.html": to_html(tables, title=title, about=about),
     }
     make_folder(folder)
-    for name, text in content.items():
-        write_text(folder / name, text)
-    return [folder / name for name in content]
+    return [write_text(folder / name, text) for name, text in content.items()]
