@@ -1,5 +1,6 @@
 """Reads a data set by the name of its layout."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from xmcgan.data.readers.flickr30k import read_flickr30k
 from xmcgan.data.readers.flowers102 import read_flowers102
 from xmcgan.data.readers.folder import read_folder
 from xmcgan.data.readers.localized_narratives import read_localized_narratives
+from xmcgan.data.readers.sources import unused_at_root
 from xmcgan.data.readers.table import read_table
 from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import Problem, Record, strict, without_duplicates
@@ -39,7 +41,9 @@ def read_entries(root: Path, layout: str, split: str, *, annotations: bool = Fal
     Args:
         annotations: also read boxes and mouse traces, if the layout has them.
     """
-    return without_duplicates(READERS[layout](root, split, annotations=annotations))
+    return without_duplicates(
+        itertools.chain(READERS[layout](root, split, annotations=annotations), unused_at_root(root, layout))
+    )
 
 
 def read_records(

@@ -2,7 +2,8 @@
 
 A reader is a generator ``(root, split, *, annotations) -> Record | Problem`` over the entries of a data set. It yields
 a bad entry as a ``Problem`` with its place and the reason, so the caller can stop (training) or count it and continue
-(preparing). It raises an error only if the whole set is unreadable.
+(preparing). It raises an error only if the whole set is unreadable. Every file and line of the split is either read or
+named by a problem (tests/data/readers/test_accounting.py).
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -78,11 +79,12 @@ class Record(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """An entry that cannot be used, or a detail of one, such as a caption or a box."""
+    """An entry that cannot be used, or a detail of one, such as a caption or a box; or a file that is not read."""
 
     where: str  # the file, and the line, entry or member
     reason: str
-    detail: bool = False  # the entry is still yielded, without the detail
+    detail: bool = False  # no record is lost: the entry is still yielded, without the detail
+    unused: bool = False  # a detail that is no fault: a file or member that belongs to no record, such as a README
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -99,12 +101,12 @@ def details(reading: Generator[Problem, None, Value]) -> Generator[Problem, None
 
 
 def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
-    """The records, refusing problems.
+    """The records, refusing problems except unused files.
 
     Raises:
         ValueError: with the first problem and the number of further ones.
     """
-    entries = iter(entries)
+    entries = (entry for entry in entries if isinstance(entry, Record) or not entry.unused)
     for entry in entries:
         if isinstance(entry, Problem):
             more = sum(isinstance(other, Problem) for other in entries)

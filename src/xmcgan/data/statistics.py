@@ -122,7 +122,7 @@ def count(
 
     for entry in entries:
         if isinstance(entry, Problem):
-            problems += 1
+            problems += not entry.unused
             continue
         records += 1
         image = identity(entry.image)

@@ -58,7 +58,7 @@ def read(root: Path, split: str = "train2014") -> list[Record]:
 def sorted_out(root: Path, split: str = "train2014") -> tuple[list[Record], list[Problem]]:
     entries = list(read_coco(root, split, annotations=True))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 def test_the_scenes_are_read_as_they_are_written(scenes):

@@ -30,7 +30,7 @@ def root(tmp_path) -> Path:
 def read(root: Path, split: str = "train") -> tuple[list[Record], list[Problem]]:
     entries = list(read_flowers102(root, split))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 def numbers(root: Path, split: str) -> list[int]:
@@ -91,10 +91,10 @@ def test_everything_amiss_is_a_problem(root):
     records, problems = read(root)
     assert [(record.id, len(record.captions)) for record in records] == [("image_00011", 10), ("image_00021", 2)]
     text = root / "text_c10"
+    unused = {each.where for each in read_flowers102(root, "train") if isinstance(each, Problem) and each.unused}
+    assert unused >= {str(root / "jpg/notes.md"), str(text / "stray.txt"), str(text / "class_00001.h5")}
     found = {(problem.where, problem.detail) for problem in problems}
     assert found == {
-        (str(root / "jpg/notes.md"), True),
-        (str(text / "stray.txt"), True),
         (str(text / "class_00001/other.txt"), True),
         (str(text / "class_00003/image_00011.txt"), True),
         (str(text / "class_00001/image_00001.txt"), False),

@@ -25,7 +25,7 @@ def add(root: Path, name: str, captions: str | bytes | None = "A cat.\n") -> Pat
 def sorted_out(root: Path) -> tuple[list[Record], list[Problem]]:
     entries = list(read_folder(root, "train", annotations=True))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 def test_images_of_any_depth_and_kind_in_order(tmp_path):
@@ -51,8 +51,10 @@ def test_a_byte_order_mark_and_text_beyond_ascii(tmp_path):
         (None, "'bad.txt'; it is not in"),
         ("", "has no words"),
         (" \n\t\n", "has no words"),
-        (b"A caf\xe9", "is not UTF-8"),
-        ("A cat".encode("utf-16"), "is not UTF-8"),
+        (b"A caf\xe9", "is not UTF-8: its byte 6 is 0xe9, as in Latin-1 for 'é'"),
+        (b"A cat.\nA caf\xe9", "is not UTF-8: its byte 6 of line 2 is 0xe9, as in Latin-1 for 'é'"),
+        (b"A \xed\xa0\x80 cat", "is not UTF-8: its byte 3 is 0xed"),  # a lone surrogate
+        ("A cat".encode("utf-16"), "is UTF-16 or UTF-32; it should be UTF-8"),
     ],
 )
 def test_an_image_without_captions_is_named_and_the_others_come(tmp_path, captions, message):

@@ -46,7 +46,7 @@ def read(root: Path, split: str = "train2017") -> list[Record]:
 def sorted_out(root: Path, split: str = "train2017") -> tuple[list[Record], list[Problem]]:
     entries = list(read_localized_narratives(root, split, annotations=True))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 def test_the_scenes_are_read_as_they_are_written(scenes):
@@ -182,12 +182,9 @@ def test_a_damaged_line_is_named_by_file_and_number(tmp_path, line, message):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     (root / "train2017/000000000008.jpg").symlink_to(tmp_path / "secret.jpg")
     write_narratives(root, [narrative(), narrative(caption="two"), line, narrative(caption="three")])
-    records = []
-    problems = [
-        entry
-        for entry in read_localized_narratives(root, "train2017")
-        if isinstance(entry, Problem) or records.append(entry)
-    ]
+    entries = list(read_localized_narratives(root, "train2017"))
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    problems = [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
     assert [problem.where for problem in problems] == [f"{root}/localized_narratives/coco_train.jsonl, line 3"]
     assert message in problems[0].reason
     assert [record.captions[0] for record in records[1:]] == ["two", "three"]
@@ -261,6 +258,18 @@ GOOD = {"caption": "A bear.", "timed_caption": said("A", "bear."), "traces": [[{
         ({"traces": [[[0, 0, 0]]]}, "traces[0] should be a list of points with x, y and t"),
         ({"traces": [[], [{"x": 0, "y": float("inf"), "t": 0}]]}, "traces[1] is not a list of points x, y, t: is inf"),
         ({"traces": [[{"x": 0, "y": "0", "t": 0}]]}, "traces[0] is not a list of points x, y, t: is '0'"),
+        ({"traces": []}, "has no trace: there is no point in any stroke"),
+        ({"traces": [[], []]}, "has no trace: there is no point in any stroke"),
+        ({"traces": [[{"x": 1e30, "y": 0, "t": 0}]]}, "traces[0] has its point 0 at 1e+30, 0; it should be in or near"),
+        ({"traces": [[{"x": 0, "y": 0, "t": 1e30}]]}, "is 1e+30; it should be a time in seconds"),
+        (
+            {"traces": [[{"x": 0, "y": 0, "t": 1}, {"x": 0, "y": 0, "t": 0.5}]]},
+            "traces[0] runs backwards in time: its point 1 is at 0.5 s, after one at 1 s",
+        ),
+        (
+            {"traces": [[{"x": 0, "y": 0, "t": 1}], [{"x": 0, "y": 0, "t": 0.5}]]},
+            "runs backwards in time: a stroke begins at 0.5 s, after one that ends at 1 s",
+        ),
     ],
 )
 def test_bad_times_or_traces_are_a_problem_and_the_caption_is_kept(tmp_path, more, message):
@@ -297,7 +306,7 @@ ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,I
 @pytest.mark.parametrize("place", ["annotations", "."])
 def test_open_images_boxes_come_with_their_images(tmp_path, place):
     (record,), problems = sorted_out(write_open_images(tmp_path, BOXES, place), "train")
-    assert not problems
+    assert [problem.reason[:12] for problem in problems] == ["has no trace"]
     assert record.boxes == (
         Box("Truck", 0.0125, 0.148438, pytest.approx(0.182812), pytest.approx(0.439062)),
         Box("Car", 0, 0.5, 1, 0.25),

@@ -91,7 +91,7 @@ def test_the_captions_of_coco_2017_are_as_many_as_stated(tmp_path):
     for image in json.loads((annotations / "captions_val2017.json").read_bytes())["images"]:
         (tmp_path / "val2017" / image["file_name"]).write_bytes(content)
     entries = list(read_entries(tmp_path, "coco", "val2017"))
-    assert not [entry for entry in entries if isinstance(entry, Problem)]
+    assert not [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
     assert len(entries) == 5000
     assert sum(len(record.captions) for record in entries) == 25_014
 

@@ -11,7 +11,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from damage import assert_holds, damaged_bytes, damaged_json
-from xmcgan.data.readers.table import read_table
+from xmcgan.data.readers.dialect import DIALECTS, SEPARATORS
+from xmcgan.data.readers.sources import describe_split
+from xmcgan.data.readers.table import dialect_of, read_table
 from xmcgan.data.records import Problem, Record, strict
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -40,7 +42,7 @@ def write_table(root: Path, suffix: str, rows: list[tuple], columns: tuple = ("p
 def sorted_out(root: Path) -> tuple[list[Record], list[Problem]]:
     entries = list(read_table(root, "train", annotations=True))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 @pytest.mark.parametrize("caption", ["caption", "text", "captions"])
@@ -237,3 +239,69 @@ def test_single_table_is_the_split_train(tmp_path):
         list(read_table(tmp_path, "train"))
     with pytest.raises(ValueError, match="is a single table, which is the split train; for val, give its folder"):
         list(read_table(file, "val"))
+
+
+# ---------------------------------------------------------------------------------------------------- dialects
+
+
+def table_of(root: Path, name: str, content: str | bytes) -> Path:
+    write_table(root, ".csv", [])
+    (root / "train.csv").unlink()
+    (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "dialect", "expected"),
+    [
+        ("train.tsv", 'a.png\t"hello there\nimages/b.jpg\tit says "\n', "tab-unquoted", ['"hello there', 'it says "']),
+        ("train.tsv", 'a.png\t"hello\nthere"\nimages/b.jpg\ta ""sign""\n', "tab", ["hello there", 'a ""sign""']),
+        ("train.tsv", 'a.png\t"Hi" he said\nimages/b.jpg\t"bye"\n', "tab-unquoted", ['"Hi" he said', '"bye"']),
+        ("train.tsv", 'a.png\t"a ""b"" c"\nimages/b.jpg\tbye\n', "tab", ['a "b" c', "bye"]),
+        ("train.csv", 'a.png;"red; blue"\nimages/b.jpg;x\n', "semicolon", ["red; blue", "x"]),
+        ("train.csv", "a.png\tred, blue\nimages/b.jpg\tx\n", "tab", ["red, blue", "x"]),
+        ("train.csv", 'a.png,"red, blue\nand green"\nimages/b.jpg,x\n', "comma", ["red, blue and green", "x"]),
+    ],
+)  # fmt: skip
+def test_the_dialect_is_found_out(tmp_path, name, content, dialect, expected):
+    separator = SEPARATORS[DIALECTS[dialect].separator]
+    table_of(tmp_path, name, f"path{separator}caption\n{content}")
+    assert dialect_of(tmp_path / name) == DIALECTS[dialect]
+    records, problems = sorted_out(tmp_path)
+    assert not problems
+    assert [record.captions for record in records] == [(caption,) for caption in expected]
+    assert str(DIALECTS[dialect]) in describe_split(tmp_path, "table", "train")
+
+
+def test_the_dialect_can_be_said(tmp_path):
+    table_of(tmp_path, "train.tsv", 'path\tcaption\na.png\t"a sign"\n')
+    captions = [
+        next(strict(read_table(tmp_path, "train", dialect=DIALECTS[name]))).captions for name in ("tab", "tab-unquoted")
+    ]
+    assert captions == [("a sign",), ('"a sign"',)]
+
+
+def test_a_quoted_cell_that_swallows_a_row_is_named(tmp_path):
+    table_of(tmp_path, "train.csv", 'path,caption\na.png,"hello there\nimages/b.jpg,the sign reads "\na.png,A cat\n')
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.captions == ("A cat",)
+    assert problem.where == f"{tmp_path}/train.csv, lines 2 to 3"
+    assert problem.reason == "is one row by its quotation marks, but line 3 is a row too: is one of them stray?"
+
+
+def test_a_row_far_longer_than_the_rest_is_named_and_kept(tmp_path):
+    rows = "a.png,A cat.\n" * 10 + "a.png," + "word " * 300 + "\n"
+    table_of(tmp_path, "train.csv", f"path,caption\n{rows}")
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert len(record.captions) == 11
+    assert problem.detail
+    assert "is 1,507 characters long, the rows before it 13 on average" in problem.reason
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_table_in_another_encoding_says_so(tmp_path, encoding, suffix):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    table_of(tmp_path, f"train{suffix}", f"{mark}path,caption\na.png,A cat\n".encode(encoding))
+    with pytest.raises(ValueError, match=rf"train\{suffix} is UTF-16 or UTF-32; save it as UTF-8"):
+        sorted_out(tmp_path)

@@ -4,6 +4,7 @@ import io
 import json
 import random
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from damage import assert_holds, damaged_bytes, damaged_value
 from xmcgan.data.images import image_bytes
+from xmcgan.data.layouts import read_entries
 from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import (
     Box,
@@ -57,7 +59,7 @@ def read(root: Path) -> list[Record]:
 def sorted_out(root: Path) -> tuple[list[Record], list[Problem]]:
     entries = list(read_webdataset(root, "train", annotations=True))
     records = [entry for entry in entries if isinstance(entry, Record)]
-    return records, [entry for entry in entries if isinstance(entry, Problem)]
+    return records, [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
 
 
 GOOD = [("0.png", picture()), ("0.txt", "A cat.")]
@@ -246,6 +248,151 @@ def test_links_and_names_that_lead_out_are_problems(tmp_path, member, message):
     assert message in problem.reason
 
 
+# ------------------------------------------------------------------------------------- names with several dots
+
+
+def test_a_name_with_several_dots_is_read(tmp_path):
+    write(
+        tmp_path,
+        [("22.05.png", picture(1)), ("22.05.txt", "A cat."), ("22.06.png", picture(2)), ("22.06.txt", "A dog.")],
+    )
+    assert [(record.id, record.captions) for record in read(tmp_path)] == [
+        ("22.05", ("A cat.",)),
+        ("22.06", ("A dog.",)),
+    ]
+
+
+def test_two_pictures_of_one_name_are_named(tmp_path):
+    file = write(tmp_path, [("b.left.jpg", picture()), ("b.right.jpg", picture()), ("b.txt", "A dog."), *GOOD])
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.id == "0"
+    assert str(problem).startswith(f"{file}, sample b: has left.jpg, right.jpg, txt; it should have one image")
+    write(tmp_path, [("b.left.jpg", picture()), ("b.txt", "A dog."), *GOOD])
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert problem.reason == "has left.jpg; its image should have the name of its captions"
+
+
+def test_every_other_member_is_listed(tmp_path):
+    others = [("0.seg.png", picture()), ("0.cls", "3"), ("LICENSE", "free"), ("._0.jpg", b"of a Mac")]
+    file = write(tmp_path, [*GOOD, *others])
+    entries = list(read_webdataset(tmp_path, "train"))
+    assert [entry.id for entry in entries if isinstance(entry, Record)] == ["0"]
+    unused = [entry for entry in entries if isinstance(entry, Problem)]
+    assert {entry.where for entry in unused} == {f"{file}, {name}" for name, _ in others}
+    assert all(entry.unused and entry.detail for entry in unused)
+
+
+def test_many_other_members_are_counted(tmp_path):
+    write(tmp_path, [*GOOD, *((f"{k}.cls", "3") for k in range(300))])
+    problems = [entry for entry in read_webdataset(tmp_path, "train") if isinstance(entry, Problem)]
+    assert len(problems) == 101
+    assert problems[-1].reason.endswith("; nor are 199 others like it")
+
+
+def test_a_text_of_three_gigabytes_is_not_read(tmp_path):
+    """Its size is in the header: nothing is read or reserved."""
+    member = tarfile.TarInfo("1.txt")
+    member.size = 3 << 30
+    file = tmp_path / "train-000.tar"
+    with file.open("wb") as stream:
+        stream.write(tar([*GOOD, ("1.png", picture())]).rstrip(b"\0").ljust(6 * 512, b"\0"))
+        stream.write(member.tobuf(tarfile.GNU_FORMAT))
+        stream.seek(3 << 30, 1)  # a hole: it takes no space on the disk
+        stream.write(tar([("2.png", picture()), ("2.txt", "A bus.")]))
+    tracemalloc.start()
+    records, problems = sorted_out(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+    assert [record.id for record in records] == ["0", "2"]
+    assert [str(problem) for problem in problems] == [
+        f"{file}, 1.txt: has 3,221,225,472 bytes; it should have at most 16,777,216",
+        f"{file}, sample 1: has no captions, neither in a .json nor in a .txt or .caption",
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------ splits
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("train", ["train-000000", "train-000001", "train_2"]),
+        ("val", ["val-0-of-2"]),
+        ("validation", ["validation-000000"]),
+        ("train_extra-*", ["train_extra-0"]),
+        ("{train-000000,val-0-of-2}", ["train-000000", "val-0-of-2"]),
+        ("train-{000000..000001}", ["train-000000", "train-000001"]),
+        ("train-00000?.tar", ["train-000000", "train-000001"]),
+    ],
+)
+def test_a_split_is_its_name_and_a_number_or_a_pattern(tmp_path, split, expected):
+    names = ["train-000000", "train-000001", "train_2", "train_extra-0", "val-0-of-2", "validation-000000"]
+    for name in names:
+        write(tmp_path, [(f"{name}.png", picture()), (f"{name}.txt", "A cat.")], f"{name}.tar")
+    entries = list(read_webdataset(tmp_path, split))
+    assert [entry.id for entry in entries if isinstance(entry, Record)] == expected
+    mistaken = [Path(entry.where).name for entry in entries if isinstance(entry, Problem)]
+    assert mistaken == {"train": ["train_extra-0.tar"], "val": ["validation-000000.tar"]}.get(split, [])
+
+
+def test_a_pattern_without_tars_or_outside_is_refused(tmp_path):
+    write(tmp_path, GOOD, "validation-0.tar")
+    with pytest.raises(
+        FileNotFoundError, match=r"val-000000\.tar is missing.*there is validation-0\.tar.*validation-\*"
+    ):
+        list(read_webdataset(tmp_path, "val"))
+    with pytest.raises(FileNotFoundError, match=r"no tar in .* matches \{000\.\.002\}; there is validation-0\.tar"):
+        list(read_webdataset(tmp_path, "{000..002}"))
+    with pytest.raises(ValueError, match="leads out of"):
+        list(read_webdataset(tmp_path, "../*"))
+
+
+# -------------------------------------------------------------------------------------------------- img2dataset
+
+
+def downloaded(root: Path, shard: int, count: int) -> None:
+    """A shard as img2dataset writes it: tar with jpg, txt and json; parquet and statistics beside it."""
+    members = []
+    for number in range(count):
+        key = f"{shard:05d}{number:04d}"
+        about = {"url": f"https://example.org/{key}.jpg", "caption": f"cat {key}", "key": key, "status": "success",
+                 "error_message": None, "width": 4, "height": 3, "original_width": 400, "original_height": 300,
+                 "exif": "{}", "sha256": "00"}  # fmt: skip
+        members += [(f"{key}.jpg", picture()), (f"{key}.txt", f"cat {key}"), (f"{key}.json", json.dumps(about))]
+    write(root, members, f"{shard:05d}.tar")
+    (root / f"{shard:05d}.parquet").write_bytes(b"the metadata of all, failed ones too")
+    stats = {"count": count + 3, "successes": count, "failed_to_download": 3, "failed_to_resize": 0}
+    (root / f"{shard:05d}_stats.json").write_text(json.dumps(stats))
+
+
+def test_what_img2dataset_writes_is_read(tmp_path):
+    for shard in range(3):
+        downloaded(tmp_path, shard, 2)
+    entries = list(read_entries(tmp_path, "webdataset", "train"))
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    assert [(record.id, record.captions) for record in records[::3]] == [
+        ("000000000", ("cat 000000000",)),
+        ("000010001", ("cat 000010001",)),
+    ]
+    assert len(records) == 6
+    problems = [entry for entry in entries if isinstance(entry, Problem)]
+    assert [Path(problem.where).name for problem in problems] == [f"{shard:05d}.parquet" for shard in range(3)]
+    assert all(problem.unused for problem in problems)
+    assert len([e for e in read_entries(tmp_path, "webdataset", "{00001..00002}") if isinstance(e, Record)]) == 4
+
+
+def test_a_download_that_is_not_whole_is_named(tmp_path):
+    for shard in range(3):
+        downloaded(tmp_path, shard, 2)
+    (tmp_path / "00002_stats.json").unlink()
+    (tmp_path / "00001_stats.json").write_text('{"successes": 5}')
+    _, problems = sorted_out(tmp_path)
+    assert [problem.reason for problem in problems] == [
+        "says 5 successes; 00001.tar has 2 samples",
+        "has no 00002_stats.json beside it: img2dataset may not have finished it",
+    ]
+
+
 # ---------------------------------------------------------------------------------------------------- damage
 
 
@@ -311,7 +458,7 @@ def test_another_shard_is_read_behind_a_damaged_one(tmp_path):
 
 
 def test_what_makes_the_set_unreadable_is_raised(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"/train\*\.tar is missing, and so is .*/train/\*\.tar"):
+    with pytest.raises(FileNotFoundError, match=r"/train-000000\.tar is missing, and so is .*/train/\*\.tar"):
         sorted_out(tmp_path)
     write(tmp_path, [])
     with pytest.raises(ValueError, match=r"train-000\.tar: no sample is usable"):

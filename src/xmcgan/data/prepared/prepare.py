@@ -126,7 +126,8 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint
         splits[split] = {
             "records": sum(each.shard["records"] for each in done),
             "captions": sum(each.captions for each in done),
-            "problems": sum(len(each.problems) for each in done),
+            "problems": sum(not problem.unused for each in done for problem in each.problems),
+            "unused": sum(problem.unused for each in done for problem in each.problems),
             "lost": sum(_count_lost(each.problems) for each in done),
             "bytes": sum(each.shard["bytes"] for each in done),
             "shards": [each.shard for each in done],

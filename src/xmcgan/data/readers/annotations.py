@@ -4,6 +4,8 @@ Each function returns a checked value or raises a ValueError whose message conti
 ``field(entry, "caption", words)`` raises "caption is 5; it should be a text".
 """
 
+import codecs
+import itertools
 import json
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
@@ -11,6 +13,18 @@ from typing import Any, TypeVar
 from xmcgan.data.records import Box, Narrative, Problem, TracePoint, Utterance, one_line
 
 Value = TypeVar("Value")
+
+OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+"""Byte order marks of encodings other than UTF-8. That of little-endian UTF-32 begins as UTF-16's."""
+
+FARTHEST = 10.0
+"""How far outside the image, in its widths, a trace point may lie. Farther out it is not relative to the image."""
+
+LATEST = 1e6
+"""Largest time of a narrative in seconds: eleven days. float32, as in shards, resolves 0.06 s there."""
+
+BACKWARDS = 0.1
+"""Seconds by which a trace point may come before the one it follows: the clock of a browser is not exact."""
 
 
 def parse_json(content: bytes | str, object_hook: Callable[[dict], Any] | None = None) -> Any:
@@ -81,12 +95,27 @@ def words(value: Any) -> str:
     return caption
 
 
+def decoded(content: bytes) -> str:
+    """A UTF-8 text, without its byte order mark.
+
+    Raises:
+        ValueError: naming the first byte that is wrong, or the encoding if the text says it.
+    """
+    if content.startswith(OTHER_ENCODINGS):
+        raise ValueError("is UTF-16 or UTF-32; it should be UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, last = content.count(b"\n", 0, error.start) + 1, content.rfind(b"\n", 0, error.start)
+        place = f"byte {error.start - last}" + (f" of line {line}" if b"\n" in content.rstrip() else "")
+        latin = content[error.start : error.start + 1].decode("latin-1")
+        hint = f", as in Latin-1 for {latin!r}" if latin.isprintable() else ""
+        raise ValueError(f"is not UTF-8: its {place} is 0x{content[error.start]:02x}{hint}") from error
+
+
 def lines(content: bytes) -> tuple[str, ...]:
     """The captions of a text file, one a line; blank lines are skipped."""
-    try:
-        captions = tuple(filter(None, map(one_line, content.decode("utf-8-sig").split("\n"))))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8: {error}") from error
+    captions = tuple(filter(None, map(one_line, decoded(content).split("\n"))))
     if not captions:
         raise ValueError("has no words")
     return captions
@@ -106,6 +135,13 @@ def number(value: Any) -> float:
     raise ValueError(f"is {shown(value)}; it should be a finite number")
 
 
+def moment(value: Any) -> float:
+    """A time in seconds."""
+    if abs(number(value)) > LATEST:
+        raise ValueError(f"is {shown(value)}; it should be a time in seconds, at most {LATEST:g}")
+    return float(value)
+
+
 def box(category: str, left: float, top: float, width: float, height: float) -> Box:
     """A box relative to the image's width and height, clipped to it. Boxes of zero area (COCO has some) are kept."""
     right, bottom = left + width, top + height
@@ -121,7 +157,7 @@ def box(category: str, left: float, top: float, width: float, height: float) -> 
 
 def utterance(transcript: Any, start: Any, end: Any) -> Utterance:
     """A spoken phrase from its words, start and end."""
-    spoken = Utterance(words(transcript), number(start), number(end))
+    spoken = Utterance(words(transcript), moment(start), moment(end))
     if spoken.end < spoken.start:
         raise ValueError(f"ends at {spoken.end:g}, before its start at {spoken.start:g}")
     return spoken
@@ -130,19 +166,40 @@ def utterance(transcript: Any, start: Any, end: Any) -> Utterance:
 def stroke(points: Any) -> tuple[TracePoint, ...]:
     """A mouse stroke from its points x, y, t."""
     try:
-        return tuple(TracePoint(number(x), number(y), number(t)) for x, y, t in points)
+        found = tuple(TracePoint(number(x), number(y), moment(t)) for x, y, t in points)
     except (TypeError, ValueError) as error:
         raise ValueError(f"is not a list of points x, y, t: {error}") from error
+    for position, point in enumerate(found):
+        if max(abs(point.x - 0.5), abs(point.y - 0.5)) > FARTHEST:
+            raise ValueError(f"has its point {position} at {point.x:g}, {point.y:g}; it should be in or near [0, 1]")
+        if position and point.t < found[position - 1].t - BACKWARDS:
+            raise ValueError(
+                f"runs backwards in time: its point {position} is at {point.t:g} s, after one at "
+                f"{found[position - 1].t:g} s"
+            )
+    return found
 
 
 def narrative(
     caption: str, utterances: tuple[Utterance, ...], strokes: tuple[tuple[TracePoint, ...], ...]
 ) -> Narrative:
-    """A narrative; its utterances must spell its caption, except for spaces. Empty strokes are left out."""
+    """A narrative; its utterances must spell its caption, except for spaces. Empty strokes are left out.
+
+    One without any point is refused: with the trace loss it would count as if it were supervised.
+    """
     transcript = " ".join(each.words for each in utterances)
     if transcript.replace(" ", "") != caption.replace(" ", ""):
         raise ValueError(f"says {shown(transcript)}; its caption is {shown(caption)}")
-    return Narrative(transcript, utterances, tuple(filter(None, strokes)))
+    if not any(strokes):
+        raise ValueError("has no trace: there is no point in any stroke")
+    strokes = tuple(filter(None, strokes))
+    for before, after in itertools.pairwise(strokes):
+        if after[0].t < before[-1].t - BACKWARDS:
+            raise ValueError(
+                f"runs backwards in time: a stroke begins at {after[0].t:g} s, after one that ends at "
+                f"{before[-1].t:g} s"
+            )
+    return Narrative(transcript, utterances, strokes)
 
 
 def shown(value: Any) -> str:

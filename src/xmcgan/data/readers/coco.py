@@ -6,8 +6,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xmcgan.data.readers.annotations import array, box, field, number, parse_json, shown, text, whole_number, words
-from xmcgan.data.readers.files import Files
+from xmcgan.data.readers.annotations import (
+    array,
+    box,
+    field,
+    number,
+    parse_json,
+    printable,
+    shown,
+    text,
+    whole_number,
+    words,
+)
+from xmcgan.data.readers.files import Files, Unused, below, unused_files
 from xmcgan.data.records import Box, Problem, Record, details
 
 
@@ -53,6 +64,13 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
 
     boxes = (yield from details(read_instances(root, split))) if annotations else {}
     files, empty = Files(folder, root), True
+    without, named = Unused(), {name for _, name in images.values()}
+    for image_id in images.keys() - captions.keys():
+        position, name = images[image_id]
+        reason = f"is {printable(name)}, which no annotation is about"
+        yield from without.add(f"{file}, images[{position}]", reason, "image")
+    yield from without.rest()
+    yield from unused_files(folder, below(folder) - named, f"is not in {file}")
     for image_id in sorted(captions):
         position, name = images[image_id]
         if not captions[image_id]:

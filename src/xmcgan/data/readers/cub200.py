@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from xmcgan.data.images import image_size
-from xmcgan.data.readers.annotations import box, number, printable, shown
-from xmcgan.data.readers.files import Files, text_lines
+from xmcgan.data.readers.annotations import box, number, shown
+from xmcgan.data.readers.files import Files, below, text_lines, unused_files
 from xmcgan.data.readers.text_c10 import (
     class_list,
     class_lists,
@@ -191,9 +191,10 @@ def unnamed(
 ) -> Generator[Problem, None, None]:
     """A problem for each file of images or captions that ``images.txt`` does not name."""
     named = {name for _, name in images.values()}
-    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
-        if path.relative_to(folder).as_posix() not in named:
-            yield Problem(printable(path), f"is not named in {file}", detail=True)
+    yield from unused_files(folder, below(folder) - named, f"is not named in {file}")
+    known = {file.name, "train_test_split.txt", "bounding_boxes.txt"}
+    others = {name for name in below(file.parent) if not name.startswith("images/")}
+    yield from unused_files(file.parent, others - known, "is not read by this layout")
     for key, path in texts.items():
         if f"{key}.jpg" not in named:
             yield Problem(str(path), f"is about {key}.jpg, which is not named in {file}", detail=True)

@@ -1,11 +1,11 @@
-"""Finds the files of a data folder safely, and reads CSV tables and text lists row by row."""
+"""Finds the files of a data folder safely, and reads text line by line."""
 
-import csv
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from xmcgan.data.readers.annotations import shown, text
+from xmcgan.data.readers.annotations import OTHER_ENCODINGS, decoded, printable, shown, text
 from xmcgan.data.records import Problem
 
 
@@ -67,30 +67,108 @@ class Files:
         return entry.is_file()
 
 
-def csv_rows(file: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]] | Problem]:
-    """The rows of a table, each with the number of its last line; blank lines are skipped.
+MOST_TEXT = 16 << 20
+"""Bytes of captions or JSON that one image may have. More is another kind of file, and would be read into memory."""
 
-    Bytes that are not UTF-8 stay in their cell as surrogates, so only their own row is affected.
+MOST_LINE = 64 << 20
+"""Bytes of a line of a table or list."""
+
+MOST_LISTED = 100
+"""Unused files of one kind that are listed one by one; the others are counted."""
+
+
+class Unused:
+    """Lists what no record uses: the first `MOST_LISTED` of a kind one by one, the others as a number."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._last: dict[str, Problem] = {}
+
+    def add(self, where: str, reason: str, kind: str | None = None) -> Iterator[Problem]:
+        """Notes a file, line or member, and yields a problem if it is among the first of its kind.
+
+        Args:
+            kind: by default the reason.
+        """
+        kind = reason if kind is None else kind
+        self._counts[kind] += 1
+        problem = Problem(where, reason, detail=True, unused=True)
+        if self._counts[kind] <= MOST_LISTED:
+            yield problem
+        else:
+            self._last[kind] = problem
+
+    def rest(self) -> Iterator[Problem]:
+        """A problem for each kind of which there were more."""
+        for kind, last in self._last.items():
+            others = self._counts[kind] - MOST_LISTED - 1
+            yield last._replace(reason=last.reason + (f"; nor are {others:,} others like it" if others else ""))
+
+
+def unused_files(folder: Path, names: Iterable[str], reason: str) -> Iterator[Problem]:
+    """A problem for each file that no record uses, as `Unused` lists them.
+
+    Args:
+        names: relative to the folder.
     """
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Problem(f"{file}, line {reader.line_num}", f"is not a valid row: {error}")
+    unused = Unused()
+    for name in sorted(names):
+        yield from unused.add(printable(folder / name), reason)
+    yield from unused.rest()
+
+
+def below(folder: Path) -> set[str]:
+    """The names of all files below a folder, relative to it; links to folders are not followed."""
+    found = set()
+    for place, _, names in os.walk(folder):
+        relative = os.path.relpath(place, folder)
+        found |= {name if relative == "." else f"{relative}/{name}" for name in names}
+    return found
+
+
+def text_of(file: Path) -> bytes:
+    """The content of a file of captions.
+
+    Raises:
+        ValueError: if it is too large; the message continues the name of the file.
+    """
+    if (size := file.stat().st_size) > MOST_TEXT:
+        raise ValueError(f"has {size:,} bytes; captions of one image should be at most {MOST_TEXT:,}")
+    return file.read_bytes()
+
+
+def byte_lines(file: Path) -> Iterator[tuple[int, bytes] | Problem]:
+    """The lines of a file with their numbers; one that is too long is a problem, and is not held in memory.
+
+    Raises:
+        ValueError: naming the file, if it is UTF-16 or UTF-32.
+    """
+    with file.open("rb") as stream:
+        number = 0
+        while line := stream.readline(MOST_LINE):
+            number += 1
+            if number == 1 and line.startswith(OTHER_ENCODINGS):
+                raise ValueError(f"{file} is UTF-16 or UTF-32; save it as UTF-8")
+            if len(line) < MOST_LINE:
+                yield number, line
                 continue
-            if row:
-                yield reader.line_num, row
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(MOST_LINE)
+            yield Problem(f"{file}, line {number}", f"has more than {MOST_LINE:,} bytes")
 
 
 def text_lines(file: Path) -> Iterator[tuple[int, str] | Problem]:
-    """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem."""
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                yield Problem(f"{file}, line {number}", f"is not UTF-8: {error}")
+    """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem.
+
+    Raises:
+        ValueError: naming the file, if it is UTF-16 or UTF-32.
+    """
+    for each in byte_lines(file):
+        if isinstance(each, Problem):
+            yield each
+            continue
+        number, line = each
+        try:
+            yield number, decoded(line).strip()
+        except ValueError as error:
+            yield Problem(f"{file}, line {number}", str(error))

@@ -36,7 +36,7 @@ def read_flickr30k(root: Path, split: str, *, annotations: bool = False) -> Iter
         for each in lines_of(file):
             if isinstance(each, Line) and ends_in_0(each.image) == (split == "val"):
                 images.setdefault(each.image, each.where)
-    yield from read_flickr(root, FOLDERS, file, lines_of(file), images, split)
+    yield from read_flickr(root, FOLDERS, file, lines_of(file), images, split, lists(root))
 
 
 def find_captions(root: Path) -> Path:

@@ -26,7 +26,7 @@ def read_flickr8k(root: Path, split: str, *, annotations: bool = False) -> Itera
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the captions, as IMAGE.jpg#0, a tab, and the caption")
     images = yield from listed_images(find_list(root, split))
-    yield from read_flickr(root, FOLDERS, file, token_lines(file), images, split)
+    yield from read_flickr(root, FOLDERS, file, token_lines(file), images, split, lists(root))
 
 
 def find_list(root: Path, split: str) -> Path:

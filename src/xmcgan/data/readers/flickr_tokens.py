@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xmcgan.data.readers.annotations import printable, shown, words
-from xmcgan.data.readers.files import Files, text_lines
+from xmcgan.data.readers.files import Files, Unused, below, text_lines, unused_files
 from xmcgan.data.records import Problem, Record
 
 TOKEN = re.compile(r"(\S+)#[0-9]+\t(.*)")
@@ -72,26 +72,30 @@ def read_flickr(
     lines: Iterable[Line | Problem],
     images: dict[str, str],
     split: str,
+    lists: Sequence[Path],
 ) -> Iterator[Record | Problem]:
     """The listed images, in order.
 
-    Lines about images of other splits, or of none, are not reported.
+    Lines about images of other splits are not reported; those about images on no list are unused.
 
     Args:
         folders: possible names of the folder of images.
         file: of the captions.
         lines: of that file.
         images: of the split, each with the place that lists it.
+        lists: of all splits, if there are any.
     """
     folder = next((root / name for name in folders if (root / name).is_dir()), None)
     if folder is None:
         raise FileNotFoundError(f"{root / folders[0]} is missing: the folder of the photographs")
     captions: dict[str, list[str]] = {name: [] for name in images}
-    known = set()
+    known, unused, listed = set(), Unused(), names_on(lists)
     for each in lines:
         if isinstance(each, Problem):
             yield each
             continue
+        if lists and each.image not in listed and each.image not in known:
+            yield from unused.add(each.where, f"is about {printable(each.image)}, which is on no list", "line")
         known.add(each.image)
         if each.image in captions:
             try:
@@ -100,8 +104,9 @@ def read_flickr(
                 yield Problem(each.where, f"the caption {error}", detail=True)
 
     files, empty = Files(folder, root), True
-    for name in sorted(files.list() - known - images.keys()):
-        yield Problem(printable(folder / name), f"has no caption in {file}, and is in no split", detail=True)
+    yield from unused_files(
+        folder, below(folder) - known - images.keys(), f"has no caption in {file}, and is in no split"
+    )
     for name, where in images.items():
         if not captions[name]:
             yield Problem(where, f"lists {name}, which has no usable caption in {file}")
@@ -113,14 +118,18 @@ def read_flickr(
             continue
         empty = False
         yield Record(path, tuple(captions[name]), name.removesuffix(".jpg"))
+    yield from unused.rest()
     if empty:
         raise ValueError(f"{file} has no caption of an image of the split {split}")
 
 
+def names_on(lists: Sequence[Path]) -> set[str]:
+    """The names of the images on any of the lists."""
+    lines = (each for file in lists for each in text_lines(file))
+    return {f"{each[1].removesuffix('.jpg')}.jpg" for each in lines if not isinstance(each, Problem)}
+
+
 def unlisted(lines: Iterable[Line | Problem], lists: Sequence[Path]) -> str:
     """How many captioned images are on no list, as the end of a sentence."""
-    listed = set()
-    for file in lists:
-        listed |= {f"{each[1].removesuffix('.jpg')}.jpg" for each in text_lines(file) if not isinstance(each, Problem)}
-    number = len({line.image for line in lines if isinstance(line, Line)} - listed)
+    number = len({line.image for line in lines if isinstance(line, Line)} - names_on(lists))
     return f"; {number:,} images with captions are on no list" if number else ""

@@ -50,7 +50,9 @@ def read_flowers102(root: Path, split: str, *, annotations: bool = False) -> Ite
         if (match := IMAGE.fullmatch(Path(name).stem)) and Path(name).suffix == ".jpg" and name in files.list():
             photographs[int(match[1])] = name
         else:
-            yield Problem(printable(root / "jpg" / name), "is not a photograph image_00001.jpg", detail=True)
+            yield Problem(
+                printable(root / "jpg" / name), "is not a photograph image_00001.jpg", detail=True, unused=True
+            )
     texts = yield from find_texts(root)
     found = yield from by_number(texts)
     is_wanted, listed = yield from members(root, split, rule, texts, {*photographs, *found})

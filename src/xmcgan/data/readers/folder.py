@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmcgan.data.readers.annotations import lines, printable
-from xmcgan.data.readers.files import Files
+from xmcgan.data.readers.files import Files, text_of, unused_files
 from xmcgan.data.records import Problem, Record
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -17,7 +17,7 @@ def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterato
     """The images in a split's folder and its subfolders, sorted by name.
 
     A record's id is its path inside the split's folder without the suffix; its captions are the lines of the text file
-    with the same name. A text without an image is a problem; other files are skipped.
+    with the same name. A text without an image is a problem; other files are listed as unused.
 
     Args:
         root: the folder with one subfolder for each split. If it has no ``train/``, the images directly inside it are
@@ -40,21 +40,28 @@ def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterato
         for path in (Path(place, name) for name in subfolders):
             if path.is_symlink():
                 yield Problem(printable(path), "is a link to a folder; such links are not followed")
+        hidden = {name for name in names if name.startswith(".")}
+        yield from unused_files(Path(place), hidden, "is a hidden file, which is not read")
+        names = sorted(set(names) - hidden)
         stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
-        for path in (Path(place, name) for name in sorted(names)):
+        others = []
+        for path in (Path(place, name) for name in names):
             if path.suffix == ".txt" and path.stem not in stems and path.stem.upper() not in NOTES:
                 yield Problem(printable(path), without_image(path.stem, names))
+            elif path.suffix.lower() not in SUFFIXES and not (path.suffix == ".txt" and path.stem in stems):
+                others.append(path.name)
             if path.suffix.lower() not in SUFFIXES:
                 continue
             name = path.relative_to(folder)
             try:
                 image = files.find(name.as_posix())
-                captions = lines(files.find(name.with_suffix(".txt").as_posix()).read_bytes())
+                captions = lines(text_of(files.find(name.with_suffix(".txt").as_posix())))
             except (ValueError, OSError) as error:
                 yield Problem(printable(path), f"the image or its captions: {error}")
                 continue
             empty = False
             yield Record(image, captions, name.with_suffix("").as_posix())
+        yield from unused_files(Path(place), others, f"is not read: it is neither {', '.join(SUFFIXES)} nor its .txt")
     if empty:
         raise ValueError(f"{folder} has no image with captions")
 

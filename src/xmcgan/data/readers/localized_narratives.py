@@ -17,7 +17,7 @@ from xmcgan.data.readers.annotations import (
     words,
 )
 from xmcgan.data.readers.coco import read_instances
-from xmcgan.data.readers.files import Files
+from xmcgan.data.readers.files import Files, below, byte_lines, unused_files
 from xmcgan.data.readers.open_images import IMAGE_ID, find_box_file, read_box_file
 from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, details
 
@@ -46,41 +46,56 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
     pictures = Pictures(root, split)
     boxes_of = (yield from details(find_boxes(root, split, pictures))) if annotations else no_boxes
     known: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
+    used: set[str] = set()  # names of images
     for file in files:
-        ours = first_is_of(file, split)
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                where = f"{file}, line {number}"
-                if not line.strip():
-                    continue
+        for each in lines_of(file, split):
+            if isinstance(each, Problem):
+                yield each
+                continue
+            where, entry = each
+            try:
+                image_id = field(entry, "image_id", image_name)
+                annotator, caption = field(entry, "annotator_id", whole_number), field(entry, "caption", words)
+                image = pictures.find(image_id)
+            except ValueError as error:
+                yield Problem(where, str(error))
+                continue
+            spoken = None
+            if annotations:
                 try:
-                    entry = parse_json(line)
-                    ours_now = field(entry, "dataset_id", text).endswith(f"_{split}")
+                    spoken = read_narrative(entry, caption)
                 except ValueError as error:
-                    # The line has no split: report it in its neighbours' split, and in no other.
-                    if ours:
-                        yield Problem(where, str(error))
-                    continue
-                ours = ours_now
-                if not ours:
-                    continue
-                try:
-                    image_id = field(entry, "image_id", image_name)
-                    annotator, caption = field(entry, "annotator_id", whole_number), field(entry, "caption", words)
-                    image = pictures.find(image_id)
-                except ValueError as error:
-                    yield Problem(where, str(error))
-                    continue
-                spoken = None
-                if annotations:
-                    try:
-                        spoken = read_narrative(entry, caption)
-                    except ValueError as error:
-                        yield Problem(where, f"{error} (the caption is kept)", detail=True)
-                record_id = numbered_id(f"{image_id}-{annotator}", caption, known)
-                yield Record(image, (caption,), record_id, boxes_of(image_id), spoken)
+                    yield Problem(where, f"{error} (the caption is kept)", detail=True)
+            used.add(image.name)
+            record_id = numbered_id(f"{image_id}-{annotator}", caption, known)
+            yield Record(image, (caption,), record_id, boxes_of(image_id), spoken)
     if not known:
         raise ValueError(f"no line of {files[0].parent}/*.jsonl is about an image of {split}")
+    yield from pictures.unused(used)
+
+
+def lines_of(file: Path, split: str) -> Iterator[tuple[str, Any] | Problem]:
+    """The lines of a split with their places, parsed; a line without a split is a problem of its neighbours' split."""
+    ours = first_is_of(file, split)
+    for each in byte_lines(file):
+        if isinstance(each, Problem):
+            if ours:
+                yield each
+            continue
+        number, line = each
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        try:
+            entry = parse_json(line)
+            ours_now = field(entry, "dataset_id", text).endswith(f"_{split}")
+        except ValueError as error:
+            if ours:
+                yield Problem(where, str(error))
+            continue
+        ours = ours_now
+        if ours:
+            yield where, entry
 
 
 def numbered_id(id: str, caption: str, known: dict[str, list[int]]) -> str:
@@ -100,12 +115,12 @@ def find_narratives(root: Path) -> list[Path]:
 
 def first_is_of(file: Path, split: str) -> bool:
     """Whether the first line with a split belongs to this one; True if no line has one, so problems are reported."""
-    with file.open("rb") as stream:
-        for line in stream:
-            try:
-                return field(parse_json(line), "dataset_id", text).endswith(f"_{split}")
-            except ValueError:
-                continue
+    for each in byte_lines(file):
+        try:
+            if not isinstance(each, Problem):
+                return field(parse_json(each[1]), "dataset_id", text).endswith(f"_{split}")
+        except ValueError:
+            continue
     return True
 
 
@@ -139,6 +154,12 @@ class Pictures:
             if files and last in files.list(subfolder or "."):
                 return files.folder / name
         return None
+
+    def unused(self, used: set[str]) -> Iterator[Problem]:
+        """A problem for each file in the split's folders whose name is not among these."""
+        for files in self.folders.values():
+            names = {name for name in below(files.folder) if name.rpartition("/")[2] not in used}
+            yield from unused_files(files.folder, names, f"is an image of no narrative of {self.split}")
 
     def places(self, image_id: str) -> tuple[tuple[str, str], ...]:
         """The possible folders and names of an image's file."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xmcgan.data.readers.annotations import box, number, shown, words
-from xmcgan.data.readers.files import csv_rows
+from xmcgan.data.readers.dialect import DIALECTS, table_rows
+from xmcgan.data.readers.files import Unused
 from xmcgan.data.records import Box, Problem
 
 CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
@@ -68,12 +69,12 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
     names = yield from read_classes(classes_file)
     positions = {label: position for position, label in enumerate(names)}
     images, classes, sides = array("Q"), array("I"), array("f")
-    rows = csv_rows(file)
+    rows = table_rows(file, DIALECTS["comma"])
     header = next(rows, None)
     columns = header[1] if header and not isinstance(header, Problem) else []
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise ValueError(f"{file} is not a table of boxes: its first line has no {', '.join(missing)}")
-    cells, bad = [columns.index(name) for name in _COLUMNS], 0
+    cells, bad, unused = [columns.index(name) for name in _COLUMNS], 0, Unused()
     for each in rows:
         if isinstance(each, Problem):
             bad += 1
@@ -87,6 +88,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             if not IMAGE_ID.fullmatch(image_id):
                 raise ValueError(f"ImageID is {shown(image_id)}; it should be 16 hexadecimal digits")
             if not wanted(image_id):
+                yield from unused.add(f"{file}, line {line}", f"is a box of {image_id}, which is not there", "box")
                 continue
             if label not in positions:
                 raise ValueError(f"LabelName is {shown(label)}, which {classes_file.name} does not name")
@@ -103,6 +105,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
         images.append(int(image_id, 16))
         classes.append(positions[label])
         sides.extend((left, top, left + width, top + height))
+    yield from unused.rest()
     return sort_table(np.asarray(images), np.asarray(classes), np.asarray(sides).reshape(-1, 4), list(names.values()))
 
 
@@ -131,7 +134,7 @@ def find_class_file(folder: Path) -> Path:
 def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
     """The class names by label, such as "/m/0k4j"; the file of version 7 begins with column headings."""
     names: dict[str, str] = {}
-    for each in csv_rows(file):
+    for each in table_rows(file, DIALECTS["comma"]):
         if isinstance(each, Problem):
             yield each
             continue

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xmcgan.data.readers import cub200, flickr8k, flickr30k, flowers102
+from xmcgan.data.readers.files import unused_files
 from xmcgan.data.readers.folder import SUFFIXES, split_folder
 from xmcgan.data.readers.localized_narratives import find_narratives
 from xmcgan.data.readers.open_images import find_box_file
-from xmcgan.data.readers.table import ROWS, Row, find_table
-from xmcgan.data.readers.webdataset import find_tars
+from xmcgan.data.readers.table import ROWS, Row, dialect_of, find_table
+from xmcgan.data.readers.tars import find_tars, is_pattern
 from xmcgan.data.records import Problem
 
 _END = 1 << 20  # bytes of a file's beginning and of its end that the fingerprint covers
@@ -44,8 +46,31 @@ def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+_AT_ROOT = {
+    "coco": r"",
+    "localized-narratives": r".*(?<!_captions)\.jsonl|.*annotations-bbox.*\.csv|.*class-descriptions.*\.csv",
+    "flowers102": r"setid\.mat|.*classes\.txt",
+    "cub200": r".*classes\.txt",
+    "cub200-cropped": r".*classes\.txt",
+    "flickr8k": r"Flickr8k\.token\.txt|Flickr_8k\..*Images\.txt",
+    "flickr30k": r"results_20130124\.token|results\.csv|(train|val|test)\.txt",
+    "table": r".*\.(csv|tsv|jsonl|parquet|jpg|jpeg|png|webp|bmp)",
+    "webdataset": r".*\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz|tar\.zst)|.*_stats\.json",
+}
+"""The names that files directly in the root can have, by layout: those of any split."""
+
+
+def unused_at_root(root: Path, layout: str) -> Iterator[Problem]:
+    """A problem for each file directly in the root of a data set that its layout does not know."""
+    known = _AT_ROOT.get(layout)
+    if known is not None and root.is_dir():
+        names = (path.name for path in root.iterdir() if not path.is_dir())
+        others = [name for name in names if not re.fullmatch(known, name)]
+        yield from unused_files(root, others, f"is not read by the layout {layout}")
+
+
 def describe_split(root: Path, layout: str, split: str) -> str | None:
-    """Which rule a split of a layout with several is chosen by, as a sentence; None for other layouts.
+    """Which rule a split is chosen by, or which dialect its table has, as a sentence; None if there is no choice.
 
     Raises:
         FileNotFoundError: if there is no such split.
@@ -59,6 +84,14 @@ def describe_split(root: Path, layout: str, split: str) -> str | None:
             return flickr8k.describe_split(root, split)
         case "flickr30k":
             return flickr30k.describe_split(root, split)
+        case "webdataset":
+            found = find_tars(root, split)
+            if found and (is_pattern(split) or found[0].stem.isdigit()):
+                return f"the split {split} is {len(found):,} tars, {found[0]} to {found[-1].name}"
+        case "table":
+            file = find_table(root, split)
+            if file.suffix in (".csv", ".tsv"):
+                return f"{file} is read as {dialect_of(file)}"
     return None
 
 

@@ -1,16 +1,18 @@
 """Reads a table of image paths and captions: ``train.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from xmcgan.data.readers.annotations import good_ones, parse_json, shown, text, words
-from xmcgan.data.readers.files import Files, csv_rows
+from xmcgan.data.readers.dialect import Dialect, find_dialect, table_rows
+from xmcgan.data.readers.files import Files, below, byte_lines, unused_files
 from xmcgan.data.records import Problem, Record, details
 
 PATHS = ("path", "image", "file_name", "filename")
 CAPTIONS = ("caption", "text", "captions")
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 class Row(NamedTuple):
@@ -21,7 +23,9 @@ class Row(NamedTuple):
     captions: Any
 
 
-def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_table(
+    root: Path, split: str, *, annotations: bool = False, dialect: Dialect | None = None
+) -> Iterator[Record | Problem]:
     """The images of a table, in order of first appearance; a record's id is its path.
 
     An image can have several rows, and a cell in JSON or parquet can be a list of captions. Because the rows of an
@@ -32,16 +36,20 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
         split: the table's name without its suffix. One column must be named path, image, file_name or filename, and
             one caption, text or captions.
         annotations: ignored: this layout has none.
+        dialect: of a .csv or .tsv; found out if not given (`find_dialect`).
 
     Raises:
         FileNotFoundError: if there is no such table.
         ValueError: if there are several tables, a column is missing, or no image has a caption.
     """
-    file = find_table(root, split)
+    root_is_file, file = root.is_file(), find_table(root, split)
     root = file.parent
     files = Files(root, root)
     images: dict[str, tuple[Path, list[str]] | None] = {}  # None: unreadable, and already reported
-    for row in ROWS[file.suffix](file):
+    rows = separated_rows(file, dialect) if dialect else ROWS[file.suffix](file)
+    if dialect and file.suffix not in (".csv", ".tsv"):
+        raise ValueError(f"{file} has no dialect; only .csv and .tsv have one")
+    for row in rows:
         if isinstance(row, Problem):
             yield row
             continue
@@ -59,6 +67,8 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
         image[1].extend((yield from details(good_ones(row.where, "caption", found_captions, words))))
         if not found_captions:
             yield Problem(row.where, "its list of captions is empty", detail=True)
+    if not root_is_file:
+        yield from unnamed_images(root, file, images)
     empty = True
     for name, image in images.items():
         if image and image[1]:
@@ -68,6 +78,20 @@ def read_table(root: Path, split: str, *, annotations: bool = False) -> Iterator
             yield Problem(f"{file}, image {name}", "has no usable caption")
     if empty:
         raise ValueError(f"{file} has no image with a caption")
+
+
+def unnamed_images(root: Path, file: Path, named: Collection[str]) -> Iterator[Problem]:
+    """A problem for each image below the table's folder that neither this table names nor another one beside it."""
+    names = {name for name in below(root) if PurePosixPath(name).suffix.lower() in IMAGES} - set(named)
+    for other in root.iterdir():
+        if names and other != file and other.suffix in ROWS and other.is_file():
+            try:
+                for row in ROWS[other.suffix](other):
+                    if isinstance(row, Row) and isinstance(row.path, str):
+                        names.discard(PurePosixPath(row.path).as_posix())
+            except ValueError:
+                continue  # it is no table of images
+    yield from unused_files(root, names, "is an image that no row names")
 
 
 def find_table(root: Path, split: str) -> Path:
@@ -102,9 +126,17 @@ def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
     return found[0]
 
 
-def separated_rows(file: Path, delimiter: str) -> Iterator[Row | Problem]:
+def separated_rows(file: Path, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
     """The rows of a .csv or .tsv, whose first line names the columns."""
-    rows = csv_rows(file, delimiter)
+    dialect = dialect or dialect_of(file)
+    path = -1
+
+    def is_row(cells: Sequence[str]) -> bool:
+        # A caption may hold a comma by chance, but hardly the name of an image in the right place.
+        names_image = PurePosixPath(cells[path].strip('"')).suffix.lower() in IMAGES or dialect.separator == "tab"
+        return path >= 0 and len(cells) == len(columns) and names_image
+
+    rows = table_rows(file, dialect, is_row)
     first = next(rows, None)
     columns = first[1] if first and not isinstance(first, Problem) else []
     try:
@@ -122,21 +154,33 @@ def separated_rows(file: Path, delimiter: str) -> Iterator[Row | Problem]:
             yield Problem(f"{file}, line {line}", f"has {len(row)} columns; the first line has {len(columns)}")
 
 
+def dialect_of(file: Path) -> Dialect:
+    """The dialect of a .csv or .tsv."""
+
+    def is_header(cells: Sequence[str]) -> bool:
+        return all(sum(cell in choices for cell in cells) == 1 for choices in (PATHS, CAPTIONS))
+
+    return find_dialect(file, is_header)
+
+
 def json_rows(file: Path) -> Iterator[Row | Problem]:
     """The rows of a .jsonl: one object a line; blank lines are skipped."""
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            where = f"{file}, line {number}"
-            try:
-                entry = parse_json(line)
-                if not isinstance(entry, dict):
-                    raise ValueError(f"is {shown(entry)}; it should be an object")
-                row = Row(where, *(entry[the_one(list(entry), choices)] for choices in (PATHS, CAPTIONS)))
-            except ValueError as error:
-                row = Problem(where, str(error))
-            yield row
+    for each in byte_lines(file):
+        if isinstance(each, Problem):
+            yield each
+            continue
+        number, line = each
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        try:
+            entry = parse_json(line)
+            if not isinstance(entry, dict):
+                raise ValueError(f"is {shown(entry)}; it should be an object")
+            row = Row(where, *(entry[the_one(list(entry), choices)] for choices in (PATHS, CAPTIONS)))
+        except ValueError as error:
+            row = Problem(where, str(error))
+        yield row
 
 
 def parquet_rows(file: Path) -> Iterator[Row | Problem]:
@@ -174,8 +218,8 @@ def is_text(kind: Any) -> bool:
 
 
 ROWS: dict[str, Callable[[Path], Iterator[Row | Problem]]] = {
-    ".csv": partial(separated_rows, delimiter=","),
-    ".tsv": partial(separated_rows, delimiter="\t"),  # quoted as a .csv is
+    ".csv": separated_rows,
+    ".tsv": separated_rows,
     ".jsonl": json_rows,
     ".parquet": parquet_rows,
 }

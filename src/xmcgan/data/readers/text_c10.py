@@ -7,12 +7,10 @@ from collections.abc import Generator
 from pathlib import Path
 
 from xmcgan.data.readers.annotations import printable, words
-from xmcgan.data.readers.files import Files, text_lines
+from xmcgan.data.readers.files import Files, Unused, text_lines
 from xmcgan.data.records import Problem
 
 TEXTS = "text_c10"
-
-FEATURES = (".h5", ".t7")  # Reed's features of the captions, which this library does not need
 
 CLASS_LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 """The class list of each split, as every text-to-image GAN since StackGAN has them: no class is in both."""
@@ -27,20 +25,21 @@ def find_texts(root: Path) -> Generator[Problem, None, dict[str, Path]]:
     folder = root / TEXTS
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: Reed's captions, as {folder}/CLASS/NAME.txt")
-    files, found = Files(folder, root), {}
+    files, found, unused = Files(folder, root), {}, Unused()
     for class_name in sorted(path.name for path in folder.iterdir()):
         place = folder / class_name
         if not place.is_dir() or not files.holds(place):
-            if place.suffix not in FEATURES:
-                yield Problem(printable(place), "is not the folder of a class inside the data set", detail=True)
+            reason = "is not the folder of a class inside the data set"
+            yield from unused.add(printable(place), reason, place.suffix)
             continue
         readable = files.list(class_name)
         for name in sorted(path.name for path in place.iterdir()):
             path = place / name
             if path.suffix == ".txt" and name in readable and printable(path) == str(path):
                 found[f"{class_name}/{path.stem}"] = path
-            elif path.suffix not in FEATURES:
-                yield Problem(printable(path), "is not a caption file inside the data set", detail=True)
+            else:
+                yield from unused.add(printable(path), "is not a caption file inside the data set", path.suffix)
+    yield from unused.rest()
     return found
 
 

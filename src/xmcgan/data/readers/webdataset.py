@@ -1,12 +1,8 @@
-"""Reads WebDataset: tar files in which consecutive members with the same name, up to the first dot, are a sample."""
+"""Reads WebDataset, and so what img2dataset writes: tars in which members with the same name are a sample."""
 
-import tarfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from glob import escape
-from io import SEEK_END
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from xmcgan.data.readers.annotations import (
     array,
@@ -26,20 +22,11 @@ from xmcgan.data.readers.annotations import (
     whole_number,
     words,
 )
-from xmcgan.data.records import Box, Narrative, Problem, Record, Slice, Utterance, details
+from xmcgan.data.readers.files import text_of
+from xmcgan.data.readers.tars import Sample, find_tars, missing_tars, not_read, samples
+from xmcgan.data.records import Box, Narrative, Problem, Record, Utterance, details
 
-IMAGES = ("jpg", "jpeg", "png", "webp")
-TEXTS = ("json", "txt", "caption")
-COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 CAPTIONS = ("captions", "caption", "text")
-
-
-class Sample(NamedTuple):
-    """The members with one key: suffix and location of images, suffix and content of texts."""
-
-    key: str
-    images: list[tuple[str, Slice]]
-    texts: list[tuple[str, bytes]]
 
 
 def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
@@ -49,8 +36,8 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
     of a ``.txt`` or ``.caption``. Its id is the "id" in the ``.json``, otherwise the sample's key.
 
     Args:
-        root: the folder of ``{split}*.tar`` or ``{split}/*.tar``.
-        split: the beginning of the shards' names, or the name of their folder.
+        root: the folder of the tars, or of a folder of them.
+        split: the name of the tars before their number, or of their folder, or a pattern (`find_tars`).
         annotations: also read boxes from the ``.json``, as "boxes": [[category, left, top, width, height], ...], and a
             narrative, as "narrative": {"caption", "utterances": [[words, start, end], ...],
             "strokes": [[[x, y, t], ...], ...]}.
@@ -61,110 +48,36 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
     """
     found = find_tars(root, split)
     if not found:
-        raise FileNotFoundError(f"{root / split}*.tar is missing, and so is {root / split}/*.tar: the split's shards")
+        raise FileNotFoundError(missing_tars(root, split))
     empty = True
+    yield from not_read(root, split, found)
     for file in found:
+        count = 0
         for sample in samples(file):
+            count += isinstance(sample, Sample)
             for entry in [sample] if isinstance(sample, Problem) else read_sample(file, sample, annotations):
                 empty = empty and isinstance(entry, Problem)
                 yield entry
+        yield from check_count(file, count)
     if empty:
         raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample is usable")
 
 
-def find_tars(root: Path, split: str) -> list[Path]:
-    """A split's shards in order, including compressed ones."""
-    return sorted(
-        file
-        for suffix in (".tar", *COMPRESSED)
-        for pattern in (f"{escape(split)}*{suffix}", f"{escape(split)}/*{suffix}")
-        for file in root.glob(pattern)
-        if file.is_file()
-    )
-
-
-def samples(file: Path) -> Iterator[Sample | Problem]:
-    """The samples of a shard up to the first damage; a sample cut by the damage is dropped."""
-    if file.suffix != ".tar":
-        yield Problem(str(file), "is compressed; it should be a plain .tar, from which images are read in place")
+def check_count(file: Path, count: int) -> Iterator[Problem]:
+    """A problem if a tar holds other samples than the statistics say that img2dataset writes beside it."""
+    stats = file.with_name(f"{file.stem}_stats.json")
+    if not stats.is_file():
+        if next(file.parent.glob("*_stats.json"), None):
+            yield Problem(
+                str(file), f"has no {stats.name} beside it: img2dataset may not have finished it", detail=True
+            )
         return
-    sample = Sample("", [], [])
     try:
-        with file.open("rb") as stream:
-            for member in members(stream):
-                key, suffix = key_and_suffix(member.name)
-                if reason := refusal(member):
-                    yield Problem(f"{file}, {printable(member.name)}", reason)
-                    continue
-                if not member.isfile() or suffix not in (*IMAGES, *TEXTS):
-                    continue
-                if key != sample.key:
-                    if sample.images or sample.texts:
-                        yield sample
-                    sample = Sample(key, [], [])
-                if suffix in IMAGES:
-                    sample.images.append((suffix, Slice(file, member.offset_data, member.size)))
-                else:
-                    stream.seek(member.offset_data)
-                    sample.texts.append((suffix, stream.read(member.size)))
+        successes = field(parse_json(text_of(stats)), "successes", whole_number)
+        if successes != count:
+            raise ValueError(f"says {successes:,} successes; {file.name} has {count:,} samples")
     except ValueError as error:
-        yield Problem(str(file), f"{error}; the rest is skipped")
-        return
-    if sample.images or sample.texts:
-        yield sample
-
-
-def members(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The complete members of a tar.
-
-    Raises:
-        ValueError: where the tar is damaged or truncated.
-    """
-    size = stream.seek(0, SEEK_END)
-    stream.seek(0)
-    with damage_named():
-        tar = tarfile.TarFile(fileobj=stream, encoding="utf-8")
-    last = -1
-    while True:
-        with damage_named():
-            member = tar.next()
-        if member is None:
-            break
-        tar.members.clear()  # ty: ignore[missing-attribute]  # otherwise it keeps them all
-        # A header that points backwards would loop forever (CVE-2025-8194).
-        if member.offset <= last or member.size < 0 or member.offset_data + member.size > size:
-            raise ValueError(f"is damaged or truncated at its member {printable(member.name)}")
-        last = member.offset
-        yield member
-    # tarfile takes any damaged header but the first for the end of the tar, which two empty blocks should mark.
-    stream.seek(tar.offset)
-    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise ValueError(f"is damaged or truncated at byte {tar.offset}")
-
-
-@contextmanager
-def damage_named() -> Generator[None, None, None]:
-    """Turns the various errors that tarfile raises on a damaged header into a ValueError."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"is damaged or not a tar: {error}") from error
-
-
-def refusal(member: tarfile.TarInfo) -> str:
-    """The reason to refuse a member; empty for regular files and folders."""
-    if member.name.startswith("/") or ".." in PurePosixPath(member.name).parts:
-        return "its name leads out of the archive"
-    if not (member.isreg() or member.isdir()) or member.issparse():
-        return "is a link or another special file"
-    return ""
-
-
-def key_and_suffix(name: str) -> tuple[str, str]:
-    """A member's sample key, and its suffix after the first dot, in lower case."""
-    path = PurePosixPath(name)
-    stem, _, suffix = path.name.partition(".")
-    return (path.parent / stem).as_posix(), suffix.lower() if stem else ""
+        yield Problem(str(stats), str(error), detail=True)
 
 
 def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Record | Problem]:
@@ -174,6 +87,8 @@ def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Recor
         if len(sample.images) != 1 or len(texts) != len(sample.texts):
             suffixes = [suffix for suffix, _ in (*sample.images, *sample.texts)]
             raise ValueError(f"has {', '.join(suffixes)}; it should have one image, and at most one text of each kind")
+        if "." in sample.images[0][0]:
+            raise ValueError(f"has {sample.images[0][0]}; its image should have the name of its captions")
         content = parse_json(texts["json"]) if "json" in texts else {}
         if not isinstance(content, dict):
             raise ValueError(f"its json is {shown(content)}; it should be an object")

@@ -1,0 +1,425 @@
+"""Every file and line of a source is either read or named by a problem, in every layout.
+
+Hypothesis makes the sources: good entries among bad ones, stray files, names with several dots, stray quotes. Every
+caption has a word of its own, by which it is found again among the records.
+"""
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as some
+from PIL import Image
+
+from xmcgan.data.layouts import read_entries
+from xmcgan.data.readers.sources import annotation_files
+from xmcgan.data.records import Crop, Problem, Record, Slice
+
+PICTURE = io.BytesIO()
+Image.new("RGB", (4, 3)).save(PICTURE, "png")
+PICTURE = PICTURE.getvalue()
+
+often = settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+
+STRAYS = some.lists(
+    some.sampled_from(["README.md", "notes", ".DS_Store", "old.zip", "LICENSE"]), unique=True, max_size=2
+)
+
+
+class Source:
+    """What was read of a source, and what was named by a problem."""
+
+    def __init__(self, root: Path, layout: str, splits: Iterable[str]):
+        self.root = root
+        self.records: list[Record] = []
+        self.problems: list[Problem] = []
+        self.read: set[Path] = set()
+        for split in splits:
+            try:
+                for entry in read_entries(root, layout, split, annotations=True):
+                    (self.records if isinstance(entry, Record) else self.problems).append(entry)
+            except FileNotFoundError:
+                continue  # no such split: nothing of it is there
+            except ValueError:  # no entry is usable, which is said of the whole split
+                reject()
+            self.read |= set(annotation_files(root, layout, split))
+        self.words = {word for record in self.records for text in record.captions for word in re.findall(r"w\d+", text)}
+        for record in self.records:
+            image = record.image
+            self.read.add(image.file if isinstance(image, Slice | Crop) else image)
+
+    def missed(self, lines: bool = True) -> list[str]:
+        """The files, and the lines of text files, that are neither read nor named."""
+        found = []
+        for path in sorted(path for path in self.root.rglob("*") if path.is_file()):
+            if path not in self.read and not self.names(str(path)):
+                found.append(str(path))
+            elif path in self.read and lines and path.suffix in (".txt", ".csv", ".tsv", ".jsonl"):
+                content = path.read_bytes().split(b"\n")
+                found += [
+                    f"{path}, line {k}: {line}" for k, line in enumerate(content, 1) if not self.has(path, k, line)
+                ]
+        return found
+
+    def has(self, path: Path, number: int, line: bytes) -> bool:
+        """Whether a line is blank, or is found in a record, or is named by a problem."""
+        words = re.findall(rb"w\d+", line)
+        if not line.strip() or (words and all(word.decode() in self.words for word in words)):
+            return True
+        is_header = number == 1 and b"path" in line
+        return (
+            is_header
+            or self.names(f"{path}, line {number}")
+            or any(
+                int(match[1]) <= number <= int(match[2])
+                for problem in self.problems
+                if (match := re.search(re.escape(str(path)) + r", lines (\d+) to (\d+)", problem.where))
+            )
+            or self.names_whole(path)
+        )
+
+    def names_whole(self, path: Path) -> bool:
+        """Whether a problem is about a whole file of captions."""
+        return any(problem.where == str(path) for problem in self.problems)
+
+    def names(self, place: str) -> bool:
+        """Whether a problem names a place."""
+        pattern = re.compile(re.escape(place) + r"(?!\d)")
+        return any(pattern.search(f"{problem.where} {problem.reason}") for problem in self.problems)
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A new folder at every call."""
+    count = iter(range(1_000_000))
+
+    def make() -> Path:
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        return folder
+
+    return make
+
+
+def scatter(root: Path, strays: Iterable[str]) -> None:
+    for name in strays:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("neither picture nor caption")
+
+
+def captions(numbers: Iterable[int], bad: bool) -> bytes:
+    """Lines of captions, each with a word of its own; one is bad, if asked for."""
+    lines = [f"a picture w{number}".encode() for number in numbers]
+    return b"\n".join([*lines, b"caf\xe9 w0"] if bad else lines)
+
+
+# ------------------------------------------------------------------------------------------------- webdataset
+
+STEMS = some.sampled_from(
+    ["0", "1", "22.05", "22.06", "22", "b", "b.left", "b.right", "c.seg", "a/0", "._0", "LICENSE"]
+)
+SUFFIXES = some.sampled_from([".png", ".txt", ".json", ".caption", ".cls", ".JPG", ".npy", ""])
+TARS = ["train-000.tar", "train_extra-0.tar", "trainer.tar", "val-0.tar", "validation-000.tar", "00000.tar"]
+
+
+@often
+@given(
+    tars=some.dictionaries(
+        some.sampled_from(TARS), some.lists(some.tuples(STEMS, SUFFIXES), max_size=8, unique=True), max_size=3
+    ),
+    ordered=some.booleans(),
+    strays=STRAYS,
+)
+def test_webdataset(fresh, tars, ordered, strays):
+    root, count = fresh(), iter(range(1, 1000))
+    texts: dict[tuple[str, str], str] = {}
+    tars = {"train-000.tar": [], "val-0.tar": [], **tars}
+    for name, members in tars.items():
+        members = [*members, ("good", ".png"), ("good", ".txt")]
+        with tarfile.open(root / name, "w") as tar:
+            for stem, suffix in sorted(members) if ordered else members:
+                word = f"w{next(count)}"
+                content = json.dumps({"caption": word}).encode() if suffix == ".json" else word.encode()
+                texts[name, stem + suffix] = word
+                content = PICTURE if suffix in (".png", ".JPG") else content
+                member = tarfile.TarInfo(stem + suffix)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    scatter(root, strays)
+    source = Source(root, "webdataset", ["train", "val"])
+    assert not source.missed()
+    slices = {(r.image.file.name, r.image.offset) for r in source.records if isinstance(r.image, Slice)}
+    for name in tars:
+        if root / name not in source.read:
+            assert source.names(str(root / name))
+            continue
+        with tarfile.open(root / name) as tar:
+            for member in tar.getmembers():
+                ids = {record.id for record in source.records}
+                key = member.name.rpartition(".")[0]
+                assert (
+                    (name, member.offset_data) in slices
+                    or texts[name, member.name] in source.words
+                    or (
+                        key in ids and member.name.endswith((".txt", ".caption"))
+                    )  # the json beside it has the captions
+                    or source.names(f"{root / name}, {member.name}")
+                    or any(source.names(f"{root / name}, sample {part}") for part in prefixes(member.name))
+                    or any(
+                        f"record {part}" in problem.where
+                        for problem in source.problems
+                        for part in prefixes(member.name)
+                    )
+                ), member.name
+
+
+def prefixes(name: str) -> list[str]:
+    """A name without its last parts between dots."""
+    return [name[: match.start()] for match in re.finditer(r"\.", name)]
+
+
+# ------------------------------------------------------------------------------------------- folder and table
+
+
+@often
+@given(
+    files=some.dictionaries(
+        some.tuples(
+            some.sampled_from(["train", "train/cats", "val"]),
+            some.sampled_from(["a", "b", "22.05", ".hidden", "README"]),
+            some.sampled_from([".png", ".txt", ".gif", ".json", ".JPG", ""]),
+        ),
+        some.booleans(),
+        max_size=12,
+    ),
+)
+def test_folder(fresh, files):
+    root = fresh()
+    files = {(folder, "good", suffix): False for folder in ("train", "val") for suffix in (".png", ".txt")} | files
+    for number, ((folder, stem, suffix), bad) in enumerate(files.items(), 1):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        text = captions([2 * number, 2 * number + 1], bad)
+        (root / folder / f"{stem}{suffix}").write_bytes(text if suffix == ".txt" else PICTURE)
+    source = Source(root, "folder", ["train", "val"])
+    # A text is of its image: where that is a problem, so is the text.
+    missed = [each for each in source.missed() if not source.names(each.partition(".txt")[0] + ".")]
+    assert not missed
+
+
+ROWS = some.lists(
+    some.tuples(some.sampled_from(["a.png", "b.png", "none.png", "../x.png", "", '"a.png"']), some.sampled_from(
+        ["{w}", '"{w}"', '"{w}', '{w} "', "{w} \"quoted\" {w}", "{w}{sep}more", "", '"{w}\n{w}"', "\udce9 {w}"]
+    )),
+    max_size=9,
+)  # fmt: skip
+
+
+@often
+@given(
+    rows=ROWS, suffix=some.sampled_from([".csv", ".tsv"]), separator=some.sampled_from([",", "\t", ";"]), strays=STRAYS
+)
+def test_delimited_table(fresh, rows, suffix, separator, strays):
+    root = fresh()
+    for name in ("a.png", "b.png", "unused.png"):
+        (root / name).write_bytes(PICTURE)
+    count = iter(range(1, 1000))
+    lines = [f"{path}{separator}{text}" for path, text in rows]
+    lines = [re.sub(r"\{w\}", lambda _: f"w{next(count)}", line).replace("{sep}", separator) for line in lines]
+    text = "\n".join([f"path{separator}caption", f"a.png{separator}w0", *lines]) + "\n"
+    (root / f"train{suffix}").write_bytes(text.encode(errors="surrogateescape"))
+    scatter(root, strays)
+    source = Source(root, "table", ["train"])
+    named = {each for each in source.missed() if not is_of_bad_image(each)}
+    assert not named
+
+
+def is_of_bad_image(missed: str) -> bool:
+    """Whether a missed line is about an image that an earlier problem has named already."""
+    return any(name in missed for name in ("none.png", "../x.png", "b'\"", "b','", "b';'"))
+
+
+@often
+@given(
+    rows=some.lists(
+        some.sampled_from(
+            ['{{"path": "a.png", "text": "{w}"}}', '{{"path": "a.png", "text": ["{w}", 5]}}', "{{", "5", '"{w}"',
+             '{{"path": "a.png"}}', '{{"path": 5, "text": "{w}"}}', '{{"path": "no.png", "text": "{w}"}}', "\udce9"]
+        ),
+        max_size=9,
+    )
+)  # fmt: skip
+def test_json_lines(fresh, rows):
+    root = fresh()
+    (root / "a.png").write_bytes(PICTURE)
+    rows = ['{{"path": "a.png", "text": "{w}"}}', *rows]
+    lines = [row.format(w=f"w{number}") for number, row in enumerate(rows, 1)]
+    (root / "train.jsonl").write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    source = Source(root, "table", ["train"])
+    assert not [each for each in source.missed() if "no.png" not in each]
+
+
+# ------------------------------------------------------------------------------------------- coco, narratives
+
+
+@often
+@given(
+    images=some.lists(some.sampled_from([1, 2, 3, "x"]), max_size=4),
+    annotations=some.lists(some.tuples(some.sampled_from([1, 2, 9, None]), some.booleans()), max_size=6),
+    files=some.lists(some.sampled_from(["1.jpg", "2.jpg", "7.jpg", "notes.txt"]), unique=True),
+    strays=STRAYS,
+)
+def test_coco(fresh, images, annotations, files, strays):
+    root = fresh()
+    (root / "annotations").mkdir()
+    (root / "train2014").mkdir()
+    images, annotations, files = [*images, 50], [*annotations, (50, True)], [*files, "50.jpg"]
+    for name in files:
+        (root / "train2014" / name).write_bytes(PICTURE)
+    scatter(root, strays)
+    listed = [{"image_id": image, "caption": f"w{k}" if good else " "} for k, (image, good) in enumerate(annotations)]
+    content = {"images": [{"id": each, "file_name": f"{each}.jpg"} for each in images], "annotations": listed}
+    file = root / "annotations/captions_train2014.json"
+    file.write_text(json.dumps(content))
+    source = Source(root, "coco", ["train2014"])
+    assert not [each for each in source.missed(lines=False) if not Path(each).stem.isdigit()]
+    for name in files:
+        position = next((k for k, each in enumerate(images) if f"{each}.jpg" == name), None)
+        assert (
+            root / "train2014" / name in source.read
+            or source.names(str(root / "train2014" / name))
+            or source.names(f"{file}, images[{position}]")
+        )
+    for position, (image, good) in enumerate(annotations):
+        of_image = next((k for k, each in enumerate(images) if each == image), None)
+        assert (
+            (good and f"w{position}" in source.words)
+            or source.names(f"{file}, annotations[{position}]")
+            or source.names(f"{file}, images[{of_image}]")
+        )
+
+
+@often
+@given(
+    lines=some.lists(
+        some.tuples(some.sampled_from(["coco_train2017", "coco_val2017", None]), some.sampled_from([1, 2, 9, "x"])),
+        min_size=1, max_size=8,
+    ),
+    junk=some.lists(some.sampled_from([b"{", b"", b"[]", b"\xff"]), max_size=2),
+    strays=STRAYS,
+)  # fmt: skip
+def test_localized_narratives(fresh, lines, junk, strays):
+    root = fresh()
+    for split in ("train2017", "val2017"):
+        (root / split).mkdir()
+        for number in (1, 2, 3):
+            (root / split / f"{number:012d}.jpg").write_bytes(PICTURE)
+    lines = [("coco_train2017", 3), ("coco_val2017", 3), *lines]
+    rows = [
+        {"dataset_id": split, "image_id": image, "annotator_id": 1, "caption": f"w{number}"}
+        for number, (split, image) in enumerate(lines)
+    ]
+    (root / "localized_narratives").mkdir()
+    file = root / "localized_narratives/coco.jsonl"
+    file.write_bytes(b"\n".join([*(json.dumps(row).encode() for row in rows), *junk]))
+    scatter(root, strays)
+    assert not Source(root, "localized-narratives", ["train2017", "val2017"]).missed()
+
+
+# ------------------------------------------------------------------------------------ flowers, birds and Flickr
+
+TEXT_FILES = some.dictionaries(
+    some.tuples(some.sampled_from(["class_00001", "class_00002"]), some.sampled_from([1, 2, 10, 20])),
+    some.booleans(),
+    max_size=5,
+)
+
+
+@often
+@given(
+    texts=TEXT_FILES,
+    images=some.sets(some.sampled_from([1, 2, 10, 30])),
+    odd=some.lists(some.sampled_from(["jpg/x.png", "text_c10/x.txt", "text_c10/class_00001/y.txt", "text_c10/z.h5"])),
+    strays=STRAYS,
+)
+def test_flowers102(fresh, texts, images, odd, strays):
+    root = fresh()
+    (root / "jpg").mkdir()
+    (root / "text_c10/class_00001").mkdir(parents=True)
+    texts, images = {("class_00001", 40): False, ("class_00001", 41): False, **texts}, images | {40, 41}
+    for number, ((folder, image), bad) in enumerate(texts.items(), 1):
+        (root / "text_c10" / folder).mkdir(exist_ok=True)
+        (root / "text_c10" / folder / f"image_{image:05d}.txt").write_bytes(captions([2 * number, 2 * number + 1], bad))
+    for image in images:
+        (root / f"jpg/image_{image:05d}.jpg").write_bytes(PICTURE)
+    for name in odd:
+        (root / name).write_text("odd")
+    scatter(root, strays)
+    source = Source(root, "flowers102", ["train", "test"])
+    assert not source.missed(lines=bool(source.records))
+
+
+@often
+@given(
+    images=some.lists(
+        some.sampled_from(["1 A/a.jpg", "2 A/b.jpg", "10 A/c.jpg", "2 A/d.jpg", "x", "5 A/e.png"]), max_size=5
+    ),
+    files=some.sets(some.sampled_from(["a.jpg", "b.jpg", "c.jpg", "z.jpg"])),
+    texts=some.dictionaries(some.sampled_from(["a", "b", "c", "z"]), some.booleans()),
+    strays=STRAYS,
+)
+def test_cub200(fresh, images, files, texts, strays):
+    root = fresh()
+    (root / "CUB_200_2011/images/A").mkdir(parents=True)
+    (root / "text_c10/A").mkdir(parents=True)
+    images = ["7 A/good.jpg", "20 A/fine.jpg", *images]
+    files, texts = files | {"good.jpg", "fine.jpg"}, {"good": False, "fine": False, **texts}
+    (root / "CUB_200_2011/images.txt").write_text("\n".join(images))
+    (root / "CUB_200_2011/attributes.txt").write_text("of the owners")
+    for name in files:
+        (root / "CUB_200_2011/images/A" / name).write_bytes(PICTURE)
+    for number, (name, bad) in enumerate(texts.items(), 1):
+        (root / f"text_c10/A/{name}.txt").write_bytes(captions([2 * number, 2 * number + 1], bad))
+    scatter(root, strays)
+    source = Source(root, "cub200", ["train", "test"])
+    for each in source.missed(lines=False):
+        # An image or text of a bad line of images.txt is named by that line.
+        assert source.names(f"A/{Path(each).stem}.jpg"), each
+
+
+@often
+@given(
+    lines=some.lists(
+        some.sampled_from(
+            ["a.jpg#0\t{w}", "b.jpg#1\t{w}", "c.jpg#0\t{w}", "d.jpg#0\t{w}", "a.jpg {w}", "a.jpg#0\t", "\udce9"]
+        ),
+        max_size=9,
+    ),
+    listed=some.fixed_dictionaries(
+        {split: some.lists(some.sampled_from(["a.jpg", "b.jpg", "n.jpg"]), max_size=3) for split in ("train", "dev")}
+    ),
+    files=some.sets(some.sampled_from(["a.jpg", "b.jpg", "c.jpg", "z.jpg"])),
+    strays=STRAYS,
+)  # fmt: skip
+def test_flickr8k(fresh, lines, listed, files, strays):
+    root = fresh()
+    (root / "Flicker8k_Dataset").mkdir()
+    lines, files = ["g.jpg#0\t{w}", "h.jpg#0\t{w}", *lines], files | {"g.jpg", "h.jpg"}
+    listed = {"train": [*listed["train"], "g.jpg"], "dev": [*listed["dev"], "h.jpg"]}
+    for name in files:
+        (root / "Flicker8k_Dataset" / name).write_bytes(PICTURE)
+    text = "\n".join(line.format(w=f"w{number}") for number, line in enumerate(lines))
+    (root / "Flickr8k.token.txt").write_bytes(text.encode(errors="surrogateescape"))
+    for split, names in listed.items():
+        (root / f"Flickr_8k.{split}Images.txt").write_text("\n".join(names))
+    scatter(root, strays)
+    source = Source(root, "flickr8k", ["train", "dev"])
+    on_lists = {name for names in listed.values() for name in names}
+    for each in source.missed():
+        # The lines and files of a listed image that cannot be used are named by the list's line.
+        name = next(name for name in ("a.jpg", "b.jpg", "c.jpg", "n.jpg") if name in each)
+        assert source.names(name) or (name in on_lists and each.partition(": ")[0] != each), each
