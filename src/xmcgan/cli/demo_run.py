@@ -1,25 +1,26 @@
 """Samples of the packaged model first; then a training from nothing on a small world, and what it has learnt."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xmcgan.cli.demo_plan import Rates, measure, spoken, steps_within
-from xmcgan.config import Config
+from xmcgan.config import Config, from_dict
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
+from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import DISTRIBUTION, load_evaluation_networks, metric_names
 from xmcgan.evaluation.image_set import random_captions
+from xmcgan.evaluation.metric_names import DISTRIBUTION, metric_names
 from xmcgan.evaluation.results import REAL_IMAGES
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.pages.model import write_model_page
 from xmcgan.pages.run import read_log, write_report
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device
+from xmcgan.runtime.files import read_object
 from xmcgan.scenes import World, write_scenes
 from xmcgan.training.loop import train
 from xmcgan.training.validation import make_validation
@@ -110,7 +111,7 @@ def times_around(rates: Rates) -> tuple[float, float]:
 def earlier_steps(output: Path) -> int | None:
     """The steps of a demo that was begun in this folder."""
     path = output / "config.json"
-    return json.loads(path.read_text())["config"]["training"]["steps"] if path.is_file() else None
+    return from_dict(read_object(path, "config")["config"]).training.steps if path.is_file() else None
 
 
 def show_model(pipe: Pipeline, page: Path) -> None:

@@ -6,7 +6,6 @@ the peak that a step reaches). The defaults are assumptions, not measurements; a
 measured on the device, replaces both.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from xmcgan.config import Config
 from xmcgan.encoders.image import untrained_image_encoder, untrained_map_encoder
 from xmcgan.model.build import build_discriminator, build_generator
+from xmcgan.runtime.files import read_json
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 PAIRS = {"coco14": 82_783, "12-million": 12_000_000}
@@ -339,7 +339,7 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
         ValueError: if the file holds no training step.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         steps = [each for each in content["measurements"] if each["part"] == "training"]
         fastest = max(steps, key=lambda each: each["tflops"])
         rate = fastest["tflops_run"]
