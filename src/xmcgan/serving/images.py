@@ -130,12 +130,12 @@ async def collect(
         ApiError: 499 or 504.
     """
     gone = asyncio.ensure_future(disconnected(request))
-    drawn = asyncio.gather(*futures)
+    drawn = asyncio.ensure_future(asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION))
     try:
         left = max(0.0, began + state.settings.timeout - time.monotonic())
         await asyncio.wait({gone, drawn}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if drawn.done():
-            return drawn.result()
+            return [future.result() for future in futures]
         if gone.done():
             raise ApiError(499, "the client has gone", code="client_gone")
         raise ApiError(504, f"the images were not drawn within {state.settings.timeout:g} s", code="timeout")

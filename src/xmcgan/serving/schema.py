@@ -22,9 +22,9 @@ class Body(BaseModel):
 
     @field_validator("prompt", "second_prompt", check_fields=False)
     @classmethod
-    def printable(cls, value: str) -> str:
+    def printable(cls, value: str | None) -> str | None:
         """Refuses NUL, which no caption holds and many programs end a text at."""
-        if "\0" in value:
+        if value is not None and "\0" in value:
             raise ValueError("it holds the character NUL; a prompt is plain text")
         return value
 

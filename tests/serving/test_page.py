@@ -1,0 +1,173 @@
+"""The page in a real browser: typed, pressed, touched, shared by a link, and read by axe."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from servers import running, served
+from xmcgan import Pipeline
+from xmcgan.serving.encoding import read_settings
+
+pytest.importorskip("playwright")
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CAPTION = "a red zebra left of a stop sign under a night sky"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+
+@pytest.fixture(scope="module")
+def url(tiny_model):
+    models = {"scenes-64": served("scenes-64", Pipeline.from_pretrained("scenes-64", device="cpu")), "tiny": tiny_model}
+    with running(models) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    """A page that has drawn its first example; whatever it writes on the console as an error fails the test."""
+    context = browser.new_context(color_scheme="light")
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(url)
+    drawn(page)
+    yield page
+    context.close()
+    assert errors == []
+
+
+def drawn(page: Page) -> None:
+    """Waits until everything that was asked for has come."""
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false", timeout=20_000)
+    expect(page.locator("#error")).to_be_hidden()
+
+
+def saved(page: Page, link: str = "#save") -> bytes:
+    """The file that a link saves."""
+    with page.expect_download() as download:
+        page.locator(link).click()
+    return Path(download.value.path()).read_bytes()
+
+
+def violations(page: Page) -> list[str]:
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in Axe().run(page).response["violations"]]
+
+
+def test_a_caption_is_typed_a_word_touched_and_the_link_shared(page, browser, url):
+    page.locator("#caption").fill(CAPTION)
+    page.locator("#seed").fill("7")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("4 images, seeds 7 to 10, scenes-64", timeout=20_000)
+    expect(page.locator("#caption-underlines .unknown")).to_have_text("zebra")
+    expect(page.locator("#caption-note")).to_contain_text("zebra")
+    page.locator("#grids button").nth(1).click()
+    page.get_by_role("button", name="sign", exact=True).click()
+    expect(page.locator("#light")).to_have_css("opacity", "1")
+    expect(page.locator("#detail-status")).to_contain_text("where “sign” acted most")
+    light = page.evaluate(
+        "document.getElementById('light').getContext('2d').getImageData(0, 0, 16, 16).data[4 * 7 + 3]"
+    )
+    assert light > 100  # the sign is not at the top
+    content = saved(page)
+    settings = read_settings(content)
+    assert (settings["prompt"], settings["seed"], settings["model"]) == (CAPTION, 8, "scenes-64")
+    (image,) = Pipeline.from_pretrained("scenes-64", device="cpu")(CAPTION, seed=8).images
+    assert Image.open(io.BytesIO(content)).tobytes() == image.tobytes()
+
+    other = browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 800})  # somebody's phone
+    second = other.new_page()
+    second.goto(page.url)
+    drawn(second)
+    expect(second.locator("#words button[aria-pressed=true]")).to_have_text("sign")
+    expect(second.locator("#grids button[aria-pressed=true]")).to_have_attribute("aria-label", "Seed 8")
+    assert saved(second) == content
+    assert violations(second) == []
+    assert second.evaluate("document.documentElement.scrollWidth") <= 390
+    other.close()
+
+
+def test_the_image_is_touched_and_moved_over_by_keys(page):
+    page.locator("#frame").click(position={"x": 30, "y": 30})
+    expect(page.locator("#ring")).to_be_visible()
+    expect(page.locator("#detail-status")).to_contain_text("Here: ")
+    first = page.locator("#detail-status").inner_text()
+    page.locator("#frame").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowDown")
+    assert page.locator("#detail-status").inner_text() != first
+    shares = page.locator("#words button").evaluate_all("all => all.map(b => +b.style.getPropertyValue('--share'))")
+    assert max(shares) == 1
+    assert violations(page) == []
+
+
+def test_history_undo_and_examples(page):
+    first = page.url
+    page.locator("#examples button").nth(1).click()
+    drawn(page)
+    expect(page.locator("#entries li")).to_have_count(2)
+    second, caption = page.url, page.locator("#caption").input_value()
+    assert first != second
+    page.locator("#undo").click()
+    expect(page).to_have_url(first)
+    assert page.locator("#caption").input_value() != caption
+    expect(page.locator("#undo")).to_be_disabled()
+    page.keyboard.press("Control+Shift+Z")
+    expect(page).to_have_url(second)
+    page.locator("#next").click()
+    expect(page.locator("#status")).to_contain_text("seeds 4 to 7", timeout=20_000)
+    page.locator("#entries button").first.click()
+    expect(page).to_have_url(first)
+
+
+def test_an_interpolation_and_its_strip(page, browser):
+    page.get_by_text("Interpolation").click()
+    page.locator("#second").fill("a blue boat on the sea")
+    page.locator("#second-seed").fill("5")
+    page.locator("#steps").fill("4")
+    page.locator("#draw").click()
+    expect(page.locator("#strip-row img")).to_have_count(4, timeout=20_000)
+    page.locator("#slide").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#slide-value")).to_have_text("33 %")
+    strip = saved(page, "#strip-save")
+    assert Image.open(io.BytesIO(strip)).size == (4 * 66 - 2, 64)
+    assert read_settings(strip)["second_prompt"] == "a blue boat on the sea"
+    assert violations(page) == []
+    other = browser.new_context().new_page()
+    other.goto(page.url)
+    expect(other.locator("#slide-value")).to_have_text("33 %", timeout=20_000)
+    assert saved(other, "#strip-save") == strip
+    assert saved(other, "#step-save") == saved(page, "#step-save")
+    other.context.close()
+
+
+def test_two_models_side_by_side_and_an_error(page):
+    page.locator("#compare").select_option("tiny")
+    page.get_by_text("1", exact=True).click()
+    page.locator("#draw").click()
+    expect(page.locator("#status")).to_have_text("Seed 0, scenes-64 and tiny", timeout=20_000)
+    assert page.locator("#grids h2").all_inner_texts() == ["scenes-64", "tiny"]
+    one = saved(page)
+    page.locator("#grids button").nth(1).click()
+    other = saved(page)
+    assert [read_settings(content)["model"] for content in (one, other)] == ["scenes-64", "tiny"]
+    page.evaluate("document.getElementById('caption').value = 'a\\0b'")
+    with page.expect_response("**/generations"):
+        page.locator("#draw").click()
+    expect(page.locator("#error")).to_contain_text("NUL")
+    page.context.clear_cookies()
+    page.evaluate("console.clear()")
