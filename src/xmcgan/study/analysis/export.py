@@ -42,8 +42,8 @@ def write_results(
         FileExistsError: naming the files that exist with other content; nothing is written then.
     """
     if not results.criteria:
-        left = f": all {len(results.excluded)} are left out by the study's rules" if results.excluded else " yet"
-        raise ValueError(f"no annotator's answers count{left}")
+        why = ": all are left out by the study's rules" if results.excluded else " yet"
+        raise ValueError(f"no annotator's answers count{why}")
     figure = figure_3(results)
     lines = "".join(f"{to_line(line)}\n" for line in comparison_lines(results, data=data, seconds=seconds))
     content = {

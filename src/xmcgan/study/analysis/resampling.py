@@ -58,8 +58,9 @@ class Spread:
         parts = (self.answers_P, self.captions_P, self.annotators_P)
         squares = np.zeros_like(self.answers_P)
         for part, degree in zip(parts, self.degrees, strict=True):
-            if degree > 0 and part.any():
-                squares = squares + part * student.isf(np.asarray(outside) / 2, degree) ** 2
+            if degree > 0:
+                quantile = np.minimum(student.isf(np.asarray(outside) / 2, degree), 1e150)  # finite: 0 parts stay 0
+                squares = squares + part * quantile**2
         return np.sqrt(squares)
 
 
