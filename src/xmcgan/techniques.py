@@ -87,7 +87,7 @@ class PenaltyConfig:
             value = getattr(self, name)
             check(0 <= value < float("inf"), f"penalties.{name} is {value}; a weight is 0 (off) or a positive number")
         check(self.every >= 1, f"penalties.every is {self.every}; it should be at least 1 step")
-        check(self.every == 1 or self.active, f"penalties.every is {self.every}, but no penalty has a weight")
+        check(self.every == 1 or bool(self.active), f"penalties.every is {self.every}, but no penalty has a weight")
 
     @property
     def active(self) -> dict[str, float]:

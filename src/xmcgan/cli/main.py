@@ -14,6 +14,8 @@ COMMANDS: dict[str, str | dict[str, str]] = {
     "generate": "xmcgan.cli.generate",
     "evaluate": "xmcgan.cli.evaluate",
     "compare": "xmcgan.cli.compare",
+    "ablate": "xmcgan.cli.ablate",
+    "report": "xmcgan.cli.report",
     "train-dual-encoder": "xmcgan.cli.train_dual_encoder",
     "train-evaluators": "xmcgan.cli.train_evaluators",
     "export": "xmcgan.cli.export",

@@ -1,0 +1,146 @@
+"""Working through the runs of an ablation: on several devices, by several processes, resumed at any time."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from xmcgan.ablation.plan import Plan, Run, read_plan, steps_of
+from xmcgan.config import Config
+from xmcgan.data.layouts import read_records
+from xmcgan.data.records import Record
+from xmcgan.runtime.files import make_folder, read_json, write_json
+from xmcgan.runtime.locks import locked_folder
+from xmcgan.runtime.progress import say
+
+STOPPED = 130
+"""Exit status after a signal."""
+
+
+@cache
+def records_of(data: str, layout: str, split: str, traces: bool) -> Sequence[Record]:
+    """The records of a split; rows share them."""
+    return read_records(data, layout, split, annotations=traces)
+
+
+def training_records(config: Config) -> Sequence[Record]:
+    """What a row is trained on."""
+    return records_of(config.data, config.dataset.layout, config.dataset.split, config.losses.trace > 0)
+
+
+def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False) -> int:
+    """Runs whatever of a study is not done and nobody else is at, one run after another.
+
+    Args:
+        rows: only these rows, by name; all unless given.
+        retry: runs that failed before, again.
+
+    Returns:
+        0, or ``STOPPED`` after a signal.
+    """
+    plan = read_plan(output)
+    for run in plan.runs():
+        if (rows and run.row.name not in rows) or is_done(plan, run, retry=retry):
+            continue
+        try:
+            with locked_folder(output / "locks" / run.name, "worked on"):
+                if is_done(plan, run, retry=retry):
+                    continue  # another process has just finished it
+                if not finish(plan, run, device):
+                    return STOPPED
+        except FileExistsError:
+            continue  # another process is at it
+    return 0
+
+
+def is_done(plan: Plan, run: Run, *, retry: bool) -> bool:
+    """Whether a run has an outcome that stays."""
+    path = plan.outcome_file(run)
+    return path.is_file() and not (retry and read_json(path).get("status") == "failed")
+
+
+def finish(plan: Plan, run: Run, device: str) -> bool:
+    """Trains a run to its end and writes its outcome; an error of the training is an outcome too.
+
+    Returns:
+        whether it ended; not after a signal.
+
+    Raises:
+        OSError: what is wrong with the machine, such as a full disk, is no outcome.
+    """
+    from xmcgan.ablation.outcome import write_outcome
+    from xmcgan.ablation.run import failed_run, train_run
+
+    say(f"{run.row.name}, seed {run.seed}")
+    config = run.row.config
+    try:
+        steps = planned_steps(plan, run, device)
+        held_out = records_of(config.data, config.dataset.layout, config.dataset.validation_split, False)
+        outcome = train_run(plan, run, steps, device, training_records(config), held_out)
+    except (ValueError, RuntimeError) as error:  # TrainingDiverged and CUDA's out of memory are RuntimeErrors
+        outcome = failed_run(run, error, device)
+        say(f"{run.row.name}, seed {run.seed} failed: {outcome.error}")
+    if outcome is None:
+        return False
+    write_outcome(plan.outcome_file(run), outcome)
+    return True
+
+
+def planned_steps(plan: Plan, run: Run, device: str) -> int:
+    """The steps of a run; where the budget is a time, all rows are timed once, one after the other."""
+    if plan.budget.minutes is None:
+        return steps_of(plan, run.row)
+    path = plan.output / "steps.json"
+    with FileLock(make_folder(plan.output / "locks") / "steps.lock"):  # others wait: rows are timed one after another
+        if not path.is_file():
+            write_json(path, time_rows(plan, device))
+    return read_json(path)[run.row.name]["steps"]
+
+
+def time_rows(plan: Plan, device: str) -> dict[str, dict[str, float]]:
+    """Seconds a step of every row on a device, and the steps that follow from the budget."""
+    from xmcgan.ablation.run import measure_step
+    from xmcgan.runtime.device import resolve_device
+
+    found: dict[str, dict[str, float]] = {}
+    for row in plan.study.rows:
+        seconds = measure_step(row.config, training_records(row.config), resolve_device(device))
+        found[row.name] = {"seconds_a_step": seconds, "steps": steps_of(plan, row, seconds)}
+        say(f"{row.name}: {seconds:.3f} s a step, {found[row.name]['steps']:,} steps")
+    return found
+
+
+def work_on(output: Path, devices: Sequence[str], rows: Sequence[str] = (), retry: bool = False) -> int:
+    """``work`` in one process for each device; in this process if there is one device.
+
+    Returns:
+        the largest exit status.
+    """
+    if len(devices) == 1:
+        return work(output, devices[0], rows, retry)
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=work_in_process, args=(output, device, rows, retry, threads), name=device)
+        for device in devices
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        while process.is_alive():
+            with suppress(KeyboardInterrupt):  # the processes have the signal too, and save
+                process.join()
+    return max(abs(process.exitcode or 0) for process in processes)
+
+
+def work_in_process(output: Path, device: str, rows: Sequence[str], retry: bool, threads: int) -> None:
+    """``work`` with a share of the machine's threads, in a process of its own."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    raise SystemExit(work(output, device, rows, retry))

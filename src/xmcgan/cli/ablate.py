@@ -1,0 +1,86 @@
+"""``xmcgan ablate``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from xmcgan.ablation.studies import STUDIES
+from xmcgan.cli.parser import FieldsOf, OneOf
+from xmcgan.cli.train import describe, nested
+from xmcgan.config import flatten, from_dict, suggestion, to_dict
+from xmcgan.recipes import RECIPES
+from xmcgan.runtime.files import read_json
+
+
+def ablate(
+    recipe: Annotated[str, OneOf(RECIPES, "recipe", about=describe)],
+    *,
+    study: str,
+    output: Path,
+    seeds: int = 3,
+    images: int | None = None,
+    minutes: float | None = None,
+    metrics: str = "fid,r-precision,contrastive-accuracy,soa-c",
+    count: int = 1000,
+    points: int = 4,
+    pairs: int = 64,
+    rows: list[str] | None = None,
+    devices: list[str] | None = None,
+    retry: bool = False,
+    settings: Annotated[dict[str, Any], FieldsOf(RECIPES)],
+) -> int:
+    """Train variants of a recipe with several seeds at equal cost, and report which is better.
+
+    Runs one after another, or one on each device. The same command again resumes, and skips what is done; several
+    processes can share one folder. A run that fails is part of the result. The report is written at the end, and by
+    ``xmcgan report`` at any time. Every field of the configuration is an option and holds for all variants.
+
+    Args:
+        recipe: what the variants are variants of.
+        study: table-4, table-5, table-6 or figure-5 (of the paper), trace, techniques, or a JSON file of your own:
+            {"rows": [{"name": "no words", "changes": {"losses.word": 0}}, ...]}.
+        output: folder of the ablation.
+        seeds: runs of each variant, with seeds 0, 1, ...
+        images: budget of each run in real images that the discriminator sees.
+        minutes: or in minutes of training, turned into steps by timing each variant first.
+        metrics: names with commas between, as for evaluate.
+        count: generated images of each evaluation.
+        points: evaluations of each run, evenly spaced; the last is the result.
+        pairs: captions of which two images are compared, for the diversity; 0 leaves it out.
+        rows: run these variants alone for now, by name.
+        devices: one process on each, such as cuda:0,cuda:1; one on the default device unless given.
+        retry: run what has failed again.
+        settings: fields that differ from the recipe's, by dotted name.
+
+    Examples:
+        xmcgan ablate scenes-64 --study table-4 --output ablations/table-4 --images 20000
+        xmcgan ablate coco14-256 --study figure-5 --data /path/to/coco --output ablations/figure-5 --minutes 600
+        xmcgan ablate scenes-64 --study my-rows.json --output ablations/mine --images 20000 --devices cuda:0,cuda:1
+    """
+    from xmcgan.ablation.plan import Budget, Plan, rows_named, write_plan
+    from xmcgan.ablation.studies import study_from_file
+
+    own = {"evaluation.metrics": metrics, "evaluation.count": count}
+    base = from_dict(nested(flatten(to_dict(RECIPES[recipe])) | own | settings))
+    if study in STUDIES:
+        chosen = STUDIES[study](base)
+    elif Path(study).is_file():
+        chosen = study_from_file(study, read_json(Path(study)), base)
+    else:
+        raise ValueError(f"unknown study {study!r}, and no file has that name{suggestion(study, STUDIES)}")
+    rows_named(chosen, rows or [])  # refuses unknown names
+    plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, points, pairs)
+    if base.data == RECIPES[recipe].data and recipe.startswith("scenes-") and not Path(base.data).exists():
+        from xmcgan.scenes import write_scenes
+
+        print(f"{base.data} does not exist: writing Scenes", flush=True)
+        write_scenes(Path(base.data), size=base.image_size)
+    write_plan(plan)
+
+    from xmcgan.ablation.work import work_on
+
+    status = work_on(output, devices or [base.training.device], rows or [], retry)
+    if status == 0:
+        from xmcgan.ablation.report import write_report
+
+        print(f"the report is {write_report(output)}")
+    return status
