@@ -59,8 +59,7 @@ class Spread:
         squares = np.zeros_like(self.answers_P)
         for part, degree in zip(parts, self.degrees, strict=True):
             if degree > 0:
-                quantile = np.minimum(student.isf(np.asarray(outside) / 2, degree), 1e150)  # finite: 0 parts stay 0
-                squares = squares + part * quantile**2
+                squares = squares + part * student.isf(np.asarray(outside) / 2, degree) ** 2
         return np.sqrt(squares)
 
 
@@ -182,11 +181,14 @@ def interval(
 
 
 def p_values(values_P: np.ndarray, spread: Spread, *, captions: int) -> np.ndarray:
-    """Two-sided p of each share for the hypothesis 1/2: 1 minus the level at which its interval ends at 1/2, (P,)."""
+    """Two-sided p of each share for the hypothesis 1/2: 1 minus the level at which its interval ends at 1/2, (P,).
+
+    Values below 1e-50 are given as 1e-50.
+    """
     certain = (values_P <= 0) | (values_P >= 1)
     inner = np.where(certain, 0.5, values_P)
     distance = np.abs(logit(inner)) * inner * (1 - inner)
-    low, high = np.full_like(inner, -300), np.zeros_like(inner)  # of log10 p: bisection in it
+    low, high = np.full_like(inner, -50), np.zeros_like(inner)  # of log10 p: bisection in it
     for _ in range(60):
         middle = (low + high) / 2
         inside = spread.half_width(10**middle) > distance
