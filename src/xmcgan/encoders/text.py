@@ -220,7 +220,6 @@ def load_pretrained(name: str, layers: int | None = None):
 
     Code that comes with a model is never run: a model that needs its own is refused.
     """
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     source: str | Path = name
@@ -236,7 +235,7 @@ def load_pretrained(name: str, layers: int | None = None):
             if layers is not None and available is not None and 1 <= layers <= available:
                 config.num_hidden_layers = layers
             model = AutoModel.from_pretrained(str(source), config=config, dtype=torch.float32, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # a damaged file raises anything, from several libraries
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
             f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {error}"
@@ -244,6 +243,11 @@ def load_pretrained(name: str, layers: int | None = None):
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")
     check_layers(name, layers, model.config.num_hidden_layers if available is None else available)
+    rows = model.get_input_embeddings().num_embeddings
+    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= rows:
+        raise ValueError(
+            f"text.encoder is {name!r}, whose tokenizer has a word {largest}, but its model only {rows} words"
+        )
     return tokenizer, model
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xmcgan import __version__
+from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import append_text, make_folder, parse_json, write_errors
 
 Setting = str | int | float | bool | None
@@ -71,7 +72,7 @@ class Result:
 def check(valid: object, name: str, value: Any, expected: str):
     """Raise ValueError unless the value of a field is valid."""
     if not valid:
-        raise ValueError(f"{name} of a result is {value!r}; it should be {expected}")
+        raise ValueError(f"{name} of a result is {shortened(value)}; it should be {expected}")
 
 
 def is_finite(value: Any) -> bool:

@@ -17,6 +17,7 @@ from xmcgan.config import Config, from_dict, to_dict
 from xmcgan.encoders.hub import cached_folder
 from xmcgan.model.build import build_generator
 from xmcgan.model.generator import Generator
+from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import atomic_file, read_object, write_json
 
 GENERATOR_FILE = "generator.safetensors"
@@ -92,7 +93,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     for name, least in (("text_dim", 1), ("step", 0)):
         value = description[name]
         if type(value) is not int or value < least:
-            raise ValueError(f"{path} is damaged: {name} is {value!r}; it should be a whole number from {least} on")
+            found = f"{name} is {shortened(value)}"
+            raise ValueError(f"{path} is damaged: {found}; it should be a whole number from {least} on")
     words = description.get("words", [])
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{path} is damaged: words should be a list of strings")

@@ -181,7 +181,8 @@ def trained_on(run: Path) -> str:
     data = read_object(run / "config.json", "data")["data"]
     records = data.get("records") if isinstance(data, dict) else None
     if type(records) is not int:
-        raise ValueError(f"{run / 'config.json'} is damaged: data.records is {records!r}; it should be a number")
+        found = f"data.records is {shortened(records)}"
+        raise ValueError(f"{run / 'config.json'} is damaged: {found}; it should be a number")
     return f"{records:,} images"
 
 
@@ -230,14 +231,28 @@ def attention_row(image: Image.Image, words: list[str], attention: np.ndarray) -
 
 def progress_row(folder: Path, most: int = 4) -> str:
     """Sample grids of a run, evenly spaced over its steps."""
-    grids = sorted(folder.glob("step-*.png"))
+    grids = sorted(path for path in folder.glob("step-*.png") if path.stem.removeprefix("step-").isdecimal())
     chosen = [grids[round(k * (len(grids) - 1) / max(most - 1, 1))] for k in range(most)] if grids else []
     figures = []
     for path in dict.fromkeys(chosen):
-        with Image.open(path) as image:
-            step = int(path.stem.removeprefix("step-"))
-            figures.append(f"<figure>{picture(image, path.stem, 250)}<figcaption>step {step:,}</figcaption></figure>")
+        step = int(path.stem.removeprefix("step-"))
+        figures.append(
+            f"<figure>{picture(read_grid(path), path.stem, 250)}<figcaption>step {step:,}</figcaption></figure>"
+        )
     return f'<div class="row">{"".join(figures)}</div>'
+
+
+def read_grid(path: Path) -> Image.Image:
+    """A grid of samples.
+
+    Raises:
+        ValueError: naming the file, if it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # a damaged image raises anything
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
 def picture(image: Image.Image, alternative: str, size: int = PICTURE) -> str:

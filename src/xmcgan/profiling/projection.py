@@ -344,17 +344,17 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
         fastest = max(steps, key=lambda each: each["tflops"])
         rate = fastest["tflops_run"]
         peak = content["ceiling_tflops"][fastest["precision"]]
-        name = content["machine"]["name"]
-    except (KeyError, TypeError, ValueError) as error:
+        name = str(content["machine"]["name"])
+        return replace(
+            assumed,
+            tflops=peak,
+            mfu=rate / peak,
+            score_mfu=rate / peak,
+            tflops_source=f"measured: {path.name}, {name}, a matrix product in {fastest['precision']}",
+            mfu_source=f"measured: {path.name}, a training step",
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{path} is not what xmcgan bench --output writes, or has no training step: {error}") from None
-    return replace(
-        assumed,
-        tflops=peak,
-        mfu=rate / peak,
-        score_mfu=rate / peak,
-        tflops_source=f"measured: {path.name}, {name}, a matrix product in {fastest['precision']}",
-        mfu_source=f"measured: {path.name}, a training step",
-    )
 
 
 def table(projections: Iterable[Projection], epochs: dict[str, tuple[int, float]]) -> str:

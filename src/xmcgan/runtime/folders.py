@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.locks import LOCK
 
 Changes = dict[str, tuple[Any, Any]]
@@ -40,5 +41,7 @@ def refuse_changed(folder: Path, content: str, changes: Changes, advice: str = "
         ValueError: listing the settings that differ, with both values.
     """
     if changes:
-        listed = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changes.items())
+        listed = "; ".join(
+            f"{name} was {shortened(old)} and is {shortened(new)}" for name, (old, new) in changes.items()
+        )
         raise ValueError(f"{folder} holds {content}: {listed}. {advice}")

@@ -26,6 +26,7 @@ from xmcgan.inference.model_files import (
 )
 from xmcgan.model.build import AnyDiscriminator
 from xmcgan.model.generator import Generator
+from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import atomic_folder, make_folder, read_object, restore_former, write_json
 from xmcgan.training.ema import EMA
 
@@ -87,7 +88,7 @@ def read_best(folder: Path) -> dict[str, Any] | None:
         return None
     evaluation = read_object(path, "step", "values", "score")
     if type(evaluation["score"]) not in (int, float):
-        raise ValueError(f"{path} is damaged: score is {evaluation['score']!r}; it should be a number")
+        raise ValueError(f"{path} is damaged: score is {shortened(evaluation['score'])}; it should be a number")
     return evaluation
 
 
@@ -133,10 +134,11 @@ def read_state(folder: Path) -> dict[str, Any]:
     counts = state.get("optimizer_tensors", {})
     numbers = {"ema_updates": state["ema_updates"], "step": state["step"]}
     if not isinstance(counts, dict):
-        raise ValueError(f"{path} is damaged: optimizer_tensors is {counts!r}; it should be a number by optimizer")
+        found = f"optimizer_tensors is {shortened(counts)}"
+        raise ValueError(f"{path} is damaged: {found}; it should be a number by optimizer")
     for name, value in (numbers | counts).items():
         if type(value) is not int or not 0 <= value < 2**53:
-            raise ValueError(f"{path} is damaged: {name} is {value!r}; it should be a whole number")
+            raise ValueError(f"{path} is damaged: {name} is {shortened(value)}; it should be a whole number")
     if f"step-{state['step']:08d}" != folder.name:
         raise ValueError(f"{path} is damaged: step is {state['step']}, but the folder is {folder.name}")
     return state

@@ -13,7 +13,7 @@ from torch import nn
 
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
 from xmcgan.inference.model_files import check_shapes, read_tensors
-from xmcgan.runtime.field_types import check_fields
+from xmcgan.runtime.field_types import check_fields, shortened
 from xmcgan.runtime.files import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
@@ -39,7 +39,7 @@ def read_folder(folder: Path, kind: str) -> dict[str, Any]:
     description = read_json(path)
     found = description.get("kind") if isinstance(description, dict) else None
     if found != kind:
-        raise ValueError(f"{path} has kind {found!r}; it should be {kind!r}")
+        raise ValueError(f"{path} has kind {shortened(found)}; it should be {kind!r}")
     missing = {"name", "shape", "weights_sha256"} - description.keys()
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
@@ -78,7 +78,7 @@ def load_network(build: Callable[[], Network], folder: Path, description: dict[s
         raise FileNotFoundError(f"{path} is missing: the folder of the evaluator is incomplete")
     found, expected = weights_sha256([path]), description["weights_sha256"]
     if found != expected:
-        raise ValueError(f"{path} has SHA-256 {found}; {CONFIG_FILE} expects {expected}")
+        raise ValueError(f"{path} has SHA-256 {found}; {CONFIG_FILE} expects {shortened(expected)}")
     state = read_tensors(path)
     try:
         with torch.device("meta"):

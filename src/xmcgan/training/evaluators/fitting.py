@@ -23,6 +23,7 @@ from xmcgan.evaluation.networks.image_network import CHUNK
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
 from xmcgan.inference.model_files import read_tensors, save_tensors, tensors
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
+from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import append_text, make_folder, read_object, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
 from xmcgan.runtime.progress import ProgressBar
@@ -222,7 +223,7 @@ def load_training(network: nn.Module, optimizer: Adam, path: Path) -> int:
     with safe_open(path, framework="pt") as file:
         step = (file.metadata() or {}).get("step", "")
     if not step.isdecimal():
-        raise ValueError(f"{path} is damaged: its step is {step!r}; it should be a number")
+        raise ValueError(f"{path} is damaged: its step is {shortened(step)}; it should be a number")
     return int(step)
 
 
