@@ -1,6 +1,8 @@
 """What is damaged, and how it is read: for each kind of file that a command reads, a folder and a function."""
 
+import contextlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -180,7 +182,8 @@ def compared(path: Path) -> str:
 
 def cached(path: Path) -> Any:
     """None, after which the features are computed anew, or what was saved."""
-    features = read_cached(path)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        features = read_cached(path)
     return None if features is None or features.statistics is None else features.statistics.scatter_FF.tolist()
 
 
@@ -239,9 +242,6 @@ def image_of(record: Record) -> bytes:
 
 def quietly(arguments: list[str]) -> None:
     """Runs a command, whose display goes nowhere."""
-    import contextlib
-    import os
-
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from xmcgan.runtime.progress import say
+
 
 def export(
     *,
@@ -34,7 +36,7 @@ def export(
         format=format,
         images=images,
         text_encoder=text_encoder,
-        tick=lambda words: print(f"{words} ...", flush=True),
+        tick=lambda words: say(f"{words} ..."),
     )
     print("\n| file | MB | output | largest difference from PyTorch, by batch size |\n|---|---|---|---|")
     for each in written:

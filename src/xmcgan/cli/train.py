@@ -98,12 +98,13 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     from xmcgan.data.layouts import read_records
     from xmcgan.data.prepared.manifest import is_prepared
     from xmcgan.data.readers.sources import describe_split
+    from xmcgan.runtime import progress
     from xmcgan.runtime.distributed import is_main, on_main
     from xmcgan.training import loop
 
     def say(text: str) -> None:
         if is_main():
-            print(text, flush=True)
+            progress.say(text)
 
     data = Path(config.data)
     if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and on_main(lambda: not data.exists()):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from xmcgan.config import Layout
 from xmcgan.evaluation.networks.shapes import DualEncoderShape
+from xmcgan.runtime.progress import say
 from xmcgan.training.evaluators.settings import Fitting
 
 
@@ -46,7 +47,7 @@ def train_dual_encoder(
 
     records = read_records(data, layout, split)
     kept, others = hold_out(records, held_out, seed=fitting.seed)
-    print(f"{len(kept):,} images to train on and {len(others):,} held out; in {output}", flush=True)
+    say(f"{len(kept):,} images to train on and {len(others):,} held out; in {output}")
     try:
         measured = dual_encoder.train_dual_encoder(
             output,

@@ -3,6 +3,7 @@
 import importlib.resources
 import json
 import logging
+import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -238,7 +239,7 @@ def load_pretrained(name: str, layers: int | None = None):
     except Exception as error:  # a damaged file raises anything, from several libraries
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
-            f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {error}"
+            f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {textwrap.shorten(str(error), 600)}"
         ) from error
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")

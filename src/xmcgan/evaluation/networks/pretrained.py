@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
     except Exception as error:  # a damaged file raises anything, from several libraries
-        raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
+        raise ValueError(f"{folder} cannot be loaded as {kind}: {shorten(str(error), 600)}") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{folder} lacks {len(missing)} weights of {kind}: {', '.join(missing[:3])}, ...")
@@ -97,7 +98,7 @@ def load_image_processor(folder: Path) -> Any:
         with quiet_transformers():
             return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     except Exception as error:
-        raise ValueError(f"{folder} has no readable preprocessor_config.json: {error}") from error
+        raise ValueError(f"{folder} has no readable preprocessor_config.json: {shorten(str(error), 600)}") from error
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -112,7 +113,7 @@ def load_tokenizer(folder: Path) -> Any:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        raise ValueError(f"{folder} has no readable tokenizer: {error}") from error
+        raise ValueError(f"{folder} has no readable tokenizer: {shorten(str(error), 600)}") from error
 
 
 def image_protocol(processor: Any) -> dict[str, str]:
