@@ -32,6 +32,7 @@ COMMANDS: dict[str, str | dict[str, str]] = {
         "serve": "xmcgan.cli.study.serve",
     },
     "scenes": "xmcgan.cli.scenes",
+    "serve": "xmcgan.cli.serve",
     "demo": "xmcgan.cli.demo",
     "completion": "xmcgan.cli.completion",
 }
