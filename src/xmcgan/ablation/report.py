@@ -75,8 +75,7 @@ def content_of(results: Results) -> dict[str, Any]:
         "agreement": f"{agreeing} of the {len(verdicts)} orders that the paper gives are the same here; {certain} of "
         f"these are beyond the noise. Of the others {against} are reversed beyond the noise.",
         "tested": tested(results),
-        "differences": [describe(metric, each) for metric in results.metrics
-                        for each in results.differences(metric) if each.beyond_noise],
+        "differences": list(significant(results).items()),
         "captions": captions,
         "failures": [outcome.__dict__ for outcome in results.failed()],
         "missing": [f"{run.row.name}, seed {run.seed}" for run in plan.runs() if (run.row.name, run.seed) not in done],
@@ -170,13 +169,22 @@ def tested(results: Results) -> str:
     )
 
 
+def significant(results: Results) -> dict[str, list[str]]:
+    """The differences beyond the noise in words, by metric."""
+    found = {
+        metric: [describe(metric, each) for each in results.differences(metric) if each.beyond_noise]
+        for metric in results.metrics
+    }
+    return {metric: lines for metric, lines in found.items() if lines}
+
+
 def describe(metric: str, difference: Difference) -> str:
     """A difference in words."""
     first_is_better = (difference.difference < 0) == lower_is_better(metric)
     better, worse = (difference.first, difference.second) if first_is_better else (difference.second, difference.first)
     assert difference.adjusted is not None
     return (
-        f"{metric}: {better} is better than {worse} by {abs(difference.difference):.3g} "
+        f"{better} is better than {worse} by {abs(difference.difference):.3g} "
         f"(p = {difference.adjusted:.2g} after correction)"
     )
 
