@@ -237,9 +237,10 @@ def load_pretrained(name: str, layers: int | None = None):
                 config.num_hidden_layers = layers
             model = AutoModel.from_pretrained(str(source), config=config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # a damaged file raises anything, from several libraries
+        reason = textwrap.shorten(str(error), 600)
         raise ValueError(
             f"text.encoder is {name!r}, which could not be loaded; it can be {MINILM!r} (embedded), a hub name such as "
-            f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {textwrap.shorten(str(error), 600)}"
+            f"'google-bert/bert-base-uncased', or a local transformers folder. The reason: {reason}"
         ) from error
     if not hasattr(model.config, "hidden_size"):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")

@@ -280,7 +280,7 @@ def download_model(name: str, revision: str | None) -> Path:
 
     files = [CONFIG_FILE, GENERATOR_FILE]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         if (cached := cached_folder(name, files, revision)) is not None:
             return cached
@@ -289,3 +289,7 @@ def download_model(name: str, revision: str | None) -> Path:
             f"there is no folder {name}, and the hub gives no model of that name either; models in the package: "
             f"{', '.join(packaged_models())}. The hub: {reason}"
         ) from error
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{name} on the hub, or its copy in {folder}, has no {' and no '.join(missing)}")
+    return folder
