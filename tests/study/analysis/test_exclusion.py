@@ -11,7 +11,7 @@ def test_an_annotator_who_fails_the_checks_is_left_out_with_the_reason():
     answers += [check(number > 1, annotator=2, number=number) for number in range(4)]
     first, second = conduct(study(), answers)
     assert (first.attention, first.attention_checks, first.excluded) == (0.75, 4, False)
-    assert second.reasons == ("2 of 4 attention checks right; the rule is at least 75%",)
+    assert second.reasons == ("2 of 4 attention checks right; the rule is at least 75 %",)
     assert {each.annotator for each in counted(answers, [first, second])} == {1}
 
 
@@ -34,7 +34,7 @@ def test_self_agreement_compares_a_repeat_with_the_first_answer_to_the_item():
     (one,) = conduct(study(exclusion=strict), answers)
     assert one.repeats == 2
     assert one.self_agreement == 1 / 3
-    assert one.reasons == ("33% of pairs ordered alike in repeated items; the rule is at least 50%",)
+    assert one.reasons == ("33 % of pairs ordered alike in repeated items; the rule is at least 50 %",)
     assert not conduct(study(), answers)[0].excluded
 
 

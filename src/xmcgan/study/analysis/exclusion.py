@@ -61,14 +61,14 @@ def conduct_of(answers: Sequence[Answer], rules: ExclusionRules) -> Conduct:
     if attention is not None and attention < rules.min_attention_correct:
         reasons.append(
             f"{sum(checks)} of {len(checks)} attention checks right; the rule is at least "
-            f"{rules.min_attention_correct:.0%}"
+            f"{100 * rules.min_attention_correct:.0f} %"
         )
     if seconds is not None and seconds < rules.min_seconds_median:
         reasons.append(f"median time {seconds:.2g} s; the rule is at least {rules.min_seconds_median:g} s")
     if agreement is not None and rules.min_self_agreement is not None and agreement < rules.min_self_agreement:
         reasons.append(
-            f"{agreement:.0%} of pairs ordered alike in repeated items; the rule is at least "
-            f"{rules.min_self_agreement:.0%}"
+            f"{100 * agreement:.0f} % of pairs ordered alike in repeated items; the rule is at least "
+            f"{100 * rules.min_self_agreement:.0f} %"
         )
     first = answers[0]
     return Conduct(
