@@ -55,8 +55,8 @@ def estimates(
     unstable = 0.0 if made is None else unconnected(counts, seed)
     if unstable > UNSTABLE:
         refused = (
-            f"in {100 * unstable:.0f} % of bootstrap replicates the win graph is not strongly connected: too few answers "
-            "for intervals of worths"
+            f"in {100 * unstable:.0f} % of bootstrap replicates the win graph is not strongly connected: too few "
+            "answers for intervals of worths"
         )
     return Numbers(
         with_intervals(values[best], wide and part(wide, best), counts, (0, 1)),
