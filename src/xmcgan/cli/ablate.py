@@ -1,14 +1,32 @@
 """``xmcgan ablate``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from xmcgan.ablation.studies import STUDIES
+from xmcgan.ablation.studies import STUDIES, Study, study_from_file
 from xmcgan.cli.parser import FieldsOf, OneOf
 from xmcgan.cli.train import describe, nested
-from xmcgan.config import flatten, from_dict, suggestion, to_dict
+from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.files import read_json
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How each run is measured.
+
+    Args:
+        metrics: names with commas between, as for evaluate.
+        count: generated images of each evaluation.
+        points: evaluations of each run, evenly spaced; the last is the result.
+        pairs: captions of which two images are compared, for the diversity; 0 leaves it out.
+    """
+
+    metrics: str = "fid,r-precision,contrastive-accuracy,soa-c"
+    count: int = 1000
+    points: int = 4
+    pairs: int = 64
 
 
 def ablate(
@@ -19,13 +37,10 @@ def ablate(
     seeds: int = 3,
     images: int | None = None,
     minutes: float | None = None,
-    metrics: str = "fid,r-precision,contrastive-accuracy,soa-c",
-    count: int = 1000,
-    points: int = 4,
-    pairs: int = 64,
     rows: list[str] | None = None,
     devices: list[str] | None = None,
     retry: bool = False,
+    measurement: Measurement,
     settings: Annotated[dict[str, Any], FieldsOf(RECIPES)],
 ) -> int:
     """Train variants of a recipe with several seeds at equal cost, and report which is better.
@@ -42,13 +57,10 @@ def ablate(
         seeds: runs of each variant, with seeds 0, 1, ...
         images: budget of each run in real images that the discriminator sees.
         minutes: or in minutes of training, turned into steps by timing each variant first.
-        metrics: names with commas between, as for evaluate.
-        count: generated images of each evaluation.
-        points: evaluations of each run, evenly spaced; the last is the result.
-        pairs: captions of which two images are compared, for the diversity; 0 leaves it out.
         rows: run these variants alone for now, by name.
         devices: one process on each, such as cuda:0,cuda:1; one on the default device unless given.
         retry: run what has failed again.
+        measurement: metrics, count, points and pairs.
         settings: fields that differ from the recipe's, by dotted name.
 
     Examples:
@@ -57,28 +69,40 @@ def ablate(
         xmcgan ablate scenes-64 --study my-rows.json --output ablations/mine --images 20000 --devices cuda:0,cuda:1
     """
     from xmcgan.ablation.plan import Budget, Plan, rows_named, write_plan
-    from xmcgan.ablation.studies import study_from_file
 
-    own = {"evaluation.metrics": metrics, "evaluation.count": count}
+    own = {"evaluation.metrics": measurement.metrics, "evaluation.count": measurement.count}
     base = from_dict(nested(flatten(to_dict(RECIPES[recipe])) | own | settings))
-    if study in STUDIES:
-        chosen = STUDIES[study](base)
-    elif Path(study).is_file():
-        chosen = study_from_file(study, read_json(Path(study)), base)
-    else:
-        raise ValueError(f"unknown study {study!r}, and no file has that name{suggestion(study, STUDIES)}")
+    chosen = study_named(study, base)
     rows_named(chosen, rows or [])  # refuses unknown names
-    plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, points, pairs)
+    plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)
+    write_missing_scenes(recipe, base)
+    write_plan(plan)
+    return run_and_report(output, devices or [base.training.device], rows or [], retry)
+
+
+def study_named(name: str, base: Config) -> Study:
+    """A study that comes with the package, or one's own from a file."""
+    if name in STUDIES:
+        return STUDIES[name](base)
+    if Path(name).is_file():
+        return study_from_file(name, read_json(Path(name)), base)
+    raise ValueError(f"unknown study {name!r}, and no file has that name{suggestion(name, STUDIES)}")
+
+
+def write_missing_scenes(recipe: str, base: Config) -> None:
+    """Writes the data of a recipe for Scenes, as ``xmcgan train`` does."""
     if base.data == RECIPES[recipe].data and recipe.startswith("scenes-") and not Path(base.data).exists():
         from xmcgan.scenes import write_scenes
 
         print(f"{base.data} does not exist: writing Scenes", flush=True)
         write_scenes(Path(base.data), size=base.image_size)
-    write_plan(plan)
 
+
+def run_and_report(output: Path, devices: list[str], rows: list[str], retry: bool) -> int:
+    """Works through what is left, and writes the report unless a signal came."""
     from xmcgan.ablation.work import work_on
 
-    status = work_on(output, devices or [base.training.device], rows or [], retry)
+    status = work_on(output, devices, rows, retry)
     if status == 0:
         from xmcgan.ablation.report import write_report
 
