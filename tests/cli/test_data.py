@@ -23,7 +23,12 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
     assert counted[0] == counted[1]
 
     page = tmp_path / "page.html"
-    assert main(["data", "browse", "scenes-narratives", *source, "--output", str(page), "--count", "3"]) == 0
+    browse = ["data", "browse", "scenes-narratives", *source, "--output", str(page), "--count", "3"]
+    assert main(browse) == 0
+    page.write_text("mine")
+    assert main(browse) == 2  # what is there stays, unless it may go
+    assert page.read_text() == "mine"
+    assert main([*browse, "--overwrite", "true"]) == 0
     assert "3 records of train2014" in capsys.readouterr().out
     assert page.read_text().startswith("<!doctype html>")
 

@@ -107,8 +107,7 @@ def test_captions_that_are_written_already_stay(scenes, tmp_path, capsys):
         (["--real", "true", "--metrics", "clip-score", "--encoder", "clap"], "unknown dual encoder 'clap'"),
         (["--real", "true", "--metrics", "is"], "is: the extractor gives no logits; it should be a classifier"),
         (
-            ["--real", "true", "--metrics", "fid,soa"]
-            + ["--extractor", "inception-v3-tf", "--reference-split", "train2014"],
+            ["--real", "true", "--metrics", "fid", "--extractor", "inception-v3-tf", "--reference-split", "train2014"],
             "pt_inception-2015-12-05",
         ),
         (["--real", "true", "--metrics", "fid"], "fid would compare the real images of val2014 with themselves"),
@@ -138,3 +137,49 @@ def test_real_photographs_go_through_the_coco_path(tmp_path):
     assert main([*command, *scenes_networks, *detector]) == 0
     results = read_results(tmp_path / "results.jsonl")
     assert [result.protocol["data"] for result in results] == ["coco14"] * 4
+
+
+def test_a_retrained_model_is_not_evaluated_by_its_former_images(evaluated, trained, scenes, tmp_path, capsys):
+    """Another run at the same path with the same number of steps: known by its weights."""
+    from safetensors.torch import load_file
+
+    from xmcgan.inference.model_files import save_tensors
+
+    output, run = shutil.copytree(evaluated, tmp_path / "evaluations"), shutil.copytree(trained, tmp_path / "trained")
+    path = run / "checkpoints/step-00000006/generator.safetensors"
+    weights = load_file(path)
+    save_tensors(weights | {"stem.bias": weights["stem.bias"] + 1}, path)
+    settings = output / "sets/trained-step-6/settings.json"
+    settings.write_text(settings.read_text().replace(str(trained), str(run)))
+    before = (output / "results.jsonl").read_bytes()
+    command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", "clip-score"]
+    assert main([*command, "--model", str(run)]) == 2
+    assert "images with other settings: generator_sha256 was" in capsys.readouterr().err
+    assert (output / "results.jsonl").read_bytes() == before
+
+
+def test_nothing_is_generated_for_results_that_cannot_be_added_to(trained, scenes, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "results.jsonl").write_text('{"cut')
+    command = ["evaluate", "--model", str(trained), "--data", str(scenes), "--output", str(output)]
+    assert main([*command, "--metrics", "clip-score"]) == 2
+    assert "results.jsonl ends with an incomplete line" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["results.jsonl"]
+
+
+def test_what_is_done_is_written_when_a_later_metric_fails(evaluated, trained, scenes, tmp_path, monkeypatch):
+    import xmcgan.evaluation.evaluate as module
+
+    def failing(metric, inputs):
+        if metric == "fid":
+            raise ValueError("fid fails")
+        return compute_metric(metric, inputs)
+
+    compute_metric = module.compute_metric
+    monkeypatch.setattr(module, "compute_metric", failing)
+    output = shutil.copytree(evaluated, tmp_path / "out")
+    (output / "results.jsonl").unlink()
+    command = ["evaluate", "--model", str(trained), "--data", str(scenes), "--output", str(output)]
+    assert main([*command, "--metrics", "clip-score,fid"]) == 2
+    assert list(values(output / "results.jsonl", "trained step 6")) == ["clip-score"]

@@ -105,3 +105,67 @@ def test_damaged_requests_line_is_named(tmp_path):
     (tmp_path / "set" / "requests.jsonl").write_text(lines[0] + "\n" + json.dumps({"id": 3}) + "\n")
     with pytest.raises(ValueError, match="line 2"):
         find_images(tmp_path / "set", requests)
+
+
+@pytest.mark.parametrize("outside", ["absolute", "above", "a link"])
+def test_a_file_outside_the_folder_is_never_read(tmp_path, outside):
+    """A folder of somebody else's images must not give access to the rest of the disk."""
+    requests, folder = random_captions(RECORDS, 2), tmp_path / "set"
+    generate_set(folder, requests, one_colour, settings=SETTINGS)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    lines = [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
+    lines[1]["file"] = {"absolute": str(secret), "above": "../secret.png", "a link": "images/link.png"}[outside]
+    if outside == "a link":
+        (folder / "images/link.png").symlink_to(secret)
+    (folder / "requests.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(ValueError, match=r"leads out of .*set; the images should be files inside it"):
+        find_images(folder, requests)
+
+
+def test_a_link_among_plain_files_may_not_lead_out_either(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "7-0.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="leads out of"):
+        find_images(tmp_path / "theirs", [Request("7-0", "7", "a bus", 0)])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder; it should hold an image for each caption"):
+        find_images(tmp_path / "nowhere", [Request("7-0", "7", "a bus", 0)])
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "not JSON", "[" * 100_000])
+def test_damaged_settings_are_named(tmp_path, content):
+    requests = random_captions(RECORDS, 2)
+    generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    (tmp_path / "set" / "settings.json").write_text(content)
+    with pytest.raises(ValueError, match=r"settings\.json is (damaged|not JSON)"):
+        generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+
+
+def test_two_processes_do_not_draw_one_set(tmp_path):
+    requests = random_captions(RECORDS, 2)
+
+    def draw(captions, seeds):
+        with pytest.raises(FileExistsError, match=r"set is being drawn into by process \d+"):
+            generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+        return one_colour(captions, seeds)
+
+    assert len(generate_set(tmp_path / "set", requests, draw, settings=SETTINGS)) == 2
+    assert not list(tmp_path.rglob(".lock"))
+
+
+def test_a_set_that_was_killed_before_it_began_may_begin(tmp_path):
+    requests = random_captions(RECORDS, 2)
+    (tmp_path / "set").mkdir()
+    for name in (".lock", "requests.jsonl", ".partial-settings.json"):
+        (tmp_path / "set" / name).write_text("half")
+    assert len(generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)) == 2
+
+
+def test_a_caption_may_hold_what_other_programs_take_for_the_end_of_a_line(tmp_path):
+    requests = [Request("7-0", "7", "a bus\u2028and a car\x85", 0)]
+    images = generate_set(tmp_path / "set", requests, one_colour, settings=SETTINGS)
+    assert find_images(tmp_path / "set", requests) == images

@@ -130,6 +130,6 @@ def test_a_copy_that_lacks_a_file_is_refused_offline(model, tmp_path, monkeypatc
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub_copy(tmp_path / "hub", model, ("config.json",))
     with pytest.raises(
-        FileNotFoundError, match="someone/birds on the hub, or its copy in .*, has no generator.safetensors"
+        FileNotFoundError, match=r"someone/birds on the hub, or its copy in .*, has no generator\.safetensors"
     ):
         load_generator(download_model("someone/birds", None))

@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 def written(folder: Path, *records: Record, title: str = "A set", side: int = 512) -> str:
     page = folder / "deep/browse.html"
-    assert write_browser(page, records, title=title, side=side) == page
+    assert write_browser(page, records, title=title, side=side, overwrite=True) == page
     return page.read_text(encoding="utf-8")
 
 
@@ -195,6 +195,14 @@ def test_controls_have_names(tmp_path):
     for control in page.all("input"):
         assert control["type"] == "checkbox" or control["aria-label"]
     assert page.text(id="none") == ["No record has all of these words."]
+
+
+def test_what_is_there_is_replaced_only_on_request(tmp_path):
+    page = tmp_path / "notes.html"
+    page.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"notes\.html is there with other content and stays as it is"):
+        write_browser(page, [PLAIN], title="A set")
+    assert page.read_text() == "mine"
 
 
 def test_page_is_replaced_atomically(tmp_path):
