@@ -8,6 +8,7 @@ from xmcgan import __version__
 from xmcgan.cli.docstring import read_docstring
 from xmcgan.cli.parser import Function, parse
 from xmcgan.config import suggestion
+from xmcgan.runtime.progress import say, silence
 
 COMMANDS: dict[str, str | dict[str, str]] = {
     "train": "xmcgan.cli.train",
@@ -30,6 +31,7 @@ COMMANDS: dict[str, str | dict[str, str]] = {
     "study": {
         "create": "xmcgan.cli.study.create",
         "serve": "xmcgan.cli.study.serve",
+        "results": "xmcgan.cli.study.results",
     },
     "scenes": "xmcgan.cli.scenes",
     "serve": "xmcgan.cli.serve",
@@ -43,11 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake is one line on standard error, and exit status 2."""
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        silence(sys.stdout)
+        return 141
     except (ValueError, TypeError, OSError) as error:
-        print(f"xmcgan: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"xmcgan: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("xmcgan: interrupted", file=sys.stderr)
+        say("xmcgan: interrupted", sys.stderr)
         return 130
 
 
