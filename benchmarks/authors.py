@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_networks import plain
 from tqdm import tqdm
 
-from plain import plain
 from xmcgan.config import Config, DiscriminatorConfig, GeneratorConfig, LossConfig, TextConfig, TrainingConfig
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.model.generator import Generator

@@ -3,16 +3,16 @@
     python benchmarks/operations.py [--width 96] [--word-dim 768] [--batch 8] [--layers]
 
 Counts convolutions and matrix products, two operations for a multiply-add (torch.utils.flop_counter), per image, or per
-real image for a training step. The plain formulation is in plain.py.
+real image for a training step. The plain formulation is in plain_networks.py.
 """
 
 import argparse
 
 import torch
+from plain_networks import plain
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from plain import plain
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator

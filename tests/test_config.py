@@ -288,3 +288,11 @@ def test_mouse_traces_need_a_set_that_has_them():
     recipe = RECIPES["coco14-256"]
     with pytest.raises(ValueError, match="coco, which has no mouse traces"):
         replace(recipe, losses=replace(recipe.losses, trace=1.0))
+
+
+def test_checkpointed_activations_are_refused_on_frozen_features():
+    with pytest.raises(ValueError, match="frozen-features, which cannot"):
+        replace(
+            Config(discriminator=DiscriminatorConfig(kind="frozen-features")),
+            training=TrainingConfig(checkpoint_activations=True),
+        )

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from plain import random_text
+from comparison import random_text
 from recorded_losses import DTYPES, RECORDED, leaf, recorded, recorded_mask, same
 from xmcgan.losses.contrastive import cosine, nt_xent, region_word_scores, symmetric_cross_entropy, trace_divergence
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows

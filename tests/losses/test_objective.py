@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plain import random_text
+from comparison import random_text
 from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plain import assert_same, plain_modulation, random_condition, randomised
+from comparison import assert_same, plain_modulation, random_condition, randomised
 from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, UpBlock
 from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plain import assert_same, plain_modulation, random_condition, randomised
+from comparison import assert_same, plain_modulation, random_condition, randomised
 from xmcgan.model.modulation import AttentionalSelfModulation, SelfModulation
 
 pytestmark = pytest.mark.usefixtures("float64")

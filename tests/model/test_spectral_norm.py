@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plain import assert_same
+from comparison import assert_same
 from xmcgan.model.spectral_norm import SpectralNorm, unit
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from plain import assert_same, plain_batch_norm
+from comparison import assert_same, plain_batch_norm
 from xmcgan.ops import batch_norm
 from xmcgan.ops.batch_norm import BatchNorm2d
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from plain import assert_same, randomised
+from comparison import assert_same, randomised
 from xmcgan.ops import resampling
 from xmcgan.ops.resampling import ConvAveragePool2d, UpsampleConv2d
 

@@ -1,4 +1,4 @@
-"""Precision by name, on a device that has bfloat16 or only emulates it."""
+"""Precision by name, on a device that has bfloat16 or only emulates it; TF32."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmcgan.runtime import device as module
-from xmcgan.runtime.device import resolve_precision
+from xmcgan.runtime.device import resolve_precision, use_tf32
 
 CPU = torch.device("cpu")
 
@@ -30,3 +30,14 @@ def test_emulated_bfloat16_is_used_with_a_warning(monkeypatch):
     with pytest.warns(UserWarning, match="bfloat16, which cpu only emulates"):
         assert resolve_precision("bfloat16", CPU) is torch.bfloat16
     assert resolve_precision("float32", CPU) is torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_tf32_is_switched_on_and_off():
+    a = torch.randn(256, 256, device="cuda")
+    exact = a.double() @ a.double()
+    errors = []
+    for wanted in (True, False):
+        use_tf32(torch.device("cuda"), wanted)
+        errors.append(float((a @ a - exact).abs().max()))
+    assert errors[1] < 1e-3 < errors[0]

@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,10 +15,11 @@ from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.model_files import newest_checkpoint
+from xmcgan.training.augmentation import NUMBERS
 from xmcgan.training.batches import embedded_batches
 from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
-from xmcgan.types import Batch
+from xmcgan.types import Batch, TextEmbedding
 
 CPU = torch.device("cpu")
 
@@ -30,11 +33,31 @@ def having(config: Config, **changes) -> Config:
     return config
 
 
-def batches_of(config: Config, count: int) -> list[Batch]:
-    """The first batches of a run."""
+def stream_of(config: Config) -> Generator[Batch]:
+    """The batches of a run."""
     records = read_records(Path(config.data), "coco", "train2014")
     encoder = TextEncoder(config.text.encoder, max_length=config.text.max_length, layers=config.text.layers)
-    return list(islice(embedded_batches(config, records, encoder, CPU, start=0), count))
+    return embedded_batches(config, records, encoder, CPU, start=0)
+
+
+def batches_of(config: Config, count: int) -> list[Batch]:
+    """The first batches of a run."""
+    with closing(stream_of(config)) as batches:
+        return list(islice(batches, count))
+
+
+TEXT_DIM = 6
+"""Width of the words of ``random_batch``."""
+
+
+def random_batch(rows: int, noise_dim: int) -> Batch:
+    """Images at 64 px, captions of five words, noise and augmentation, all random."""
+    torch.manual_seed(3)
+    text = TextEmbedding(
+        torch.randn(rows, 5, TEXT_DIM), torch.ones(rows, 5, dtype=torch.bool), torch.randn(rows, TEXT_DIM)
+    )
+    images, noise = torch.rand(rows, 3, 64, 64) * 2 - 1, torch.randn(rows, noise_dim)
+    return Batch(images, text, noise, None, torch.rand(rows, 2 * NUMBERS))
 
 
 def started(config: Config) -> TrainingState:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import xmcgan.training.forward as forward_module
 from ranks import BATCH, as_ranks, batch_of, step_of, training_of
+from steps import TEXT_DIM, random_batch
 from tiny import contents, different, logged, run
 from xmcgan.config import Config
 from xmcgan.inference.model_files import newest_checkpoint
@@ -305,3 +306,14 @@ def test_a_micro_batch_is_part_of_the_run(config, tmp_path):
         run(replace(one, training=replace(one.training, micro_batch=2)), tmp_path / "run")
     twice = replace(one, training=replace(one.training, steps=2, checkpoint_activations=True))
     assert run(twice, tmp_path / "run") == 2
+
+
+def test_micro_batches_give_the_discriminators_losses_of_the_whole_batch(plus):
+    """Its terms only: batch norm sees micro-batches, so generated images differ."""
+    batch = random_batch(8, plus.generator.noise_dim)
+    reports = []
+    for micro_batch in (None, 4):
+        config = replace(plus, training=replace(plus.training, batch_size=8, micro_batch=micro_batch))
+        reports.append(train_step(initial_state(config, TEXT_DIM, CPU), [batch]))
+    for name in ("real_sentence", "real_word"):
+        torch.testing.assert_close(reports[0][name], reports[1][name], rtol=1e-4, atol=1e-5)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import xmcgan.training.loop as loop_module
 from steps import having, last_of, poisoned
-from tiny import different, files, flags, logged, run, tiny_config
+from tiny import contents, different, files, flags, logged, run, tiny_config
 from xmcgan.cli.main import main
 from xmcgan.config import EvaluationConfig
 from xmcgan.data.layouts import read_records
@@ -171,3 +172,33 @@ def test_validation_does_not_change_training(config, tmp_path, trained):
 
     train(judged, tmp_path / "run", records=records, sample_captions=captions, evaluate=evaluate)
     assert different(last_of(trained), last_of(tmp_path / "run")) == []
+
+
+def test_tf32_is_refused_on_a_cpu(config, tmp_path):
+    with pytest.raises(ValueError, match="tf32 is true, but the device is cpu"):
+        run(having(config, training__tf32=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_compiled_and_fused(config, tmp_path, monkeypatch):
+    """With torch.compile recorded, not run: test_state compiles the networks."""
+    compiled, states = [], []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(type(module).__name__))
+    run(having(config, training__steps=2), tmp_path / "run")
+    assert not compiled
+    start = loop_module.initial_state
+    monkeypatch.setattr(loop_module, "initial_state", lambda *given: states.append(start(*given)) or states[-1])
+    assert run(having(config, training__steps=3, training__compile=True, training__fused=True), tmp_path / "run") == 3
+    assert compiled == ["Generator", "DiscriminatorNetwork"]
+    assert states[0].generator_optimizer.defaults["fused"]
+
+
+def test_a_resumed_plus_run_equals_an_uninterrupted_one(plus, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run(plus, whole)
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / "checkpoints/step-00000004")
+    run(plus, resumed)
+    last = "checkpoints/step-00000004"
+    assert different(contents(whole / last), contents(resumed / last)) == []
+    assert logged(whole) == logged(resumed)

@@ -13,7 +13,7 @@ from xmcgan.data.layouts import read_records
 from xmcgan.training.loop import train
 from xmcgan.training.run_folder import MAY_CHANGE, check_run_folder, describe_run
 
-ROUNDS_OTHERWISE = ("compile", "fused", "tf32", "channels_last")  # of training; test_switches.py
+ROUNDS_OTHERWISE = ("compile", "fused", "tf32", "channels_last")  # of training; test_state.py
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_all_settings_that_differ_are_named(output, config):
 
 
 def test_settings_that_do_not_change_the_next_step_may_change(config, trained, tmp_path, scenes):
-    """All of MAY_CHANGE at once, but for what rounds otherwise (test_switches.py); the run goes on to the same bits."""
+    """All of MAY_CHANGE at once, but for what rounds otherwise (test_state.py); the run goes on to the same bits."""
     run(having(config, training__steps=2), tmp_path / "run")
     moved = shutil.copytree(scenes, tmp_path / "moved")
     changes = {

@@ -5,8 +5,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from steps import batches_of, having, started
+from steps import CPU, TEXT_DIM, batches_of, having, random_batch, started
+from xmcgan.training.state import initial_state
 from xmcgan.training.step import train_step
 
 
@@ -140,3 +142,30 @@ def test_without_contrastive_losses_only_the_hinges_are_left(config):
     report = train_step(started(config), batches_of(config, 1))
     assert set(report) == {"d_loss", "g_loss", "d_hinge", "g_hinge"}
     assert report["d_loss"] == report["d_hinge"]
+
+
+def test_a_step_reports_its_terms_and_moves_both_networks(plus):
+    state = initial_state(plus, TEXT_DIM, CPU)
+    weights = dict(state.generator.named_parameters()) | dict(state.discriminator.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    report = train_step(state, [random_batch(4, plus.generator.noise_dim)])
+    assert {"d_hinge", "real_word", "fake_sentence", "diversity", "distance"} <= report.keys()
+    # As long as no logit is beyond the hinge, its gradients of a head's bias cancel: 1 of real, 1/2 + 1/2 of others.
+    still = [name for name, weight in weights.items() if torch.equal(weight, before[name])]
+    assert all(name.endswith("unconditional.bias") for name in still)
+    assert not any(weight.requires_grad for weight in state.discriminator.frozen[0].parameters())
+
+
+def test_augmentation_is_applied_to_real_and_generated_images(plus, monkeypatch):
+    state = initial_state(plus, TEXT_DIM, CPU)
+    batch = random_batch(4, plus.generator.noise_dim)
+    seen = []
+    monkeypatch.setattr(state.discriminator, "discriminate_pair", lambda *images, **_: seen.append(images) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_step(state, [batch])
+    real = seen[0][0]
+    dy = ((batch.augmentation_BU[:, 0] * 17).long() - 8).tolist()
+    dx = ((batch.augmentation_BU[:, 1] * 17).long() - 8).tolist()
+    for image, original, y, x in zip(real, batch.images_B3HW, dy, dx, strict=True):
+        moved = F.pad(original, (x, -x, y, -y))  # a negative pad cuts
+        torch.testing.assert_close(image, moved, rtol=0, atol=0)

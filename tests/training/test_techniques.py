@@ -9,7 +9,6 @@ import torch
 from steps import batches_of, having, started
 from tiny import contents, different, logged, run, tiny_config
 from xmcgan.config import AugmentationConfig, Config, PenaltyConfig
-from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.training.adaptive import UPDATE_EVERY, AdaptiveStrength
 from xmcgan.training.augmentation import NUMBERS, augment, image_shifts, translate_traces
 from xmcgan.training.checkpoint import load_strength
@@ -17,17 +16,7 @@ from xmcgan.training.penalties import penalty_columns
 from xmcgan.training.sentence_noise import perturb, text_for_generator
 from xmcgan.training.step import train_step
 
-
-@pytest.fixture(autouse=True)
-def untrained_frozen_network(monkeypatch):
-    """Random weights, the same each time: the package with the real ones need not be installed."""
-
-    def pretrained(_file=None):
-        with torch.random.fork_rng():
-            torch.manual_seed(5)
-            return EfficientNetLite0().eval().requires_grad_(False)
-
-    monkeypatch.setattr(EfficientNetLite0, "pretrained", pretrained)
+pytestmark = pytest.mark.usefixtures("untrained_frozen_network")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Tables hold plain text, and names come from results files, so each format escape
 import html
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 EMPTY = "\N{EN DASH}"
@@ -188,52 +189,7 @@ def latex(text: str) -> str:
 
 # HTML
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d2330; --soft: #667085; --line: #e4e7ec; --paper: #fbfbfd; --card: #fff;
-        --band: #f2f4f7; --blue: #3b5bdb; --best: #e7ecff; --warm: #9a6700 }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #2b3240; --paper: #12151c; --card: #191d26; --band: #20252f;
-          --blue: #91a7ff; --best: #26315c; --warm: #e3b341 }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 1080px; color: var(--ink); background: var(--paper);
-       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem } h2 { margin: 3rem 0 .8rem; font-size: 1.3rem }
-p { max-width: 46rem; margin: .3rem 0 1rem } .soft { color: var(--soft) } body, .soft { overflow-wrap: anywhere }
-:focus-visible { outline: 3px solid #91a7ff; outline-offset: 2px }
-
-.frame { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px }
-table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums }
-th, td { padding: .6rem 1.1rem; text-align: right; white-space: nowrap; overflow-wrap: normal; vertical-align: top }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); z-index: 1; font-weight: 500;
-                 white-space: normal; min-width: 8.5rem; max-width: 17rem; overflow-wrap: anywhere }
-thead th, thead th:first-child { font-size: .85rem; font-weight: 600; color: var(--soft); vertical-align: bottom }
-tbody tr + tr > * { border-top: 1px solid var(--line) }
-.group th:first-child { background: var(--band); font-size: .8rem; color: var(--soft); padding-block: .4rem;
-                        max-width: none; border-block: 1px solid var(--line) }
-.group span { position: sticky; left: 1.1rem; display: inline-block; max-width: calc(100vw - 5.5rem) }
-.group b { margin-right: .7em; text-transform: capitalize } .measured .group b { color: var(--blue) }
-.published .group b { color: var(--warm) } .published td, .published th { color: var(--soft) }
-.published tr:not(.group) { font-style: italic }
-.pm { color: var(--soft); margin-left: .35em } .n { display: block; color: var(--soft); font-size: .78rem }
-.best b { background: var(--best); border-radius: 5px; padding: .12em .4em; margin: -.12em -.4em; font-weight: 700 }
-.best .pm { margin-left: .75em } .pad { visibility: hidden }
-.none, .published .none { color: color-mix(in srgb, var(--soft) 65%, transparent) }
-
-ul { margin: 1rem 0; padding-left: 1.1rem; max-width: 50rem; font-size: .92rem } li { margin: .35rem 0 }
-details { border-top: 1px solid var(--line); max-width: 50rem; font-size: .92rem }
-details:last-of-type { border-bottom: 1px solid var(--line) }
-summary { cursor: pointer; padding: .55rem 0 } summary span { color: var(--soft) }
-dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; margin: 0 0 1rem }
-dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
-@media (max-width: 640px) {
-  body { padding: 1.5rem 1rem 3rem } h1 { font-size: 1.5rem } h2 { margin-top: 2.2rem }
-  th, td { padding: .5rem .7rem } th:first-child { min-width: 6.6rem; max-width: 8rem }
-  .frame { margin: 0 -1rem; border-inline: 0; border-radius: 0 } .group span { left: .7rem }
-  dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem }
-}
-@media print { body { padding: 0; background: none } .frame { overflow: visible } }
-"""
+STYLE = Path(__file__).with_name("tables.css").read_text(encoding="utf-8")
 
 
 def to_html(tables: Sequence[Table], *, title: str, about: str) -> str:

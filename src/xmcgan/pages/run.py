@@ -34,22 +34,7 @@ CURVES = (
     ),
 )
 
-STYLE = """
-:root { color-scheme: light; --ink: #1d2330; --soft: #667085; --line: #e4e7ec; --paper: #fbfbfd; }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 1080px; color: var(--ink); background: var(--paper);
-       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-h1 { font-size: 2rem; margin: 0 0 .3rem } h2 { margin: 3rem 0 .4rem; font-size: 1.3rem }
-p { max-width: 46rem; margin: .3rem 0 1rem } .soft { color: var(--soft) }
-img { display: block; border-radius: 6px } .pixels { image-rendering: auto }
-table { border-collapse: collapse } th { text-align: left; font-weight: 600; color: var(--soft); font-size: .85rem }
-td, th { padding: .35rem .6rem .35rem 0; vertical-align: middle } td.caption { width: 17rem; padding-right: 1.2rem }
-.real img { outline: 3px solid #98a2b3; outline-offset: -3px }
-.row { display: flex; flex-wrap: wrap; gap: .7rem } figure { margin: 0 } .wide { max-width: 100%; height: auto }
-figcaption { font-size: .85rem; color: var(--soft); text-align: center; margin-top: .2rem }
-.words { margin: .8rem 0 1.8rem } code { background: #eef0f4; padding: .1rem .35rem; border-radius: 4px }
-pre { background: #1d2330; color: #f2f4f7; padding: 1rem 1.2rem; border-radius: 8px; overflow-x: auto }
-"""
+STYLE = (Path(__file__).parent / "templates" / "run.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
