@@ -354,7 +354,8 @@ def measured(path: Path, assumed: Assumptions) -> Assumptions:
             mfu_source=f"measured: {path.name}, a training step",
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"{path} is not what xmcgan bench --output writes, or has no training step: {error}") from None
+        what = f"{path} is not what xmcgan bench --output writes, or has no training step"
+        raise ValueError(f"{what}: {str(error)[:300]}") from None
 
 
 def table(projections: Iterable[Projection], epochs: dict[str, tuple[int, float]]) -> str:

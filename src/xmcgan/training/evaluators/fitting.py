@@ -26,6 +26,7 @@ from xmcgan.runtime.device import keep_freed_memory, resolve_device
 from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import append_text, make_folder, read_object, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 from xmcgan.training.checkpoint import adam_state, load_adam_state
 from xmcgan.training.evaluators.settings import Fitting
@@ -110,7 +111,22 @@ def fit(
 
     Raises:
         FloatingPointError: naming the step, if the loss is not finite.
+        FileExistsError: if another process trains into ``output``.
     """
+    with locked_folder(output, "trained into"):
+        fit_locked(network, loss_of, records, image_size, fitting, output, progress)
+
+
+def fit_locked(
+    network: nn.Module,
+    loss_of: Callable[[Tensor, ExampleBatch], Loss],
+    records: Sequence[Record],
+    image_size: int,
+    fitting: Fitting,
+    output: Path,
+    progress: bool,
+) -> None:
+    """``fit`` while the folder is locked."""
     device = resolve_device(fitting.device)
     if device.type == "cpu":
         keep_freed_memory()
