@@ -1,11 +1,11 @@
 """Four systems that differ for certain, from the embedded data set and model: for trying out studies.
 
-    drawings     Scenes as they are drawn, at 256 px
-    scenes-64    the packaged model's pictures of the captions, at 64 px
-    elsewhere    good drawings of other captions
-    blurred      the drawings at 16 px, as seen through frosted glass
+drawings     Scenes as they are drawn, at 256 px
+scenes-64    the packaged model's pictures of the captions, at 64 px
+elsewhere    good drawings of other captions
+blurred      the drawings at 16 px, as seen through frosted glass
 
-    python benchmarks/study_pictures.py data/study-demo --captions 40
+python benchmarks/study_pictures.py data/study-demo --captions 40
 """
 
 import argparse

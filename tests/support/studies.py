@@ -52,7 +52,7 @@ def make_study(folder: Path, database_url: str | None = None, *, captions: int =
     systems = fields.pop("systems", SYSTEMS)
     create_study(
         folder / "study",
-        systems=write_systems(folder / "systems", captions + 30, systems),
+        systems=write_systems(folder / "systems", captions + 60, systems),
         captions_file=folder / "systems" / "captions.jsonl",
         captions=captions,
         database_url=database_url,

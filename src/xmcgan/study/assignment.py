@@ -58,12 +58,13 @@ class Block(NamedTuple):
 
     criterion: str
     answered: dict[str, int]  # by kind
+    open: int  # main items that the annotator has
     remaining: int  # main items that the annotator may still get
 
     @property
     def main(self) -> int:
         """Main items of the block, as far as can be foreseen."""
-        return self.answered.get("main", 0) + self.remaining
+        return self.answered.get("main", 0) + self.open + self.remaining
 
 
 def next_step(connection: Connection, study: Study, settings: Settings, annotator: Annotator, clock: float) -> Step:
@@ -79,8 +80,6 @@ def next_step(connection: Connection, study: Study, settings: Settings, annotato
     expires = clock + 60 * settings.reservation_minutes
     if (row := open_assignment(connection, annotator, clock, expires)) is not None:
         block = read_block(connection, settings, annotator, row.criterion)
-        if row.kind == "main":
-            block = block._replace(remaining=block.remaining + 1)  # the open one
         return task_step(connection, study, settings, annotator, block, row)
     order = block_order(study, annotator.number)
     waits = False
@@ -140,14 +139,13 @@ def unmet(kind: Kind) -> list[sa.ColumnElement[bool]]:
 
 
 # Statements are built once: building one takes as long as running it, and a server runs these at every answer.
-ANSWERED = (
-    select(ASSIGNMENT.c.kind, func.count())
+HAD = (
+    select(ASSIGNMENT.c.kind, ASSIGNMENT.c.state, func.count())
     .where(
         ASSIGNMENT.c.annotator == bindparam("annotator"),
         ASSIGNMENT.c.criterion == bindparam("criterion"),
-        ASSIGNMENT.c.state == "answered",
     )
-    .group_by(ASSIGNMENT.c.kind)
+    .group_by(ASSIGNMENT.c.kind, ASSIGNMENT.c.state)
 )
 IN_REACH = [ITEM.c.taken < ITEM.c.quota, *unmet("main")]
 REMAINING = select(func.count(ITEM.c.caption.distinct())).where(*IN_REACH)
@@ -168,11 +166,13 @@ UNSEEN: dict[str, sa.Select] = {
 def read_block(connection: Connection, settings: Settings, annotator: Annotator, criterion: str) -> Block:
     """Counts of an annotator's block."""
     of = {"annotator": annotator.id, "criterion": criterion}
-    answered: dict[str, int] = {row[0]: row[1] for row in connection.execute(ANSWERED, of)}
+    had: dict[tuple[str, str], int] = {(row[0], row[1]): row[2] for row in connection.execute(HAD, of)}
+    answered = {kind: count for (kind, state), count in had.items() if state == "answered"}
+    opened = had.get(("main", "reserved"), 0)
     remaining = connection.execute(REMAINING, of).scalar_one()
     if settings.most_per_annotator is not None:
-        remaining = min(remaining, max(0, settings.most_per_annotator - answered.get("main", 0)))
-    return Block(criterion, answered, remaining)
+        remaining = min(remaining, max(0, settings.most_per_annotator - answered.get("main", 0) - opened))
+    return Block(criterion, answered, opened, remaining)
 
 
 def held_by_others(connection: Connection, settings: Settings, annotator: Annotator, block: Block) -> bool:

@@ -46,10 +46,7 @@ def open_database(url: str) -> Database:
     Raises:
         ValueError: if the URL is of another kind, or cannot be read.
     """
-    try:
-        parsed = sa.make_url(url)
-    except ArgumentError as error:
-        raise ValueError("the database URL cannot be read; it should be postgresql://USER@HOST/NAME") from error
+    parsed = parse_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("postgresql+psycopg", "sqlite"):
@@ -61,6 +58,14 @@ def open_database(url: str) -> Database:
     else:
         engine = sa.create_engine(parsed, pool_size=20, max_overflow=20, pool_pre_ping=True)
     return Database(engine, Lock())
+
+
+def parse_url(url: str) -> sa.URL:
+    """A database URL in its parts; an error does not repeat it, since it may hold a password."""
+    try:
+        return sa.make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError("the database URL cannot be read; it should be postgresql://USER@HOST/NAME") from error
 
 
 def prepare_sqlite(connection: Any, record: object) -> None:
@@ -163,7 +168,7 @@ def read_answers(database_url: str) -> tuple[Study, list[Answer]]:
     Raises:
         ValueError: if there is no study in it.
     """
-    url = sa.make_url(database_url)
+    url = parse_url(database_url)
     if url.drivername == "sqlite" and not Path(url.database or "").is_file():
         raise ValueError(f"{url.database} does not exist; `xmcgan study create` makes a study")
     database = open_database(database_url)

@@ -110,6 +110,9 @@ function kept() {
 function keep() {
   try { sessionStorage.setItem("study-ranking", JSON.stringify({key: step.task.key, held: ranking.held})); } catch { /* private */ }
 }
+function forget() {
+  try { sessionStorage.removeItem("study-ranking"); } catch { /* private */ }
+}
 
 // The ranking on the page
 
@@ -209,7 +212,8 @@ function answer() {
   if (!ready() || !ranking.complete) return;
   const body = {key: step.task.key, client_key: newKey(), ranking: ranking.groups(), seconds: Math.min(86400, seconds())};
   $("next").disabled = true;
-  run(() => api.answer(body)).then(() => { if (!$("screen-task").hidden) say("Saved. Next item."); });
+  forget(); // an item that comes again, after an undo, is ranked anew
+  run(() => api.answer(body));
 }
 function undo() {
   if (step.can_undo) run(api.undo);

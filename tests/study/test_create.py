@@ -1,0 +1,205 @@
+"""A study is made whole or not at all, and its pictures are alike in all but their pixels."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from studies import SYSTEMS, make_study, write_systems
+from xmcgan.cli.main import main
+from xmcgan.study.captions import choose_captions, read_captions
+from xmcgan.study.create import create_study
+from xmcgan.study.pictures import noise, picture_file, write_alike
+from xmcgan.study.records import ExclusionRules
+from xmcgan.study.storage import open_database, read_answers, read_study, reading, sqlite_url
+from xmcgan.study.tables import CAPTION, ITEM, PICTURE
+
+
+def rows(study, table):
+    database = open_database(sqlite_url(study))
+    with reading(database) as connection:
+        return connection.execute(select(table)).all()
+
+
+def test_what_is_made(tmp_path):
+    study = make_study(tmp_path, captions=5, annotators=3, practice=2, attention_every=2, repeat_every=4, seed=7,
+                       exclusion=ExclusionRules(min_attention_correct=0.5))  # fmt: skip
+    described, answers = read_answers(sqlite_url(study))
+    assert answers == []
+    assert (described.systems, described.seed, described.annotators_per_item) == (SYSTEMS, 7, 3)
+    assert described.exclusion.min_attention_correct == 0.5
+    kinds = [(each.criterion, each.kind) for each in rows(study, ITEM)]
+    assert len(rows(study, CAPTION)) == 5 + 2 + 3
+    for criterion in ("realism", "alignment"):
+        assert [kinds.count((criterion, kind)) for kind in ("main", "practice", "attention")] == [5, 2, 3]
+    files = {path.name for path in (study / "pictures").iterdir()}
+    assert files == {f"{each.name}.png" for each in rows(study, PICTURE)}
+    assert len(files) == 4 * 10
+    links = (study / "links.txt").read_text().split()
+    assert len(set(links)) == 3
+    assert all(link.startswith("http://127.0.0.1:8000/a/") for link in links)
+
+
+def test_pictures_keep_their_pixels(tmp_path):
+    """The picture that an item shows as a system's is that system's picture of that caption."""
+    study = make_study(tmp_path, captions=3, size=16)
+    captions = {each.id: each.caption_id for each in rows(study, CAPTION)}
+    for each in rows(study, PICTURE):
+        shown = np.asarray(Image.open(study / "pictures" / f"{each.name}.png"))
+        given = np.asarray(Image.open(tmp_path / "systems" / each.system / f"{captions[each.caption]}.png"))
+        np.testing.assert_array_equal(shown, given)
+
+
+def test_pictures_of_a_caption_are_alike(tmp_path):
+    smooth, rough = Image.new("RGB", (64, 64), "teal"), noise(64, "a seed")
+    smooth.info["comment"] = "made by xmc-gan"
+    written = write_alike(tmp_path, {"smooth": smooth, "rough": rough})
+    paths = {name: picture_file(tmp_path, each.name) for name, each in written.items()}
+    assert len({path.stat().st_size for path in paths.values()}) == 1
+    for name, given in (("smooth", smooth), ("rough", rough)):
+        content = paths[name].read_bytes()
+        assert b"xmc-gan" not in content
+        opened = Image.open(io.BytesIO(content))
+        opened.load()
+        np.testing.assert_array_equal(np.asarray(opened), np.asarray(given))
+        assert opened.info == {}
+
+
+@pytest.mark.parametrize("name", ["../study", "a" * 22, "A" * 23, "", "..%2f", "a/b", "\0" * 22])
+def test_only_pictures_of_the_folder(tmp_path, name):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "study.png").write_bytes(b"secret")
+    assert picture_file(tmp_path / "pictures", name) is None
+
+
+def test_a_link_out_of_the_folder_is_no_picture(tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / f"{'L' * 22}.png").symlink_to(tmp_path / "secret")
+    assert picture_file(tmp_path, "L" * 22) is None
+
+
+def test_a_missing_caption_is_named_and_nothing_stays(tmp_path, capsys):
+    systems = write_systems(tmp_path / "systems", 8)
+    lost = systems["op-gan"] / "3-0.png"
+    lost.unlink()
+    arguments = [
+        "study",
+        "create",
+        str(tmp_path / "study"),
+        "--captions",
+        "5",
+        "--practice",
+        "2",
+        "--attention-every",
+        "5",
+    ]
+    arguments += ["--systems", ",".join(f"{name}={folder}" for name, folder in systems.items())]
+    arguments += ["--captions-file", str(tmp_path / "systems" / "captions.jsonl")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert str(systems["op-gan"]) in error
+    assert "3-0" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["systems"]
+    lost.write_bytes(b"no picture")
+    assert main(arguments) == 2
+    assert str(lost) in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["systems"]
+
+
+def test_the_command(tmp_path, capsys):
+    systems = write_systems(tmp_path / "systems", 9)
+    for folder in systems.values():
+        captions = [{"id": f"{n}-0", "caption": f"caption {n}", "file": f"{n}-0.png", "seed": 0} for n in range(9)]
+        (folder / "requests.jsonl").write_text("\n".join(json.dumps(each) for each in captions))
+    arguments = [
+        "study",
+        "create",
+        str(tmp_path / "study"),
+        "--size",
+        "32",
+        "--annotators",
+        "2",
+        "--attention-every",
+        "3",
+    ]
+    arguments += ["--systems", ",".join(f"{name}={folder}" for name, folder in systems.items())]
+    arguments += ["--url", "https://study.example.org/", "--contact", "me@example.org"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "https://study.example.org/a/TOKEN" in printed
+    assert str(tmp_path / "study" / "admin-token") in printed
+    database = open_database(sqlite_url(tmp_path / "study"))
+    with reading(database) as connection:
+        _, settings = read_study(connection)
+    assert settings.contact == "me@example.org"
+    assert len({each.caption for each in rows(tmp_path / "study", ITEM) if each.kind == "main"}) == 5  # 9 less 2 and 2
+    assert main(arguments) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_photographs_for_the_checks(tmp_path):
+    """Named by caption or by image; without one for a check, the caption is named."""
+    systems = write_systems(tmp_path / "systems", 12)
+    (tmp_path / "real").mkdir()
+    fields = {"systems": systems, "captions_file": tmp_path / "systems" / "captions.jsonl", "progress": False}
+    with pytest.raises(FileNotFoundError, match=r"has no photograph of caption \d+-0"):
+        create_study(tmp_path / "study", real=tmp_path / "real", captions=5, **fields)
+    for number in range(12):
+        Image.new("RGB", (20, 30), (1, 2, number)).save(tmp_path / "real" / f"{number}.png")
+    create_study(tmp_path / "study", real=tmp_path / "real", captions=5, **fields)
+    captions = {each.id: each.caption_id for each in rows(tmp_path / "study", CAPTION)}
+    references = [each for each in rows(tmp_path / "study", PICTURE) if each.system == "reference"]
+    assert references
+    for each in references:
+        shown = Image.open(tmp_path / "study" / "pictures" / f"{each.name}.png")
+        assert shown.size == (256, 256)
+        assert shown.getpixel((9, 9)) == (1, 2, int(captions[each.caption].removesuffix("-0")))
+
+
+def test_captions_are_drawn_by_the_seed_and_used_once(tmp_path):
+    write_systems(tmp_path, 30, ("one",))
+    captions = read_captions(tmp_path / "captions.jsonl")
+    fields = {"practice": 2, "attention_every": 4, "most": None}
+    first, again, other = (choose_captions(captions, 10, seed=seed, **fields) for seed in (1, 1, 2))
+    assert first == again
+    assert first.main != other.main
+    assert [len(each) for each in first] == [10, 2, 3]
+    assert len({each.id for each in first.all}) == 15
+    assert len(choose_captions(captions, None, seed=0, **fields).main) == 22  # 22 + 2 + 6 = 30
+    with pytest.raises(ValueError, match=r"captions is 23; it can be 1 to 22: there are 30, of which .* need 8"):
+        choose_captions(captions, 23, seed=0, **fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"systems": {"one": "a"}}, "systems has 1; a study compares 2 to 9"),
+        ({"systems": {"reference": "a", "b": "b"}}, "'reference' is empty, reserved"),
+        ({"systems": {"a>b": "a", "b": "b"}}, "'a>b' is empty, reserved, or has a space"),
+        ({"criteria": ("beauty",)}, "criteria is 'beauty'; it can be realism, alignment"),
+        ({"criteria": ("realism", "realism")}, "each once"),
+        ({"mode": "best"}, "mode is 'best'; it can be rank, pairs, pairs-ties"),
+        ({"annotators": 0}, "annotators is 0; it should be 1 to 1000"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_what_makes_no_study_is_refused(tmp_path, changes, message):
+    fields = {"systems": {"a": tmp_path, "b": tmp_path}, "captions_file": tmp_path / "none"} | changes
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        create_study(tmp_path / "study", **fields)
+
+
+def test_a_damaged_file_of_captions_names_its_line(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    for text, message in (
+        ('{"id": "1", "caption": "a"}\n{"id": "1", "caption": "b"}', "line 2: the id 1 occurs twice"),
+        ('{"id": "1", "caption": "a"}\n{"id": 2}', "line 2 should be"),
+        ('{"id": "1", "caption": "  "}', "line 1: id and caption should be text"),
+        ("[]", "line 1 should be"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_captions(path)
