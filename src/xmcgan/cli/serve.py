@@ -2,9 +2,12 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 TOKEN = "XMCGAN_TOKEN"
+
+EXTRA = ("fastapi", "uvicorn", "starlette", "prometheus_client", "pydantic")
 
 
 def serve(
@@ -46,12 +49,7 @@ def serve(
         xmcgan serve
         xmcgan serve --model runs/first --models scenes-64 --host 0.0.0.0 --token SECRET
     """
-    try:
-        from xmcgan.serving.server import serve as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("fastapi", "uvicorn", "starlette", "prometheus_client", "pydantic"):
-            raise
-        raise ValueError(f"{error.name} is not installed; serving needs pip install 'xmcgan[serve]'") from None
+    run = serving()
     from xmcgan.serving.settings import ServeSettings
 
     sources = [model, *(models or [])]
@@ -76,3 +74,14 @@ def serve(
         )
     print(f"stopped: {answered} of {accepted} requests answered", flush=True)
     return 0
+
+
+def serving() -> Callable[..., tuple[int, int]]:
+    """The function that serves, or which extra to install for it."""
+    try:
+        from xmcgan.serving.server import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in EXTRA:
+            raise
+        raise ValueError(f"{error.name} is not installed; serving needs pip install 'xmcgan[serve]'") from None
+    return run

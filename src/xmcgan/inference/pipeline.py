@@ -129,9 +129,8 @@ class Pipeline:
     ) -> Pictures:
         """Draws ``num_images`` pictures of every caption, one caption after the other.
 
-        Any caption gives a picture. An empty one shows what the model draws without a description; a longer one than
-        ``config.text.max_length`` words loses its end; letters the encoder does not know (emoji, Chinese with an
-        English encoder) become its unknown word.
+        Any caption gives a picture: of an empty one, what the model draws without a description; what is longer than
+        ``config.text.max_length`` words loses its end; letters the encoder does not know become its unknown word.
 
         Args:
             captions: one or several.
@@ -145,21 +144,8 @@ class Pipeline:
             TypeError: if a caption is not a string.
             ValueError: if there is no caption, or the seeds do not fit; a seed is 0 to 2^53 - 1.
         """
-        chosen = [captions] if isinstance(captions, str) else list(captions)
-        if not chosen:
-            raise ValueError("no caption was given")
-        if num_images < 1:
-            raise ValueError(f"num_images is {num_images}; it should be at least 1")
-        if len(chosen) * num_images > MOST_IMAGES:
-            raise ValueError(
-                f"num_images is {num_images:,}, for {len(chosen):,} captions; a call holds its images in memory and "
-                f"generates at most {MOST_IMAGES:,}. Call it several times, with other seeds"
-            )
-        repeated = [caption for caption in chosen for _ in range(num_images)]
-        seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
-        if len(seeds) != len(repeated):
-            raise ValueError(f"{len(seeds)} seeds for {len(repeated)} pictures; give one number, or one seed a picture")
-        text = self.encoder(chosen)  # which refuses what is no string; the tokenizer takes lists of words, too
+        chosen, repeated, seeds = requested(captions, seed, num_images)
+        text = self.encoder(chosen)  # refuses what is no string; the tokenizer takes lists of words, too
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         samples = sample(
             self.fused,
@@ -170,14 +156,15 @@ class Pipeline:
             batch_size=self.batch_size,
             callback=callback,
         )
+        maps = None
+        if samples.attention_BRT is not None:
+            maps = [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)]
         return Pictures(
             images=[to_image(pixels_3HW) for pixels_3HW in samples.images_B3HW],
             captions=repeated,
             seeds=seeds,
             words=[words[caption] for caption in repeated],
-            attention=None
-            if samples.attention_BRT is None
-            else [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)],
+            attention=maps,
             unknown_words=[self.unknown_words(caption) for caption in repeated],
         )
 
@@ -271,6 +258,31 @@ def holds(path: Path, weights: dict[str, Tensor]) -> bool:
         return content_sha256(read_tensors(path)) == content_sha256(weights)
     except ValueError:
         return False
+
+
+def requested(
+    captions: str | Sequence[str], seed: int | Sequence[int], num_images: int
+) -> tuple[list[str], list[str], list[int]]:
+    """The captions, and the caption and the seed of every picture.
+
+    Raises:
+        ValueError: if there is no caption, too many pictures, or the seeds do not fit.
+    """
+    chosen = [captions] if isinstance(captions, str) else list(captions)
+    if not chosen:
+        raise ValueError("no caption was given")
+    if num_images < 1:
+        raise ValueError(f"num_images is {num_images}; it should be at least 1")
+    if len(chosen) * num_images > MOST_IMAGES:
+        raise ValueError(
+            f"num_images is {num_images:,}, for {len(chosen):,} captions; a call holds its images in memory and "
+            f"generates at most {MOST_IMAGES:,}. Call it several times, with other seeds"
+        )
+    repeated = [caption for caption in chosen for _ in range(num_images)]
+    seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(repeated):
+        raise ValueError(f"{len(seeds)} seeds for {len(repeated)} pictures; give one number, or one seed a picture")
+    return chosen, repeated, seeds
 
 
 def word_maps(attention_RT: Tensor, words: int) -> np.ndarray:
