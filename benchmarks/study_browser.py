@@ -3,8 +3,8 @@
     python benchmarks/study_browser.py --output out/study
     python benchmarks/study_browser.py --output out/study --screenshots docs/images
 
-One annotator uses the keyboard alone, one a screen of a phone, one loads the page again in the middle of items; one drags
-a few. axe looks at every kind of screen, light and dark. The systems are those of study_pictures.py, which differ for
+One annotator uses the keyboard alone, two a phone's screen, two load the page again in the middle of items, two undo an
+answer. axe looks at every kind of screen, light and dark. The systems are those of study_pictures.py, which differ for
 certain; annotators like them in an order that the results should find.
 """
 
