@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,17 @@ from torch.nn import functional as F
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
+from xmcgan.evaluation.asking import Asking
+from xmcgan.evaluation.chosen_networks import EvaluationNetworks
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import METRICS, EvaluationNetworks, Reference
+from xmcgan.evaluation.features import Reference
 from xmcgan.evaluation.image_set import Request
+from xmcgan.evaluation.metric_names import METRICS
+from xmcgan.evaluation.networks.detection import FunctionDetector
+from xmcgan.evaluation.networks.detections import Detections
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 from xmcgan.evaluation.results import Result
+from xmcgan.metrics.exact_questions import TASKS, Question, Rules, Wanted
 
 TRANSFORM = ImageTransform(8)
 COUNT = 200
@@ -52,15 +59,47 @@ class ByNumber:
 
 
 class AlwaysDogs:
-    """Detects a dog (COCO's 18) in dark images, and nothing in bright ones."""
+    """Detects a brown dog (COCO's 18) in the left half of dark images, and nothing in bright ones."""
 
     name, weights_sha256, protocol, detectable = "dogs", "2" * 64, {"confidence": "0.5"}, frozenset({3, 18})
+    floor, shape = 0.0, SimpleNamespace(colours=("brown",))
 
     def __call__(self, images_B3HW):
-        return [{18} if image.float().mean() < 128 else set() for image in images_B3HW]
+        return self.categories(self.detect_objects(images_B3HW))
+
+    def categories(self, detections):
+        return [set(each.categories_N.tolist()) for each in detections]
+
+    def detect_objects(self, images_B3HW):
+        box = torch.tensor([[0.0, 0.0, 0.5, 1.0]])
+        dog = Detections(box, torch.tensor([18]), torch.tensor([0.95]), ("brown",))
+        nothing = Detections(box[:0], torch.tensor([], dtype=torch.long), torch.tensor([]), ())
+        return [dog if image.float().mean() < 128 else nothing for image in images_B3HW]
 
 
-NETWORKS = EvaluationNetworks(MeanColours(), ByNumber(), AlwaysDogs())
+DOGS = AlwaysDogs()
+
+NETWORKS = EvaluationNetworks(MeanColours(), ByNumber(), DOGS, DOGS, MeanColours())
+
+DOG, BROWN_DOG = Wanted(18), Wanted(18, 1, "brown")
+
+ASKING = Asking(
+    "by hand",
+    Rules(),
+    lambda _: [
+        Question("single-object", (DOG,)),
+        Question("two-objects", (DOG, Wanted(3))),
+        Question("counting", (DOG,), (DOG,)),
+        Question("colour", (BROWN_DOG,)),
+        Question("position", (DOG._replace(side="left"),)),
+        Question("colour-attribution", (BROWN_DOG, Wanted(3, 1, "red"))),
+    ],
+)
+
+DATA = {"data": "numbers"}
+
+ALL = tuple(name for name in METRICS if name not in ("is-star", "diversity"))
+"""The metrics that these images and captions have values of; the other two have tests of their own."""
 
 
 def picture(number, seed=0):
@@ -73,14 +112,17 @@ def picture(number, seed=0):
 
 
 PICTURES = [picture(number) for number in range(COUNT)]
-REQUESTS = [Request(f"{number}-0", str(number), f"a dog with number {number}", number) for number in range(COUNT)]
+REQUESTS = [
+    Request(f"{number}-0", str(number), f"two dogs left of a dog with number {number}", number)
+    for number in range(COUNT)
+]
 
 
 def reference(tmp_path, images=None):
     return Reference(images or [picture(n, seed=1) for n in range(COUNT)], TRANSFORM, tmp_path / "cache", "set val")
 
 
-def evaluated(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, networks=NETWORKS, **settings):
+def evaluated(tmp_path, images=PICTURES, requests=REQUESTS, metrics=ALL, networks=NETWORKS, protocol=DATA, **settings):
     return evaluate(
         images,
         requests,
@@ -88,8 +130,10 @@ def evaluated(tmp_path, images=PICTURES, requests=REQUESTS, metrics=METRICS, net
         networks=networks,
         metrics=metrics,
         system="ours",
-        protocol={"data": "numbers"},
+        protocol=protocol,
         reference=reference(tmp_path),
+        training=Reference([picture(n, seed=2) for n in range(COUNT)], TRANSFORM, tmp_path / "cache", "set train"),
+        asking=ASKING,
         progress=False,
         **settings,
     )
@@ -101,7 +145,7 @@ def values(results: list[Result]) -> dict[str, float]:
 
 def test_every_metric_is_one_result_with_its_protocol(tmp_path):
     results = evaluated(tmp_path)
-    assert [result.metric for result in results] == list(METRICS)
+    assert [result.metric for result in results] == list(ALL)
     for result in results:
         assert result.system == "ours"
         assert result.samples == COUNT
@@ -115,6 +159,11 @@ def test_every_metric_is_one_result_with_its_protocol(tmp_path):
     assert protocols["r-precision"]["network"] == "by-number"
     assert "reference" not in protocols["r-precision"]
     assert protocols["soa-c"]["network"] == "dogs"
+    assert protocols["authenticity"]["training"] == "set train"
+    assert "training" not in protocols["fid"]
+    assert protocols["exact-colour"]["questions"] == "by hand"
+    assert protocols["o-fid"]["crops"].startswith("objects of dogs")
+    assert not any("precision" in protocol for protocol in protocols.values())
     assert json.dumps(values(results))
 
 
@@ -142,6 +191,61 @@ def test_objects_are_looked_for_where_the_caption_names_them(tmp_path):
     listed = [request._replace(category=18 if k % 2 else 3) for k, request in enumerate(REQUESTS)]
     found = [not bright[k] for k in range(COUNT) if k % 2]
     assert values(evaluated(tmp_path, requests=listed, metrics=["soa-c"]))["soa-c"] == pytest.approx(np.mean(found) / 2)
+
+
+def test_exact_questions_are_answered_by_the_objects_found(tmp_path):
+    dark = float(np.mean([TRANSFORM(image).float().mean() < 128 for image in PICTURES]))
+    found = values(evaluated(tmp_path, metrics=["exact", *(f"exact-{task}" for task in TASKS)]))
+    expected = dict.fromkeys(TASKS, dark) | {"two-objects": 0.0, "colour-attribution": 0.0}
+    assert found == pytest.approx({"exact": dark * 4 / 6} | {f"exact-{task}": expected[task] for task in TASKS})
+
+
+def test_counting_alignment_counts_the_objects_found(tmp_path):
+    # "two dogs left of a dog": 3; found are 1 in dark images, none in bright ones
+    dark = float(np.mean([TRANSFORM(image).float().mean() < 128 for image in PICTURES]))
+    assert values(evaluated(tmp_path, metrics=["counting-alignment"])) == pytest.approx(
+        {"counting-alignment": 2 * dark + 3 * (1 - dark)}
+    )
+
+
+def test_copies_of_training_images_are_not_authentic(tmp_path):
+    copies = [picture(number, seed=2) for number in range(COUNT)]
+    assert values(evaluated(tmp_path, images=copies, metrics=["authenticity"])) == {"authenticity": 0.0}
+    found = values(evaluated(tmp_path, metrics=["authenticity", "ct-score"]))
+    assert 0.35 < found["authenticity"] < 0.65
+    assert abs(found["ct-score"]) < 3
+
+
+def test_diversity_is_measured_within_captions(tmp_path):
+    pairs = [request._replace(caption=f"a dog with number {k // 2}") for k, request in enumerate(REQUESTS)]
+    same = [PICTURES[k // 2] for k in range(COUNT)]
+    assert values(evaluated(tmp_path, same, pairs, ["diversity"]))["diversity"] == pytest.approx(0, abs=1e-12)
+    assert values(evaluated(tmp_path, PICTURES, pairs, ["diversity"]))["diversity"] > 0.001
+
+
+def test_a_calibrated_inception_score_needs_a_classifier_whose_temperature_is_known(tmp_path):
+    with pytest.raises(ValueError, match="no temperature is known that calibrates mean-colours"):
+        evaluated(tmp_path, metrics=["is-star"])
+    named = MeanColours()
+    named.name = "inception-v3-tf"
+    found = values(evaluated(tmp_path, metrics=["is", "is-star"], networks=EvaluationNetworks(named)))
+    assert found["is-star"] > found["is"]  # a temperature below 1 sharpens
+
+
+def test_a_network_that_training_has_seen_is_marked(tmp_path):
+    named = MeanColours()
+    named.name = "resnet50 by hand"
+    trained = {"data": "numbers", "trained_with": "minilm, resnet50"}
+    networks = EvaluationNetworks(named, ByNumber())
+    results = evaluated(tmp_path, metrics=["fid", "r-precision"], networks=networks, protocol=trained)
+    assert [result.protocol.get("seen_in_training") for result in results] == [True, None]
+
+
+def test_half_precision_is_recorded(tmp_path):
+    networks = EvaluationNetworks(MeanColours(), precision="bfloat16")
+    (result,) = evaluated(tmp_path, metrics=["fid"], networks=networks)
+    assert result.protocol["precision"] == "bfloat16"
+    assert result.value == pytest.approx(values(evaluated(tmp_path, metrics=["fid"]))["fid"], rel=0.05)
 
 
 def test_real_features_are_computed_once_and_anew_when_anything_changes(tmp_path):
@@ -185,6 +289,19 @@ def test_mistakes_are_named(tmp_path):
         evaluated(tmp_path, metrics=["fidd"])
     with pytest.raises(ValueError, match=r"r-precision: EvaluationNetworks\.encoder is None"):
         evaluated(tmp_path, metrics=["r-precision"], networks=EvaluationNetworks(MeanColours()))
+    with pytest.raises(ValueError, match="exact: presence gives no boxes"):
+        evaluated(tmp_path, metrics=["exact"], networks=EvaluationNetworks(boxes=FunctionDetector("presence", set, {})))
+    with pytest.raises(ValueError, match="authenticity: training is missing"):
+        evaluate(
+            PICTURES,
+            REQUESTS,
+            transform=TRANSFORM,
+            networks=NETWORKS,
+            metrics=["authenticity"],
+            system="ours",
+            protocol={},
+            progress=False,
+        )
     with pytest.raises(ValueError, match="199 images but 200 requests"):
         evaluated(tmp_path, images=PICTURES[1:])
     with pytest.raises(ValueError, match="reference is missing"):

@@ -10,8 +10,9 @@ from tiny import tiny_config
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
+from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import load_evaluation_networks, metric_names
+from xmcgan.evaluation.metric_names import metric_names
 from xmcgan.evaluation.image_set import generate_set, random_captions
 from xmcgan.inference.sample import sample
 from xmcgan.scenes import write_scenes

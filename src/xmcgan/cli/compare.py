@@ -8,7 +8,8 @@ def compare(files: list[Path], *, output: Path | None = None, table: int | None 
     """Put results beside the paper's own, one protocol per column.
 
     Makes the paper's Tables 2 (COCO-14) and 3 (Localized Narratives), and a table for any other data set. Where the
-    settings of two results differ, it lists them and makes no table.
+    settings of two results differ, it lists them and makes no table. Later systems' numbers follow in tables of their
+    own, one for each protocol.
 
     Args:
         files: results, as ``xmcgan evaluate`` writes them.
@@ -20,6 +21,7 @@ def compare(files: list[Path], *, output: Path | None = None, table: int | None 
         xmcgan compare evaluations/results.jsonl --output evaluations/tables
     """
     from xmcgan.evaluation import compare as comparing
+    from xmcgan.evaluation.published_later import later_tables
     from xmcgan.evaluation.tables import to_markdown
 
     measured = comparing.read_measured(files)
@@ -29,6 +31,8 @@ def compare(files: list[Path], *, output: Path | None = None, table: int | None 
     except comparing.ProtocolsDiffer as error:
         print(f"xmcgan: {error}", file=sys.stderr)  # a line a setting: many can differ
         return 2
+    if table is None:
+        tables = [*tables, *later_tables(str(each.result.protocol["data"]) for each in measured)]
     written = [] if output is None else comparing.write_comparison(output, tables, measured)
     print(to_markdown(tables))
     if written:

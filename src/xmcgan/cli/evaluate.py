@@ -1,23 +1,32 @@
 """``xmcgan evaluate``: many metrics of a model's images, of another system's, or of real ones."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from xmcgan.cli.evaluate_images import (
+    closest_pairs,
+    data_name,
+    find_or_generate,
+    folder_name,
+    official_requests,
+    side_of,
+    system_name,
+    write_requests,
+)
 from xmcgan.config import DatasetConfig
-from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, append_results, check_appendable
-from xmcgan.runtime.files import write_text
+from xmcgan.evaluation.results import Result, Setting, append_results, check_appendable
 from xmcgan.runtime.progress import say
 
 if TYPE_CHECKING:
     import torch
 
     from xmcgan.data.records import Record
-    from xmcgan.evaluation.features import EvaluationNetworks
+    from xmcgan.evaluation.caption_sets import CaptionSet
+    from xmcgan.evaluation.chosen_networks import EvaluationNetworks
     from xmcgan.evaluation.image_set import Request
+    from xmcgan.evaluation.remaining import Remaining
     from xmcgan.inference.pipeline import Pipeline
 
 COUNT = 30_000
@@ -39,6 +48,9 @@ class Images:
         count: number of images; by default 30,000, or all captions if there are fewer.
         seed: of the choice of captions and of the images.
         size: side of the evaluated images; by default the model's.
+        truncation: factor of the noise, 0 to 1; less than 1 is another protocol.
+        trained_with: of another system's images: the pretrained networks that it was trained with, such as clip,vgg19,
+            with commas between. Numbers by these are marked.
     """
 
     model: str | None = None
@@ -48,6 +60,8 @@ class Images:
     count: int | None = None
     seed: int = 0
     size: int | None = None
+    truncation: float = 1.0
+    trained_with: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class Data:
         split: of the captions; by default the model's validation split, or val2014.
         fit: how real images become squares: squash, or crop their middle.
         reference_split: real images for FID and the like; by default the split of the captions.
+        train_split: images that the system was trained on, for authenticity and ct-score; by default the model's, or
+            train2014.
     """
 
     data: Path
@@ -69,6 +85,7 @@ class Data:
     split: str | None = None
     fit: Literal["squash", "crop"] = "squash"
     reference_split: str | None = None
+    train_split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +93,18 @@ class Networks:
     """The evaluation networks, by default those that suit the data (docs/evaluators.md).
 
     Args:
-        extractor: of fid, kid, is, precision, recall, density and coverage.
+        extractor: of fid, kid, is, precision, recall, density, coverage, authenticity, ct-score and diversity.
         extractor_weights: its weights: a local file, a folder, or a hub name.
-        encoder: of r-precision, contrastive-accuracy and clip-score.
+        encoder: of r-precision, contrastive-accuracy, clip-score and positional-alignment, and of colours in exact
+            questions about photographs.
         encoder_weights: its weights: a local file, a folder, or a hub name.
-        detector: of soa.
+        detector: of soa; on photographs also of what boxes are for.
         detector_weights: its weights: a local file, a folder, or a hub name.
+        boxes: a detector for exact questions, counting-alignment, o-is and o-fid.
+        boxes_weights: its weights: a local file, a folder, or a hub name.
+        second: of fd-dinov2, a second feature extractor; dinov2 by default.
+        second_weights: its weights; where they are given, fd-dinov2 is computed beside fid.
+        precision: of all networks; half precision is another protocol.
         soa_captions: folder of the official caption lists of SOA.
         soa_partial: accept fewer than the 80 lists.
     """
@@ -92,6 +115,11 @@ class Networks:
     encoder_weights: str | None = None
     detector: str | None = None
     detector_weights: str | None = None
+    boxes: str | None = None
+    boxes_weights: str | None = None
+    second: str | None = None
+    second_weights: str | None = None
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     soa_captions: Path | None = None
     soa_partial: bool = False
 
@@ -111,10 +139,11 @@ def evaluate(
 
     Generates images for captions of a data set, or takes images that are there, and computes every metric in one pass.
     Writes OUTPUT/results.jsonl (one line per metric), OUTPUT/sets/SYSTEM (the images with their captions) and
-    OUTPUT/cache (features of real images). The same command again resumes; under torchrun the ranks share the work.
+    OUTPUT/cache (features of real images); with authenticity also OUTPUT/neighbours/SYSTEM.html, the training images
+    nearest to generated ones. The same command again resumes; under torchrun the ranks share the work.
 
     Args:
-        metrics: names with commas between (docs/evaluation.md); soa is soa-c,soa-i.
+        metrics: names with commas between (docs/evaluation.md); soa, prdc, questions, memorization and tise are groups.
         output: folder of results, image sets and cache.
         batch_size: images in a forward pass; no result depends on it.
         device: auto, cpu, cuda, ...
@@ -141,7 +170,9 @@ def evaluate(
         pipe = Pipeline.from_pretrained(images.model, device=str(place)) if images.model else None
         source = find_source(images, data, networks, pipe)
         if write_captions is not None:
-            return write_requests(write_captions, [*source.requests, *source.listed])
+            own = [request for each in sets_of(source, metrics) for request in each.requests]
+            every = {request.id: request for request in [*source.requests, *source.listed, *own]}
+            return write_requests(write_captions, list(every.values()))
         return evaluate_source(source, networks, metrics, output, batch_size, place)
 
 
@@ -180,62 +211,129 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
 def evaluate_source(
     source: Source, networks: Networks, metrics: str, output: Path, batch_size: int, device: "torch.device"
 ) -> int:
-    """Generates or finds the images, evaluates them, and adds the results."""
-    from xmcgan.data.images import ImageTransform
+    """Generates or finds the images of each set of captions, evaluates them, and adds the results."""
     from xmcgan.data.layouts import read_records
-    from xmcgan.evaluation import evaluate as evaluation
     from xmcgan.evaluation.checks import check_metrics
-    from xmcgan.evaluation.features import OBJECTS, Reference, metric_names
-    from xmcgan.evaluation.image_set import captions_sha256
+    from xmcgan.evaluation.metric_names import TRAINING, metric_names
+    from xmcgan.evaluation.remaining import REMAINING
     from xmcgan.runtime.distributed import is_main, on_main
 
-    pipe, split, layout = source.pipe, source.split, source.layout
-    reference_split = source.data.reference_split or split
+    data, split = source.data, source.split
+    reference_split = data.reference_split or split
     names = metric_names(metrics)
+    if networks.second_weights and "fid" in names and "fd-dinov2" not in names:
+        names.insert(names.index("fid") + 1, "fd-dinov2")
     if source.images.real and reference_split == split:
         names = without_distances(names, split)
     results_file = output / "results.jsonl"
     on_main(check_appendable, results_file)
-    loaded = load_networks(networks, names, source.data.data, str(device))
+    loaded = load_networks(networks, names, data.data, str(device))
     references = source.records
     if reference_split != split:
-        references = read_records(str(source.data.data), layout, reference_split)
-    objects = [name for name in names if name in OBJECTS and source.listed]
-    others = [name for name in names if name not in objects]
-    for chosen, requests in ((others, source.requests), (objects, source.listed)):
-        check_metrics(chosen, requests, len(references), loaded)
-    images = find_or_generate(source, source.system, source.requests, output)
-    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
-    transform = ImageTransform(side, source.data.fit)
-    reference = Reference(references, transform, output / "cache", f"{layout} {reference_split}")
-
-    def write(result: Result) -> None:
-        if is_main():
-            append_results(results_file, [result])
-            say(line_of(result))
-
-    def measure(chosen, images, requests, protocol):
-        return evaluation.evaluate(
-            images,
-            requests,
-            transform=transform,
-            networks=loaded,
-            metrics=chosen,
-            system=source.system,
-            protocol=protocol | {"captions_sha256": captions_sha256(requests)},
-            reference=reference,
-            batch_size=batch_size,
-            done=write,
-        )
-
-    protocol = protocol_of(source)
-    measure(others, images, source.requests, protocol)
-    if objects:
-        images = find_or_generate(source, f"{source.system} soa", source.listed, output)
-        measure(objects, images, source.listed, protocol | {"captions": "official SOA lists"})
+        references = read_records(str(data.data), source.layout, reference_split)
+    trained = []
+    if any(name in TRAINING for name in names):
+        trained = read_records(str(data.data), source.layout, train_split(source))
+    sets = sets_of(source, ",".join(names))
+    for each in sets:
+        check_metrics(each.metrics, each.requests, len(references), loaded)
+    REMAINING.set(planned(source, sets, len(references), len(trained)))
+    for each in sets:
+        evaluate_set(source, each, loaded, references, trained, output, batch_size)
     if is_main():
         say(f"\n{results_file} has them; `xmcgan compare` makes tables of it")
     return 0
+
+
+def sets_of(source: Source, metrics: str) -> "list[CaptionSet]":
+    """The sets of captions that metrics need."""
+    from xmcgan.evaluation.caption_sets import caption_sets
+    from xmcgan.evaluation.metric_names import metric_names
+
+    return caption_sets(
+        metric_names(metrics),
+        requests=source.requests,
+        listed=source.listed,
+        records=source.records,
+        scenes=(source.data.data / "scenes.json").is_file(),
+        real=source.images.real,
+        seed=source.images.seed,
+    )
+
+
+def evaluate_set(
+    source: Source,
+    chosen: "CaptionSet",
+    loaded: "EvaluationNetworks",
+    references: "Sequence[Record]",
+    trained: "Sequence[Record]",
+    output: Path,
+    batch_size: int,
+) -> None:
+    """Evaluates the images of one set of captions, and adds each result as soon as it is known."""
+    from xmcgan.data.images import ImageTransform
+    from xmcgan.evaluation import evaluate as evaluation
+    from xmcgan.evaluation.features import Reference
+    from xmcgan.evaluation.image_set import captions_sha256
+    from xmcgan.evaluation.inputs import MetricInputs
+    from xmcgan.evaluation.metric_names import TRAINING
+    from xmcgan.pages.neighbours import write_neighbours_page
+    from xmcgan.runtime.distributed import is_main
+
+    images = find_or_generate(source, f"{source.system} {chosen.name}".strip(), chosen.requests, output)
+    pipe, data = source.pipe, source.data
+    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
+    transform = ImageTransform(side, data.fit)
+    reference_split = data.reference_split or source.split
+    reference = Reference(references, transform, output / "cache", f"{source.layout} {reference_split}")
+    training = None
+    if trained:
+        training = Reference(trained, transform, output / "cache", f"{source.layout} {train_split(source)}")
+
+    def write(result: Result) -> None:
+        if is_main():
+            append_results(output / "results.jsonl", [result])
+            say(line_of(result))
+
+    def inspect(inputs: MetricInputs) -> None:
+        if is_main() and any(name in TRAINING for name in chosen.metrics):
+            page = output / "neighbours" / f"{folder_name(source.system)}.html"
+            closest = closest_pairs(inputs, trained, references if inputs.real.features_NF is not None else ())
+            say(f"{write_neighbours_page(page, closest, title=source.system, pipe=pipe)} shows the closest pairs")
+
+    evaluation.evaluate(
+        images,
+        chosen.requests,
+        transform=transform,
+        networks=loaded,
+        metrics=chosen.metrics,
+        system=source.system,
+        protocol=protocol_of(source) | chosen.protocol | {"captions_sha256": captions_sha256(chosen.requests)},
+        reference=reference,
+        training=training,
+        asking=chosen.asking,
+        batch_size=batch_size,
+        done=write,
+        inspect=inspect,
+    )
+
+
+def train_split(source: Source) -> str:
+    """The split that the system was trained on."""
+    dataset = source.pipe.config.dataset if source.pipe else DatasetConfig()
+    return source.data.train_split or dataset.split
+
+
+def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, trained: int) -> "Remaining":
+    """What is to be done in all: images to generate, to evaluate, and real ones."""
+    from xmcgan.evaluation.metric_names import DISTRIBUTION
+    from xmcgan.evaluation.remaining import Remaining
+    from xmcgan.runtime.distributed import world_size
+
+    images = sum(len(each.requests) for each in sets)
+    compared = any(name in (*DISTRIBUTION, "ct-score") for each in sets for name in each.metrics)
+    generated = -(-images // world_size()) if source.pipe else 0
+    return Remaining({"generating": generated, "evaluating": images, "real images": references * compared + trained})
 
 
 def without_distances(names: list[str], split: str) -> list[str]:
@@ -244,7 +342,7 @@ def without_distances(names: list[str], split: str) -> list[str]:
     Raises:
         ValueError: if none is left.
     """
-    from xmcgan.evaluation.features import DISTRIBUTION
+    from xmcgan.evaluation.metric_names import DISTRIBUTION
     from xmcgan.runtime.distributed import is_main
 
     left = [name for name in names if name not in DISTRIBUTION]
@@ -259,106 +357,38 @@ def without_distances(names: list[str], split: str) -> list[str]:
 
 def protocol_of(source: Source) -> dict[str, Setting]:
     """What every result says of data and captions."""
-    return {
+    from xmcgan.evaluation.seen import join_families, trained_with
+
+    settings: dict[str, Setting] = {
         "data": source.data.name or data_name(source.data.data, source.layout, source.split),
         "layout": source.layout,
         "split": source.split,
-        "captions": f"a random caption an image, seed {source.images.seed}",
     }
+    if source.images.truncation != 1:
+        settings["truncation"] = source.images.truncation
+    if source.pipe is not None:
+        settings["trained_with"] = trained_with(source.pipe.config)
+        batches = source.pipe.config.training.batch_norm_batches
+        if batches:
+            settings["batch_norm"] = f"re-estimated over {batches} batches"
+    elif source.images.trained_with:
+        settings["trained_with"] = join_families(source.images.trained_with.split(","))
+    return settings
 
 
 def load_networks(networks: Networks, metrics: Sequence[str], data: Path, device: str) -> "EvaluationNetworks":
     """The evaluation networks that the metrics need: those named, or those that suit the data."""
-    from xmcgan.evaluation.features import load_evaluation_networks
+    from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 
-    roles = ("extractor", "encoder", "detector")
+    roles = ("extractor", "encoder", "detector", "boxes", "second")
     return load_evaluation_networks(
         metrics,
         {role: getattr(networks, role) for role in roles},
         {role: getattr(networks, f"{role}_weights") for role in roles},
         scenes=(data / "scenes.json").is_file(),
         device=device,
+        precision=networks.precision,
     )
-
-
-def find_or_generate(source: Source, system: str, requests: "list[Request]", output: Path) -> "list[Record]":
-    """The images of the requests: generated by the model, found in a folder, or the real ones."""
-    from xmcgan.evaluation.image_set import find_images, generate_set
-
-    if source.images.real:
-        by_id = {record.id: record for record in source.records}
-        missing = [request.image_id for request in requests if request.image_id not in by_id]
-        if missing:
-            raise ValueError(
-                f"{source.data.data} lacks {len(missing)} of the images that captions describe: {missing[0]}"
-            )
-        return [by_id[request.image_id] for request in requests]
-    pipe = source.pipe
-    if pipe is None:
-        assert source.images.images is not None  # one of the three was given
-        return find_images(source.images.images, requests)
-
-    import numpy as np
-    import torch
-
-    from xmcgan.inference.noise import NOISE
-
-    def generate(captions: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
-        images = pipe(captions, seed=seeds).images
-        return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-
-    settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype), "noise": NOISE}
-    settings |= pipe.fingerprint()
-    return generate_set(output / "sets" / folder_name(system), requests, generate, settings=settings)
-
-
-def official_requests(networks: Networks, seed: int) -> "list[Request]":
-    """Three images of every caption of the official lists; of persons one of 30,000, as in the official code."""
-    from xmcgan.evaluation.soa_captions import read_soa_captions, soa_requests
-
-    assert networks.soa_captions is not None
-    return soa_requests(read_soa_captions(networks.soa_captions, partial=networks.soa_partial), seed=seed)
-
-
-def write_requests(path: Path, requests: "Sequence[Request]") -> int:
-    """Writes the captions, so that any system can generate images for them and be evaluated."""
-    if path.exists():
-        raise FileExistsError(f"{path} is there already; choose another --write-captions")
-    lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)
-    write_text(path, "".join(lines))
-    print(f"{len(requests):,} captions are in {path}: generate each and name its image by id, <id>.png")
-    return 0
-
-
-def system_name(images: Images, pipe: "Pipeline | None") -> str:
-    """The row's name where none is given."""
-    if pipe is not None:
-        return f"{Path(images.model or '').name} step {pipe.step}"
-    return REAL_IMAGES if images.images is None else images.images.name
-
-
-def data_name(data: Path, layout: str, split: str) -> str:
-    """The data set that a folder holds, by what it looks like; the folder's own name where that says nothing."""
-    known = {
-        ("coco", "2014"): "coco14",
-        ("localized-narratives", "2017"): "ln-coco",
-        ("localized-narratives", "validation"): "ln-openimages",
-    }
-    if (data / "scenes.json").is_file():
-        return "scenes"
-    return next((name for (of, end), name in known.items() if layout == of and split.endswith(end)), data.name)
-
-
-def folder_name(system: str) -> str:
-    """A system's name as that of a folder."""
-    return re.sub(r"\W+", "-", system.lower()).strip("-") or "images"
-
-
-def side_of(record: "Record") -> int:
-    """The shorter side of a record's image, in pixels."""
-    from xmcgan.data.images import open_image
-
-    return min(open_image(record).size)
 
 
 def line_of(result: Result) -> str:

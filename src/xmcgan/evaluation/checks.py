@@ -5,16 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from xmcgan.evaluation.evaluate import (
-    CONTRASTIVE_BATCH,
-    DENSITY_NEIGHBOURS,
-    FOLDS,
-    MISMATCHED,
-    NEIGHBOURS,
-    SPLITS,
-)
-from xmcgan.evaluation.features import DISTRIBUTION, OBJECTS, EvaluationNetworks
+from xmcgan.evaluation.chosen_networks import EvaluationNetworks
+from xmcgan.evaluation.evaluate import CONTRASTIVE_BATCH, FOLDS, MISMATCHED, SPLITS
 from xmcgan.evaluation.image_set import Request
+from xmcgan.evaluation.inputs import DENSITY_NEIGHBOURS, NEIGHBOURS
+from xmcgan.evaluation.metric_names import DISTRIBUTION, OBJECTS
 from xmcgan.evaluation.soa_rules import classes_in
 
 FEWEST_REAL = {

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xmcgan.config import suggestion
+from xmcgan.evaluation.printed_metrics import METRICS, metric_of, printed
 from xmcgan.evaluation.published import HUMAN_EVALUATION, PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
 from xmcgan.evaluation.seen import MARKS
 from xmcgan.evaluation.tables import EMPTY, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
 from xmcgan.runtime.files import make_folder, write_text
+
+ABSENT = "not stated"
 
 SEEN = "\N{DAGGER}"
 """Marks a number whose network the system was trained with."""
@@ -58,6 +61,8 @@ def read_measured(files: Iterable[Path]) -> list[Measured]:
                     "give one system another name"
                 )
             kept[key] = Measured(result, file)
+    if not kept:
+        raise ValueError(f"there are no results in these files: {', '.join(map(str, files))}")
     return list(kept.values())
 
 

@@ -5,39 +5,30 @@ outputs are gathered in image order, so results depend neither on the batch size
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
-from xmcgan.evaluation.features import (
-    DISTRIBUTION,
-    EvaluationNetworks,
-    ExtractedFeatures,
-    Reference,
-    extract_features,
-    extract_reference_features,
-    required,
-)
+from xmcgan.evaluation.asking import Asking, scenes_asking
+from xmcgan.evaluation.chosen_networks import EvaluationNetworks, recognises_colours, required
+from xmcgan.evaluation.features import ExtractedFeatures, Reference, extract_features, extract_reference_features
 from xmcgan.evaluation.image_set import Request
-from xmcgan.evaluation.networks.protocols import Detector, DualEncoder
+from xmcgan.evaluation.inputs import DENSITY_NEIGHBOURS, NEIGHBOURS, Measured, MetricInputs
+from xmcgan.evaluation.metric_names import CROPS, DISTRIBUTION, DIVERSITY, OBJECTS, TRAINING
+from xmcgan.evaluation.peer_metrics import compute_peer_metric
 from xmcgan.evaluation.results import Result, Setting
+from xmcgan.evaluation.seen import is_seen
 from xmcgan.evaluation.soa_rules import classes_in
 from xmcgan.metrics.frechet import frechet_distance
 from xmcgan.metrics.inception_score import inception_score
 from xmcgan.metrics.kernel import kernel_distance
-from xmcgan.metrics.precision_recall import PrecisionRecall, precision_recall_density_coverage
 from xmcgan.metrics.retrieval import clip_score, contrastive_accuracy, r_precision
 from xmcgan.metrics.soa import semantic_object_accuracy
 
 SEED = 0  # for splits, subsets, mismatched captions and batches
 
-SPLITS, NEIGHBOURS, DENSITY_NEIGHBOURS, KID_SUBSETS, KID_SUBSET = 10, 3, 5, 100, 1000
+SPLITS, KID_SUBSETS, KID_SUBSET = 10, 100, 1000
 
 MISMATCHED, FOLDS, CONTRASTIVE_BATCH = 99, 10, 100
 
@@ -54,9 +45,12 @@ def evaluate(
     system: str,
     protocol: dict[str, Setting],
     reference: Reference | None = None,
+    training: Reference | None = None,
+    asking: Asking | None = None,
     batch_size: int = 50,
     progress: bool = True,
     done: Callable[[Result], None] = lambda _: None,
+    inspect: Callable[[MetricInputs], None] = lambda _: None,
 ) -> list[Result]:
     """Compute metrics of a set of images; results are in the order of ``metrics``.
 
@@ -69,7 +63,10 @@ def evaluate(
         system: name of the system that generated the images.
         protocol: how captions were chosen and images generated; copied into every result.
         reference: real images, for metrics that compare distributions.
+        training: the real images that the system was trained on, for authenticity and ct-score.
+        asking: how exact questions are asked; by default, if the detector is that of Scenes, of captions of Scenes.
         done: called with each result as soon as it is known, so that an error in a later one loses none.
+        inspect: called with everything that was extracted, after the last metric.
 
     Raises:
         ValueError: on an unknown metric, a missing network or reference, or too few images for a metric.
@@ -77,43 +74,101 @@ def evaluate(
     networks = networks.select(metrics)
     if len(images) != len(requests):
         raise ValueError(f"{len(images)} images but {len(requests)} requests; give one image per request")
-    distribution = [name for name in metrics if name in DISTRIBUTION]
-    if distribution and reference is None:
-        raise ValueError(f"{', '.join(distribution)}: reference is missing; these metrics compare with real images")
-    rows = any(name != "fid" for name in distribution)
+    check_references(metrics, reference, training)
+    if asking is None and recognises_colours(networks.boxes):
+        asking = scenes_asking()
     extracted = extract_features(
-        images, transform, networks, rows=rows, batch_size=batch_size, label=system if progress else None
+        images,
+        transform,
+        networks,
+        rows=needs_rows(metrics),
+        batch_size=batch_size,
+        label=system if progress else None,
+        crops=any(name in CROPS for name in metrics),
     )
-    real = ExtractedFeatures()
-    if distribution and reference is not None and networks.extractor is not None:
-        real = extract_reference_features(
-            reference, networks.extractor, rows=rows, batch_size=batch_size, progress=progress
-        )
-    inputs = MetricInputs(extracted, real, requests, networks.encoder, networks.detector)
+    real, trained = extract_references(metrics, networks, reference, training, batch_size, progress)
+    inputs = MetricInputs(extracted, real, trained, images, transform, requests, networks, asking)
 
     common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
+    if networks.precision != "float32":
+        common["precision"] = networks.precision
     results = []
     for metric in metrics:
-        results.append(make_result(metric, inputs, networks, system, common, reference))
+        results.append(make_result(metric, inputs, system, common, reference, training))
         done(results[-1])
+    inspect(inputs)
     return results
+
+
+def extract_references(
+    metrics: Sequence[str],
+    networks: EvaluationNetworks,
+    reference: Reference | None,
+    training: Reference | None,
+    batch_size: int,
+    progress: bool,
+) -> tuple[ExtractedFeatures, ExtractedFeatures]:
+    """Features of the reference images and of the training images, as far as metrics need them."""
+    real = trained = ExtractedFeatures()
+    if reference is not None and needs_reference(metrics):
+        rows, crops = needs_reference_rows(metrics), "o-fid" in metrics
+        real = extract_reference_features(
+            reference, networks, rows=rows, batch_size=batch_size, progress=progress, crops=crops
+        )
+    if training is not None and any(name in TRAINING for name in metrics):
+        extractor = replace(networks, second=None)
+        trained = extract_reference_features(training, extractor, rows=True, batch_size=batch_size, progress=progress)
+    return real, trained
+
+
+def check_references(metrics: Sequence[str], reference: Reference | None, training: Reference | None) -> None:
+    """Raise ValueError if a metric compares with real images that are not given."""
+    distribution = [name for name in metrics if name in DISTRIBUTION or name == "ct-score"]
+    if distribution and reference is None:
+        raise ValueError(f"{', '.join(distribution)}: reference is missing; these metrics compare with real images")
+    memory = [name for name in metrics if name in TRAINING]
+    if memory and training is None:
+        raise ValueError(
+            f"{', '.join(memory)}: training is missing; it should be the images that the system was trained on"
+        )
+
+
+def needs_reference(metrics: Sequence[str]) -> bool:
+    """Whether a metric compares with the reference images."""
+    return any(name in DISTRIBUTION or name == "ct-score" for name in metrics)
+
+
+def needs_rows(metrics: Sequence[str]) -> bool:
+    """Whether a metric needs every image's features, not only their statistics."""
+    few = ("fid", "fd-dinov2", "o-fid")
+    return any(name in (*TRAINING, *DIVERSITY) or (name in DISTRIBUTION and name not in few) for name in metrics)
+
+
+def needs_reference_rows(metrics: Sequence[str]) -> bool:
+    """The same of the reference images."""
+    few = ("fid", "fd-dinov2", "o-fid", "fid-infinity")
+    return any(name == "ct-score" or (name in DISTRIBUTION and name not in few) for name in metrics)
 
 
 def make_result(
     metric: str,
-    inputs: "MetricInputs",
-    networks: EvaluationNetworks,
+    inputs: MetricInputs,
     system: str,
     protocol: dict[str, Setting],
     reference: Reference | None,
+    training: Reference | None,
 ) -> Result:
     """Compute one metric and record every choice that its value depends on."""
     began = time.perf_counter()
     measured = compute_metric(metric, inputs)
-    network = networks.for_metric(metric)
+    network = inputs.networks.for_metric(metric)
     choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
-    if metric in DISTRIBUTION and reference is not None:
+    if metric in (*DISTRIBUTION, "ct-score") and reference is not None:
         choices |= reference.protocol()
+    if is_seen(network.name, str(protocol.get("trained_with", ""))):
+        choices["seen_in_training"] = True
+    if metric in TRAINING and training is not None:
+        choices |= {"training": training.name, "training_images": len(training.images)}
     return Result(
         metric=metric,
         value=measured.value,
@@ -123,46 +178,6 @@ def make_result(
         protocol={**protocol, **network.protocol, **choices, **measured.settings},
         seconds=round(inputs.extracted.seconds + time.perf_counter() - began, 2),
     )
-
-
-@dataclass(frozen=True)
-class MetricInputs:
-    """Inputs of all metrics; values that several metrics share are computed once, on first use."""
-
-    extracted: ExtractedFeatures
-    real: ExtractedFeatures
-    requests: Sequence[Request]
-    encoder: DualEncoder | None
-    detector: Detector | None
-
-    @cached_property
-    def pairs(self) -> tuple[Tensor, Tensor]:
-        """Image and caption embeddings."""
-        return required(self.extracted.embeddings_NF), self.captions_NF("")
-
-    def captions_NF(self, prompt: str) -> Tensor:
-        """Embeddings of the captions, each prefixed with a prompt."""
-        captions = [prompt + request.caption for request in self.requests]
-        parts = [required(self.encoder).encode_captions(captions[k : k + 256]) for k in range(0, len(captions), 256)]
-        return torch.cat(parts)
-
-    @cached_property
-    def precision_recall(self) -> PrecisionRecall:
-        """Precision, recall, density and coverage."""
-        return precision_recall_density_coverage(
-            required(self.real.features_NF),
-            required(self.extracted.features_NF),
-            neighbours=NEIGHBOURS,
-            density_neighbours=DENSITY_NEIGHBOURS,
-        )
-
-
-class Measured(NamedTuple):
-    """A metric's value, its uncertainty if it has one, and its own settings."""
-
-    value: float
-    uncertainty: float | None
-    settings: Mapping[str, Setting]
 
 
 def compute_metric(metric: str, inputs: MetricInputs) -> Measured:
@@ -197,11 +212,11 @@ def compute_metric(metric: str, inputs: MetricInputs) -> Measured:
             return Measured(*found, {"contrastive_batch": CONTRASTIVE_BATCH, "draw": SEED})
         case "clip-score":
             # The prompt is CLIPScore's; other encoders were not trained with prompts.
-            prompt = CLIP_PROMPT if required(inputs.encoder).name == "clip" else ""
+            prompt = CLIP_PROMPT if required(inputs.networks.encoder).name == "clip" else ""
             score = clip_score(required(extracted.embeddings_NF), inputs.captions_NF(prompt), weight=CLIP_WEIGHT)
             return Measured(score, None, {"weight": CLIP_WEIGHT, "prompt": prompt})
         case _:
-            return compute_soa(metric, inputs)
+            return compute_soa(metric, inputs) if metric in OBJECTS else compute_peer_metric(metric, inputs)
 
 
 def compute_soa(metric: str, inputs: MetricInputs) -> Measured:
@@ -210,7 +225,7 @@ def compute_soa(metric: str, inputs: MetricInputs) -> Measured:
     Categories that the detector does not know are left out: "a wooden table" names COCO's dining table, but tables
     are part of the background in Scenes.
     """
-    requests, detectable = inputs.requests, required(inputs.detector).detectable
+    requests, detectable = inputs.requests, required(inputs.networks.detector).detectable
     listed = all(request.category is not None for request in requests)
     detected, wanted = [], []
     for found, request in zip(required(inputs.extracted.detected), requests, strict=True):

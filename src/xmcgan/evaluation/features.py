@@ -3,19 +3,23 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Crop, Record, Slice
-from xmcgan.evaluation.networks.load import load_detector, load_dual_encoder, load_feature_extractor
-from xmcgan.evaluation.networks.protocols import Detector, DualEncoder, FeatureExtractor, ImageFeatures
+from xmcgan.evaluation.chosen_networks import EvaluationNetworks
+from xmcgan.evaluation.networks.detections import Detections
+from xmcgan.evaluation.networks.preparation import network_precision
+from xmcgan.evaluation.networks.protocols import ImageFeatures
+from xmcgan.evaluation.object_crops import object_crops
+from xmcgan.evaluation.remaining import begin, report, skip
 from xmcgan.evaluation.results import Setting
 from xmcgan.inference.model_files import read_tensors, save_tensors
 from xmcgan.metrics.frechet import FeatureStatistics
@@ -23,114 +27,7 @@ from xmcgan.runtime.distributed import gather_objects, is_main, rank, world_size
 from xmcgan.runtime.files import make_folder
 from xmcgan.runtime.progress import ProgressBar, say
 
-DISTRIBUTION = ("fid", "kid", "precision", "recall", "density", "coverage")
-
-RETRIEVAL = ("r-precision", "contrastive-accuracy", "clip-score")
-
-OBJECTS = ("soa-c", "soa-i")
-
-METRICS = (*DISTRIBUTION, "is", *RETRIEVAL, *OBJECTS)
-"""All metrics, by their names in results."""
-
-LOWER_IS_BETTER = ("fid", "kid")
-
-GROUPS = {"soa": OBJECTS, "prdc": ("precision", "recall", "density", "coverage")}
-"""Short names for several metrics."""
-
-METRICS_OF = {"extractor": (*DISTRIBUTION, "is"), "encoder": RETRIEVAL, "detector": OBJECTS}
-"""The metrics that need each network."""
-
 READING_THREADS = 4
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class EvaluationNetworks:
-    """Feature extractor, dual encoder and detector; each is needed only by its own metrics.
-
-    Args:
-        extractor: for fid, kid, precision, recall, density, coverage and is.
-        encoder: for r-precision, contrastive-accuracy and clip-score.
-        detector: for soa-c and soa-i.
-    """
-
-    extractor: FeatureExtractor | None = None
-    encoder: DualEncoder | None = None
-    detector: Detector | None = None
-
-    def select(self, metrics: Sequence[str]) -> "EvaluationNetworks":
-        """Only the networks that the metrics need.
-
-        Raises:
-            ValueError: on an unknown metric, or one whose network is missing.
-        """
-        unknown = [name for name in metrics if name not in METRICS]
-        if unknown:
-            raise ValueError(f"unknown metric {', '.join(unknown)}; it can be {', '.join(METRICS)}")
-        selected = {}
-        for role, role_metrics in METRICS_OF.items():
-            dependent = [name for name in metrics if name in role_metrics]
-            if dependent and getattr(self, role) is None:
-                raise ValueError(f"{', '.join(dependent)}: EvaluationNetworks.{role} is None; give the {role}")
-            selected[role] = getattr(self, role) if dependent else None
-        return EvaluationNetworks(**selected)
-
-    def for_metric(self, metric: str) -> FeatureExtractor | DualEncoder | Detector:
-        """The network that a metric needs."""
-        return required(next(getattr(self, role) for role, metrics in METRICS_OF.items() if metric in metrics))
-
-
-SCENES_NETWORKS = {"extractor": "scenes-dual-encoder", "encoder": "scenes-dual-encoder", "detector": "scenes-presence"}
-
-PHOTOGRAPH_NETWORKS = {"extractor": "inception-v3-tf", "encoder": "clip", "detector": "fasterrcnn_resnet50_fpn_v2"}
-
-
-def load_evaluation_networks(
-    metrics: Sequence[str],
-    names: Mapping[str, str | None],
-    weights: Mapping[str, str | None],
-    *,
-    scenes: bool,
-    device: torch.device | str,
-) -> EvaluationNetworks:
-    """Load the networks that the metrics need.
-
-    Args:
-        names: names in ``networks.load`` for ``extractor``, ``encoder`` and ``detector``; None or missing selects the
-            default for the data.
-        weights: a file, folder or hub name for each role; None selects the default weights of the network.
-        scenes: whether the data are Scenes, with networks shipped in the package, or photographs.
-
-    Raises:
-        ValueError: on an unknown name, or weights that are missing or belong to another network.
-        FileNotFoundError: if a weight file does not exist.
-    """
-    defaults = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
-
-    def load_role(role: str, load: Callable[..., Value]) -> Value | None:
-        if not any(name in METRICS_OF[role] for name in metrics):
-            return None
-        return load(names.get(role) or defaults[role], weights.get(role), device=device)
-
-    return EvaluationNetworks(
-        extractor=load_role("extractor", load_feature_extractor),
-        encoder=load_role("encoder", load_dual_encoder),
-        detector=load_role("detector", load_detector),
-    )
-
-
-def metric_names(text: str) -> list[str]:
-    """Parse a comma-separated list such as ``fid,is,soa``; duplicates are dropped.
-
-    Raises:
-        ValueError: on an unknown name.
-    """
-    names = [name for each in text.split(",") for name in GROUPS.get(each.strip(), (each.strip(),))]
-    for name in names:
-        if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; it can be {', '.join([*METRICS, *GROUPS])}")
-    return list(dict.fromkeys(names))
 
 
 class ExtractedFeatures(NamedTuple):
@@ -141,6 +38,10 @@ class ExtractedFeatures(NamedTuple):
     logits_NC: Tensor | None = None
     embeddings_NF: Tensor | None = None
     detected: list[set[int]] | None = None
+    detections: list[Detections] | None = None  # if the detector gives boxes
+    second: FeatureStatistics | None = None  # of the second extractor
+    crops: FeatureStatistics | None = None  # of the objects' crops, if asked for
+    crop_logits_NC: Tensor | None = None
     seconds: float = 0.0
 
 
@@ -170,12 +71,6 @@ class Reference:
         }
 
 
-def required(value: Value | None) -> Value:
-    """Narrow an optional value that ``EvaluationNetworks.select`` has guaranteed."""
-    assert value is not None
-    return value
-
-
 # One pass over images
 
 
@@ -187,41 +82,30 @@ def extract_features(
     rows: bool,
     batch_size: int,
     label: str | None,
+    crops: bool = False,
+    kind: str = "evaluating",
 ) -> ExtractedFeatures:
     """Run the networks over images, reading each image once; batches alternate between ranks.
 
     Args:
         rows: keep the features of every image, not only their mean and covariance.
         label: label of the progress bar; None hides it.
+        crops: also run the extractor over crops of the detected objects.
+        kind: of work, for the time that an evaluation still takes.
     """
+    begin()
     began = time.perf_counter()
-    statistics = FeatureStatistics(networks.extractor.dim) if networks.extractor is not None else None
-    features: list[Tensor] = []
-    logits: list[Tensor] = []
-    embeddings: list[Tensor] = []
-    detected: list[set[int]] = []
+    collected = Collected(networks, rows=rows, crops=crops)
     shown = label is not None and is_main()
     with ProgressBar(total=len(images), unit="image", desc=label or "", disable=not shown) as bar:
         for pixels in rank_batches(images, transform, batch_size):
             # Update in image order on every rank: the last bits of a sum depend on the order.
-            for outputs in gather_objects(None if pixels is None else run_networks(networks, pixels)):
-                if outputs is None:
-                    continue
-                if outputs.extracted is not None and statistics is not None:
-                    statistics.update(outputs.extracted.features_BF)
-                    features += [outputs.extracted.features_BF] if rows else []
-                    logits += [outputs.extracted.logits_BC] if outputs.extracted.logits_BC is not None else []
-                embeddings += [outputs.embeddings_BF] if outputs.embeddings_BF is not None else []
-                detected += outputs.detected or []
-                bar.update(outputs.count)
-    return ExtractedFeatures(
-        statistics,
-        torch.cat(features) if features else None,
-        torch.cat(logits) if logits else None,
-        torch.cat(embeddings) if embeddings else None,
-        detected if networks.detector is not None else None,
-        time.perf_counter() - began,
-    )
+            for outputs in gather_objects(None if pixels is None else run_networks(networks, pixels, crops=crops)):
+                if outputs is not None:
+                    collected.add(outputs)
+                    bar.update(outputs.count)
+                    report(kind, outputs.count, bar)
+    return collected.features(time.perf_counter() - began)
 
 
 class NetworkOutputs(NamedTuple):
@@ -231,16 +115,99 @@ class NetworkOutputs(NamedTuple):
     extracted: ImageFeatures | None
     embeddings_BF: Tensor | None
     detected: list[set[int]] | None
+    detections: list[Detections] | None
+    second_BF: Tensor | None
+    crops: ImageFeatures | None  # of all objects of the batch; None if there are none
 
 
-def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor) -> NetworkOutputs:
-    """Run every network on a batch of uint8 pixels."""
-    return NetworkOutputs(
-        len(pixels_B3HW),
-        networks.extractor(pixels_B3HW) if networks.extractor is not None else None,
-        networks.encoder.encode_images(pixels_B3HW) if networks.encoder is not None else None,
-        networks.detector(pixels_B3HW) if networks.detector is not None else None,
-    )
+class Collected:
+    """What the networks returned so far."""
+
+    def __init__(self, networks: EvaluationNetworks, *, rows: bool, crops: bool):
+        extractor, second = networks.extractor, networks.second
+        self.statistics = FeatureStatistics(extractor.dim) if extractor is not None else None
+        self.second = FeatureStatistics(second.dim) if second is not None else None
+        self.crops = FeatureStatistics(extractor.dim) if crops and extractor is not None else None
+        self.rows, self.detects, self.boxes = rows, networks.detector is not None, networks.boxes is not None
+        self.features_: list[Tensor] = []
+        self.logits: list[Tensor] = []
+        self.embeddings: list[Tensor] = []
+        self.crop_logits: list[Tensor] = []
+        self.detected: list[set[int]] = []
+        self.detections: list[Detections] = []
+
+    def add(self, outputs: NetworkOutputs) -> None:
+        """Adds a batch."""
+        if outputs.extracted is not None and self.statistics is not None:
+            self.statistics.update(outputs.extracted.features_BF)
+            self.features_ += [outputs.extracted.features_BF] if self.rows else []
+            self.logits += [] if outputs.extracted.logits_BC is None else [outputs.extracted.logits_BC]
+        if outputs.second_BF is not None and self.second is not None:
+            self.second.update(outputs.second_BF)
+        if outputs.crops is not None and self.crops is not None:
+            self.crops.update(outputs.crops.features_BF)
+            self.crop_logits += [] if outputs.crops.logits_BC is None else [outputs.crops.logits_BC]
+        self.embeddings += [] if outputs.embeddings_BF is None else [outputs.embeddings_BF]
+        self.detected += outputs.detected or []
+        self.detections += outputs.detections or []
+
+    def features(self, seconds: float) -> ExtractedFeatures:
+        """All batches together."""
+
+        def joined(parts: list[Tensor]) -> Tensor | None:
+            return torch.cat(parts) if parts else None
+
+        return ExtractedFeatures(
+            self.statistics,
+            joined(self.features_),
+            joined(self.logits),
+            joined(self.embeddings),
+            self.detected if self.detects else None,
+            self.detections if self.boxes else None,
+            self.second,
+            self.crops,
+            joined(self.crop_logits),
+            seconds,
+        )
+
+
+def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor, *, crops: bool = False) -> NetworkOutputs:
+    """Run every network on a batch of uint8 pixels; outputs are float32 whatever the precision."""
+    extractor, encoder, second = networks.extractor, networks.encoder, networks.second
+    with network_precision(networks.precision):
+        detected, detections = run_detectors(networks, pixels_B3HW)
+        cut = None
+        if crops and detections is not None and extractor is not None:
+            objects = object_crops(pixels_B3HW, detections, size=pixels_B3HW.shape[-1])
+            cut = as_float32(extractor(objects)) if len(objects) else None
+        return NetworkOutputs(
+            len(pixels_B3HW),
+            as_float32(extractor(pixels_B3HW)) if extractor is not None else None,
+            encoder.encode_images(pixels_B3HW).float() if encoder is not None else None,
+            detected,
+            detections,
+            second(pixels_B3HW).features_BF.float() if second is not None else None,
+            cut,
+        )
+
+
+def run_detectors(
+    networks: EvaluationNetworks, pixels_B3HW: Tensor
+) -> tuple[list[set[int]] | None, list[Detections] | None]:
+    """The categories detected in each image, and the objects; one pass where one detector gives both."""
+    detector, boxes = networks.detector, networks.boxes
+    detections = boxes.detect_objects(pixels_B3HW) if boxes is not None else None
+    if detector is None:
+        return None, detections
+    if boxes is detector and boxes is not None and detections is not None:
+        return boxes.categories(detections), detections
+    return detector(pixels_B3HW), detections
+
+
+def as_float32(features: ImageFeatures) -> ImageFeatures:
+    """Features and logits in float32."""
+    logits = features.logits_BC
+    return ImageFeatures(features.features_BF.float(), None if logits is None else logits.float())
 
 
 def rank_batches(images: Sequence[Record], transform: ImageTransform, batch_size: int) -> Iterator[Tensor | None]:
@@ -266,29 +233,61 @@ def rank_batches(images: Sequence[Record], transform: ImageTransform, batch_size
 
 
 def extract_reference_features(
-    reference: Reference, extractor: FeatureExtractor, *, rows: bool, batch_size: int, progress: bool
+    reference: Reference,
+    networks: EvaluationNetworks,
+    *,
+    rows: bool,
+    batch_size: int,
+    progress: bool,
+    crops: bool = False,
 ) -> ExtractedFeatures:
-    """Features of the real images, read from the cache if the same images were processed in the same way before."""
-    path = reference.cache / f"{reference_key(reference, extractor, rows)}.safetensors"
+    """Features of the real images, read from the cache if the same images were processed in the same way before.
+
+    Args:
+        networks: the extractors; with ``crops`` the detector of boxes too. Others are not run.
+    """
+    chosen = EvaluationNetworks(
+        extractor=networks.extractor,
+        second=networks.second,
+        boxes=networks.boxes if crops else None,
+        precision=networks.precision,
+    )
+    path = reference.cache / f"{reference_key(reference, chosen, rows)}.safetensors"
     stored = read_cached(path)
     # One rank's cache may be damaged where another's is not: then all compute, since they gather each batch.
     if all(gather_objects(stored is not None)) and stored is not None:
+        skip("real images", len(reference.images))
         return stored
     extracted = extract_features(
         reference.images,
         reference.transform,
-        EvaluationNetworks(extractor=extractor),
+        chosen,
         rows=rows,
         batch_size=batch_size,
         label=f"real images of {reference.name}" if progress else None,
+        crops=crops,
+        kind="real images",
     )
-    if is_main() and extracted.statistics is not None:
-        stored = extracted.statistics.to_tensors()
-        if extracted.features_NF is not None:
-            stored["features_NF"] = extracted.features_NF
+    if is_main():
         make_folder(reference.cache)
-        save_tensors(stored, path)
+        save_tensors(cached_tensors(extracted), path)
     return extracted
+
+
+STATISTICS = ("statistics", "second", "crops")
+"""The fields of ExtractedFeatures that are statistics."""
+
+
+def cached_tensors(extracted: ExtractedFeatures) -> dict[str, Tensor]:
+    """What the cache keeps of reference features."""
+    tensors = {}
+    for field in STATISTICS:
+        statistics = getattr(extracted, field)
+        if statistics is not None:
+            tensors |= {f"{field}.{name}": tensor for name, tensor in statistics.to_tensors().items()}
+    if extracted.features_NF is not None:
+        tensors["features_NF"] = extracted.features_NF
+    return tensors
 
 
 def read_cached(path: Path) -> ExtractedFeatures | None:
@@ -298,21 +297,27 @@ def read_cached(path: Path) -> ExtractedFeatures | None:
     try:
         stored = read_tensors(path)
         features = stored.pop("features_NF", None)
-        return ExtractedFeatures(FeatureStatistics.from_tensors(stored), features)
-    except (ValueError, RuntimeError, OSError) as error:
+        found = {}
+        for field in STATISTICS:
+            own = {
+                name.removeprefix(f"{field}."): each for name, each in stored.items() if name.startswith(f"{field}.")
+            }
+            found[field] = FeatureStatistics.from_tensors(own) if own else None
+        return ExtractedFeatures(features_NF=features, **found)
+    except (ValueError, RuntimeError, OSError, KeyError) as error:
         say(f"computing the features of real images again: {error}")
         return None
 
 
-def reference_key(reference: Reference, extractor: FeatureExtractor, rows: bool) -> str:
-    """A cache key that changes with the images, their processing and the network."""
+def reference_key(reference: Reference, networks: EvaluationNetworks, rows: bool) -> str:
+    """A cache key that changes with the images, their processing and the networks."""
+    used = [each for each in (networks.extractor, networks.second, networks.boxes) if each is not None]
     key = {
         "images": fingerprint(reference.images),
         "size": reference.transform.size,
         "fit": reference.transform.fit,
-        "network": extractor.name,
-        "weights": extractor.weights_sha256,
-        "protocol": extractor.protocol,
+        "networks": [[each.name, each.weights_sha256, each.protocol] for each in used],
+        "precision": networks.precision,
         "rows": rows,
     }
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]

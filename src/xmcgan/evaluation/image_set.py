@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from xmcgan.data.records import Record
+from xmcgan.evaluation.remaining import begin, report, skip
 from xmcgan.runtime.distributed import barrier, is_main, on_main, rank, world_size
 from xmcgan.runtime.files import atomic_file, make_folder, parse_json, read_object, to_json, write_text
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
@@ -111,6 +112,8 @@ def draw_missing(folder: Path, requests: Sequence[Request], generate: Generate, 
     make_folder(folder / IMAGES)
     own = [number for number in range(len(requests)) if number // batch_size % world_size() == rank()]
     missing = [number for number in own if not (folder / IMAGES / names[number]).exists()]
+    skip("generating", len(own) - len(missing))
+    begin()
     with ProgressBar(
         total=len(own),
         initial=len(own) - len(missing),
@@ -127,6 +130,7 @@ def draw_missing(folder: Path, requests: Sequence[Request], generate: Generate, 
                 with atomic_file(folder / IMAGES / names[number]) as partial:
                     Image.fromarray(image.permute(1, 2, 0).numpy()).save(partial, format="PNG")
             bar.update(len(chosen))
+            report("generating", len(chosen), bar)
 
 
 def claim_image_set(folder: Path, requests: Sequence[Request], settings: dict[str, Any], lock: ExitStack) -> None:

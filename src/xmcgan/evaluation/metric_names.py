@@ -65,7 +65,8 @@ METRICS_OF = {
         *DIVERSITY,
     ),
     "encoder": (*RETRIEVAL, *POSITIONS),
-    "detector": (*OBJECTS, *DETECTIONS),
+    "detector": OBJECTS,
+    "boxes": DETECTIONS,
     "second": ("fd-dinov2",),
 }
 """The metrics that need each network; of a metric that needs two, the first is the one that its value is named by."""

@@ -28,6 +28,7 @@ class Cell(NamedTuple):
     uncertainty: str = ""
     samples: str = ""  # only if the numbers of images in a column differ
     best: bool = False
+    mark: str = ""  # a sign behind the value that a note explains
 
 
 class Row(NamedTuple):
@@ -92,7 +93,7 @@ def markdown_cell(cell: Cell | None) -> str:
     """A number with its uncertainty and number of images."""
     if cell is None:
         return EMPTY
-    value = f"**{cell.value}**" if cell.best else cell.value
+    value = (f"**{cell.value}**" if cell.best else cell.value) + cell.mark
     return value + f" ± {cell.uncertainty}" * bool(cell.uncertainty) + f" (n = {cell.samples})" * bool(cell.samples)
 
 
@@ -130,6 +131,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "\N{EN DASH}": "--",
+    "\N{DAGGER}": r"\dag{}",
     "…": r"\ldots{}", "[": "{[}", "]": "{]}", "*": "{*}",  # the \\ before a row would read these as its arguments
 }  # fmt: skip
 
@@ -174,7 +176,7 @@ def latex_cell(cell: Cell | None) -> str:
     """A number with its uncertainty and number of images."""
     if cell is None:
         return latex(EMPTY)
-    value = rf"\textbf{{{latex(cell.value)}}}" if cell.best else latex(cell.value)
+    value = (rf"\textbf{{{latex(cell.value)}}}" if cell.best else latex(cell.value)) + latex(cell.mark)
     return (
         value
         + rf" $\pm$ {latex(cell.uncertainty)}" * bool(cell.uncertainty)
@@ -246,7 +248,7 @@ def html_cell(cell: Cell | None, pad: str) -> str:
     if cell is None:
         text, shown = EMPTY, ""
     else:
-        text, shown = html.escape(cell.value), html.escape(cell.uncertainty)
+        text, shown = html.escape(cell.value + cell.mark), html.escape(cell.uncertainty)
     if shown:
         beside = f'<span class="pm">± {shown}</span>'
     else:

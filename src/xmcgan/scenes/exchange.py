@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 from xmcgan.metrics.exact_questions import Question, Wanted
-from xmcgan.scenes.scene import _LOST_HIGH, _LOST_LOW, KINDS, Scene, SceneObject
+from xmcgan.scenes.scene import _LOST_HIGH, _LOST_LOW, BACKGROUNDS, KINDS, Scene, SceneObject
 
 SPREAD = {2: (0.27, 0.73), 3: (0.18, 0.5, 0.82), 4: (0.135, 0.38, 0.62, 0.865)}
 """The x of the centres of a row of equal objects, and below the width that each has room for."""
@@ -120,7 +120,7 @@ def mirrored(scene: Scene) -> Scene:
 
 
 def with_other_kind(scene: Scene, wanted: Wanted, rng: random.Random) -> Scene | None:
-    """All objects of a wanted kind become another kind that is not in the scene, in the same box."""
+    """All objects of a wanted kind become another kind that could stand there and is not in the scene, in their box."""
     places = members(scene, wanted)
     thing = scene.objects[places[0]]
     present = {each.kind for each in scene.objects}
@@ -128,7 +128,10 @@ def with_other_kind(scene: Scene, wanted: Wanted, rng: random.Random) -> Scene |
     alike = [
         kind.name
         for kind in KINDS.values()
-        if kind.name not in present and thing.colour in kind.colours and 0.7 < kind.aspect / shape.aspect < 1.4
+        if kind.name in (BACKGROUNDS[scene.background].high if thing.high else BACKGROUNDS[scene.background].low)
+        and kind.name not in present
+        and thing.colour in kind.colours
+        and 0.7 < kind.aspect / shape.aspect < 1.4
     ]
     if not alike:
         return None

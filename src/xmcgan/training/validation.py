@@ -13,8 +13,10 @@ from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
 from xmcgan.encoders.text import TextEncoder
+from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.features import DISTRIBUTION, LOWER_IS_BETTER, Reference, load_evaluation_networks, metric_names
+from xmcgan.evaluation.features import Reference
+from xmcgan.evaluation.metric_names import DISTRIBUTION, LOWER_IS_BETTER, metric_names
 from xmcgan.evaluation.image_set import generate_set, random_captions
 from xmcgan.inference.fused import fuse_generator
 from xmcgan.inference.noise import NOISE

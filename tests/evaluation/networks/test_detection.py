@@ -243,8 +243,8 @@ def test_labels_map_to_official_ids_by_name(name, request):
     detector = load_detector(name, request.getfixturevalue(name.replace("-", "_") + "_folder"))
     assert isinstance(detector, TransformersDetector)
     places = {"detr": (1, 17, 63, 72, 90), "rt-detr": (0, 15, 57, 62, 79)}[name]
-    assert [detector.categories[place] for place in places] == [PERSON, CAT, 63, 72, TOOTHBRUSH]
-    assert sorted(detector.categories.values()) == sorted(CATEGORIES.values())
+    assert [detector.official[place] for place in places] == [PERSON, CAT, 63, 72, TOOTHBRUSH]
+    assert sorted(detector.official.values()) == sorted(CATEGORIES.values())
 
 
 def test_detectors_of_other_categories_are_rejected(detr_folder, tmp_path):

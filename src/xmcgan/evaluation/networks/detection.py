@@ -6,7 +6,7 @@ not comparable with published ones. The real architectures are tested with rando
 were not available during development.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from transformers import AutoModelForObjectDetection
 
 from xmcgan.encoders.image import read_state_dict
+from xmcgan.evaluation.networks.detections import Detections, sorted_detections
 from xmcgan.evaluation.networks.preparation import as_pil, check_images, strict_float32
 from xmcgan.evaluation.networks.pretrained import (
     image_protocol,
@@ -31,6 +32,9 @@ from xmcgan.evaluation.networks.pretrained import (
 from xmcgan.evaluation.networks.weight_files import loading_errors, require_weight_file, weights_sha256
 
 CONFIDENCE = 0.5
+FLOOR = 0.05
+"""Least score of a detected object: below it torchvision returns none."""
+
 SQUASHED = 256
 CHUNK = 8
 """Images per forward pass, which bounds memory: detectors enlarge their inputs."""
@@ -73,6 +77,7 @@ class TorchvisionDetector:
     """
 
     detectable = frozenset(CATEGORIES.values())
+    floor = FLOOR
 
     def __init__(
         self, name: str, weights: Path | None, *, size: int | None = SQUASHED, device: torch.device | str = "cpu"
@@ -94,16 +99,25 @@ class TorchvisionDetector:
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:
         """uint8 images of any size to the official ids of the categories detected in each."""
+        return self.categories(self.detect_objects(images_B3HW))
+
+    def categories(self, detections: Sequence[Detections]) -> list[set[int]]:
+        """The official ids of the categories that count as detected in each image."""
+        return confident_categories(detections)
+
+    def detect_objects(self, images_B3HW: Tensor) -> list[Detections]:
+        """uint8 images of any size to the objects detected in each, with a score of at least ``floor``."""
         pictures = squash(images_B3HW, self.size)
-        detected: list[set[int]] = []
+        found: list[Detections] = []
         for start in range(0, len(pictures), CHUNK):
-            pixels = [pil_to_tensor(picture).to(self.device) / 255 for picture in pictures[start : start + CHUNK]]
+            chosen = pictures[start : start + CHUNK]
+            pixels = [pil_to_tensor(picture).to(self.device) / 255 for picture in chosen]
             with strict_float32(self.device):
                 detections = self.network(pixels)
-            for each in detections:
-                labels = set(each["labels"][each["scores"] > CONFIDENCE].tolist())
-                detected.append(labels & set(CATEGORIES.values()))  # ten of the 90 labels are unused
-        return detected
+            for each, picture in zip(detections, chosen, strict=True):
+                boxes_N4 = each["boxes"].float().cpu() / torch.tensor(picture.size * 2)
+                found.append(known_objects(boxes_N4, each["labels"].cpu(), each["scores"].float().cpu(), self.floor))
+        return found
 
 
 class TransformersDetector:
@@ -118,6 +132,7 @@ class TransformersDetector:
     """
 
     detectable = frozenset(CATEGORIES.values())
+    floor = FLOOR
 
     def __init__(
         self, name: str, source: Path | str, *, size: int | None = SQUASHED, device: torch.device | str = "cpu"
@@ -127,7 +142,7 @@ class TransformersDetector:
         kinds = ("detr", "rt_detr", "rt_detr_v2")
         self.model = load_model(AutoModelForObjectDetection, folder, kinds).to(self.device)
         self.processor = load_image_processor(folder)
-        self.categories = official_ids(self.model.config.id2label, folder)
+        self.official = official_ids(self.model.config.id2label, folder)
         self.weights_sha256 = pretrained_sha256(folder)
         self.protocol = {
             "squash": squash_protocol(size),
@@ -138,16 +153,24 @@ class TransformersDetector:
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:
         """uint8 images of any size to the official ids of the categories detected in each."""
+        return self.categories(self.detect_objects(images_B3HW))
+
+    def categories(self, detections: Sequence[Detections]) -> list[set[int]]:
+        """The official ids of the categories that count as detected in each image."""
+        return confident_categories(detections)
+
+    def detect_objects(self, images_B3HW: Tensor) -> list[Detections]:
+        """uint8 images of any size to the objects detected in each, with a score of at least ``floor``."""
         pictures = squash(images_B3HW, self.size)
-        detected: list[set[int]] = []
+        found: list[Detections] = []
         for start in range(0, len(pictures), CHUNK):
             inputs = self.processor(pictures[start : start + CHUNK], return_tensors="pt").to(self.device)
             with strict_float32(self.device):
                 outputs = self.model(**inputs)
-            for each in self.processor.post_process_object_detection(outputs, threshold=CONFIDENCE):
-                labels = set(each["labels"].tolist())
-                detected.append({self.categories[label] for label in labels if label in self.categories})
-        return detected
+            for each in self.processor.post_process_object_detection(outputs, threshold=self.floor):
+                ids = torch.tensor([self.official.get(label, 0) for label in each["labels"].tolist()], dtype=torch.long)
+                found.append(known_objects(each["boxes"].float().cpu(), ids, each["scores"].float().cpu(), self.floor))
+        return found
 
 
 @dataclass(frozen=True)
@@ -182,6 +205,17 @@ class FunctionDetector:
                 f"{self.name} detected {sorted(unknown, key=str)}; it should return official COCO category ids, 1 to 90"
             )
         return detected
+
+
+def known_objects(boxes_N4: Tensor, ids_N: Tensor, scores_N: Tensor, floor: float) -> Detections:
+    """The objects of COCO's 80 categories: ten of the 90 ids are unused."""
+    known_N = torch.isin(ids_N, torch.tensor(list(CATEGORIES.values()))) & (scores_N >= floor)
+    return sorted_detections(boxes_N4[known_N].clamp(0, 1), ids_N[known_N], scores_N[known_N])
+
+
+def confident_categories(detections: Sequence[Detections]) -> list[set[int]]:
+    """The categories detected in each image with a confidence above SOA's threshold."""
+    return [set(each.categories_N[each.scores_N > CONFIDENCE].tolist()) for each in detections]
 
 
 def published_url(name: str) -> str:

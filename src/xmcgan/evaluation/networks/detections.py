@@ -29,7 +29,7 @@ class Detections(NamedTuple):
 class ObjectDetector(Protocol):
     """Finds objects of COCO categories in each image.
 
-    ``detect`` returns every object above ``floor``, so that each metric can apply its own threshold.
+    ``detect_objects`` returns every object above ``floor``, so that each metric can apply its own threshold.
     """
 
     name: str
@@ -40,7 +40,9 @@ class ObjectDetector(Protocol):
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]: ...
 
-    def detect(self, images_B3HW: Tensor) -> list[Detections]: ...
+    def detect_objects(self, images_B3HW: Tensor) -> list[Detections]: ...
+
+    def categories(self, detections: Sequence[Detections]) -> list[set[int]]: ...  # as __call__, of found objects
 
 
 def sorted_detections(boxes_N4: Tensor, categories_N: Tensor, scores_N: Tensor) -> Detections:

@@ -39,8 +39,8 @@ def probe_detector(
     changed = [(question, exchanged(scenes[number], question, rng)) for number, question in asked]
     kept = [(question, scene) for question, scene in changed if scene is not None]
     pixels = [torch.from_numpy(np.array(render_scene(scene, size).picture)).permute(2, 0, 1) for _, scene in kept]
-    found = [objects_of(each) for each in detector.detect(images_B3HW)]
-    other = [objects_of(each) for each in detector.detect(torch.stack(pixels))]
+    found = [objects_of(each) for each in detector.detect_objects(images_B3HW)]
+    other = [objects_of(each) for each in detector.detect_objects(torch.stack(pixels))]
     return Probed(
         summarize(
             [question.task for _, question in asked],

@@ -109,6 +109,13 @@ def scenes_presence(name: str, weights: Weights, _device: Device) -> Detector:
     return load_scenes_presence()
 
 
+def scenes_detector(name: str, weights: Weights, _device: Device) -> Detector:
+    from xmcgan.evaluation.networks.scene_detector import load_scenes_detector
+
+    refuse_weights(name, weights)
+    return load_scenes_detector()
+
+
 def torchvision_detector(name: str, weights: Weights, device: Device) -> Detector:
     from xmcgan.evaluation.networks.detection import TorchvisionDetector
 
@@ -156,5 +163,6 @@ DETECTORS: dict[str, Callable[[str, Weights, Device], Detector]] = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": torchvision_detector,
     "rt-detr": partial(detr, default="PekingU/rtdetr_r50vd"),
     "detr": partial(detr, default="facebook/detr-resnet-50"),
+    "scenes-detector": scenes_detector,
     "scenes-presence": scenes_presence,
 }

@@ -4,6 +4,7 @@ An anchor-free network (Zhou et al., Objects as Points, arXiv 1904.07850): each 
 heatmap of its kind, with the box and the colour read at the peak. Works for Scenes only, not for photographs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -134,10 +135,14 @@ class SceneDetector:
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]:
         """uint8 pixels (B, 3, H, W) of any size to the COCO ids of the categories detected in each."""
-        return categories_above(self.detect(images_B3HW), CONFIDENCE)
+        return self.categories(self.detect_objects(images_B3HW))
+
+    def categories(self, detections: Sequence[Detections]) -> list[set[int]]:
+        """The COCO ids of the categories that count as detected in each image."""
+        return categories_above(detections, CONFIDENCE)
 
     @torch.no_grad()
-    def detect(self, images_B3HW: Tensor) -> list[Detections]:
+    def detect_objects(self, images_B3HW: Tensor) -> list[Detections]:
         """uint8 pixels (B, 3, H, W) of any size to the objects in each; they are resized to the network's size."""
         found: list[Detections] = []
         for chunk in images_B3HW.split(CHUNK):

@@ -187,7 +187,7 @@ def detection_accuracy(detector: SceneDetector, labelled: Sequence[Labelled]) ->
     transform = ImageTransform(detector.shape.image_size, "squash")
     for start in range(0, len(labelled), CHUNK):
         chosen = labelled[start : start + CHUNK]
-        found = detector.detect(load_pixels([each.record for each in chosen], transform))
+        found = detector.detect_objects(load_pixels([each.record for each in chosen], transform))
         for each, detections in zip(chosen, found, strict=True):
             sure = detections.select(detections.scores_N >= CONFIDENCE)
             assert sure.colours is not None

@@ -1,0 +1,107 @@
+"""The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds of one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xmcgan.data.records import Record
+from xmcgan.evaluation.asking import Asking, geneval_asking, geneval_prompts, geneval_requests
+from xmcgan.evaluation.image_set import Request, caption_id
+from xmcgan.evaluation.metric_names import DIVERSITY, EXACT, OBJECTS
+from xmcgan.evaluation.results import Setting
+
+SEEDS, SEEDED = 8, 200
+"""Images of each caption for diversity, and captions."""
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """Captions whose images are evaluated together.
+
+    Args:
+        name: of the set; empty for the main one.
+        requests: the captions.
+        metrics: what is computed of their images.
+        protocol: how the captions were chosen.
+        asking: how exact questions are asked of them; None for the default.
+    """
+
+    name: str
+    requests: list[Request]
+    metrics: list[str]
+    protocol: dict[str, Setting]
+    asking: Asking | None = field(default=None)
+
+
+def caption_sets(
+    metrics: Sequence[str],
+    *,
+    requests: list[Request],
+    listed: list[Request],
+    records: Sequence[Record],
+    scenes: bool,
+    real: bool,
+    seed: int,
+) -> list[CaptionSet]:
+    """Distribute metrics over sets of captions; sets without a metric are left out.
+
+    Args:
+        requests: a random caption of each image.
+        listed: captions of the official SOA lists, or none.
+        records: the data set, for captions that several images share.
+        scenes: whether the captions are of Scenes, which ask exact questions themselves.
+        real: whether real images are evaluated: there are none of GenEval's prompts, and their diversity is that of
+            images with equal captions.
+    """
+    own: dict[str, list[str]] = {"": [], "soa": [], "geneval": [], "seeds": []}
+    for name in metrics:
+        if name in OBJECTS and listed:
+            own["soa"].append(name)
+        elif name in EXACT and not scenes:
+            own["geneval"].append(name)
+        elif name in DIVERSITY:
+            own["seeds"].append(name)
+        else:
+            own[""].append(name)
+    sets = [CaptionSet("", requests, own[""], {"captions": f"a random caption an image, seed {seed}"})]
+    sets.append(CaptionSet("soa", listed, own["soa"], {"captions": "official SOA lists"}))
+    if own["geneval"] and not real:
+        prompts = geneval_prompts()
+        chosen = geneval_requests(prompts, seed=seed)
+        protocol: dict[str, Setting] = {
+            "captions": f"{len(prompts)} prompts, {len(chosen) // len(prompts)} images each"
+        }
+        sets.append(CaptionSet("geneval", chosen, own["geneval"], protocol, geneval_asking(prompts)))
+    if own["seeds"]:
+        sets.append(equal_captions(records, own["seeds"]) if real else seeded(requests, own["seeds"]))
+    return [each for each in sets if each.metrics]
+
+
+def seeded(requests: Sequence[Request], metrics: list[str]) -> CaptionSet:
+    """Several seeds of the first captions."""
+    chosen = {request.caption: request for request in requests}
+    several = [
+        request._replace(id=f"{request.id}-seed-{k}", seed=request.seed + k * 1_000_003)
+        for request in list(chosen.values())[:SEEDED]
+        for k in range(SEEDS)
+    ]
+    protocol: dict[str, Setting] = {"captions": f"{SEEDS} seeds of each of {len(several) // SEEDS} captions"}
+    return CaptionSet("seeds", several, metrics, protocol)
+
+
+def equal_captions(records: Sequence[Record], metrics: list[str]) -> CaptionSet:
+    """Real images of captions that several images have, word for word, but for capitals and full stops.
+
+    Raises:
+        ValueError: if no caption occurs twice.
+    """
+    places: dict[str, dict[str, Request]] = {}
+    for record in records:
+        for number, caption in enumerate(record.captions):
+            text = " ".join(caption.lower().split()).rstrip(".")
+            own = places.setdefault(text, {})
+            own.setdefault(record.id, Request(caption_id(record, number), record.id, caption, 0))
+    shared = [request for own in places.values() if len(own) > 1 for request in own.values()]
+    if not shared:
+        raise ValueError("diversity of real images needs captions that several images share; there are none")
+    protocol: dict[str, Setting] = {"captions": "real images with equal captions"}
+    return CaptionSet("seeds", shared, metrics, protocol)

@@ -1,0 +1,49 @@
+"""Which networks a system was trained with: a network that training has seen is no independent measure of it."""
+
+import re
+from collections.abc import Iterable
+
+from xmcgan.config import Config
+
+MARKS = ("trained_with", "seen_in_training", "batch_norm")
+"""Settings of a result that describe the system rather than the measurement. They mark a number, and do not keep it
+out of a column."""
+
+FAMILIES = {
+    "inception-v3": r"inception",
+    "clip": r"clip",
+    "dinov2": r"dino",
+    "resnet50": r"resnet_?-?50|r50vd|^detr$|^rt-detr$",
+    "vgg19": r"vgg-?19",
+    "efficientnet-lite0": r"efficientnet-lite0",
+    "mobilenet-v3": r"mobilenet_v3",
+    "minilm": r"minilm",
+    "bert": r"\bbert",
+}
+"""Networks with the same pretrained weights at heart, by a pattern of their names: a detector with a ResNet-50 is near
+to a loss that uses one."""
+
+
+def family_of(name: str) -> str:
+    """The family of a network; its own name if it belongs to none."""
+    return next((family for family, pattern in FAMILIES.items() if re.search(pattern, name.lower())), name)
+
+
+def trained_with(config: Config) -> str:
+    """The families of the pretrained networks that a run was trained with, with commas between."""
+    used = [config.text.encoder]
+    if config.losses.image_encoder > 0:
+        used.append(config.losses.encoder)
+    if config.discriminator.kind == "frozen-features":
+        used.append("efficientnet-lite0")
+    return join_families(used)
+
+
+def join_families(names: Iterable[str]) -> str:
+    """Families of networks by name, sorted, with commas between."""
+    return ", ".join(sorted({family_of(name.strip()) for name in names if name.strip()}))
+
+
+def is_seen(network: str, trained: str) -> bool:
+    """Whether a network is of a family that a system was trained with."""
+    return family_of(network) in trained.split(", ")
