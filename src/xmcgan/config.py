@@ -30,6 +30,7 @@ class DatasetConfig:
         split: folder of the images trained on.
         validation_split: folder whose captions the sample grid shows.
         fit: ``squash`` images to a square (paper) or ``crop`` their middle.
+        resize: train also on data prepared for another size or fit, resizing it again; refused otherwise.
         flip: mirror every second image (paper; not where captions tell left from right).
         workers: processes that read images; 0 reads in the training process.
         pin_memory: on CUDA, batches wait in page-locked memory, from which they are copied while a step runs.
@@ -39,6 +40,7 @@ class DatasetConfig:
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"
+    resize: bool = False
     flip: bool = True
     workers: int = 4
     pin_memory: bool = True

@@ -23,7 +23,7 @@ def approx(*numbers: float):
     return pytest.approx(numbers, abs=1e-9)
 
 
-def test_the_square_is_the_one_that_images_are_cropped_to():
+def test_the_square_is_the_crop_of_the_images():
     for width, height in ((64, 48), (48, 64), (65, 48), (48, 48), (3, 2)):
         left, top, side = middle_square(width, height)
         image = Image.fromarray(np.arange(width * height, dtype=np.uint8).reshape(height, width)).convert("RGB")
@@ -74,19 +74,19 @@ def test_cropped_boxes_lie_in_the_square(width, height, across, down):
 
 
 def test_traces_are_cropped_and_points_outside_are_dropped():
-    told = Narrative(
+    narrative = Narrative(
         "a car and a tree",
         (Utterance("a car", 0.0, 1.0), Utterance("and", 2.0, 2.5), Utterance("a tree", 4.0, 5.0)),
         ((TracePoint(0.5, 0.25, 0.5), TracePoint(0.75, 1.0, 0.9)), (TracePoint(0.05, 0.5, 4.5),)),
     )
-    record = crop_record(Record(b"", ("a car and a tree",), "1", (), told), *WIDE)
+    record = crop_record(Record(b"", ("a car and a tree",), "1", (), narrative), *WIDE)
     assert record.narrative is not None
     (one, two), (away,) = record.narrative.strokes
     assert (one, two, away) == (approx(0.5, 0.25, 0.5), approx(1.0, 1.0, 0.9), approx(-0.4, 0.5, 4.5))
-    assert record.narrative[:2] == told[:2]
+    assert record.narrative[:2] == narrative[:2]
     spans, _ = trace_maps("a car and a tree", record.narrative)
     assert spans.tolist() == [[0, 5]]
-    assert trace_maps("a car and a tree", told).spans_U2.tolist() == [[0, 5], [10, 16]]
+    assert trace_maps("a car and a tree", narrative).spans_U2.tolist() == [[0, 5], [10, 16]]
     assert crop_record(Record(b"", ("a",), "1"), *WIDE) == Record(b"", ("a",), "1")
 
 
@@ -102,8 +102,8 @@ def test_a_cropped_set_has_boxes_around_what_is_in_its_pictures(tmp_path):
         image.save(file, "PNG")
         box = Box("block", left / width, top / height, 24 / width, 24 / height)
         corner = TracePoint(left / width, top / height, 0.5)
-        told = Narrative("a block", (Utterance("a block", 0.0, 1.0),), ((corner,),))
-        records.append(Record(file.getvalue(), ("a block",), str(number), (box,), told))
+        narrative = Narrative("a block", (Utterance("a block", 0.0, 1.0),), ((corner,),))
+        records.append(Record(file.getvalue(), ("a block",), str(number), (box,), narrative))
     prepare(
         tmp_path,
         tmp_path / "out",

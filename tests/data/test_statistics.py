@@ -177,10 +177,10 @@ def test_nineteen_of_twenty_are_95_percent():
 def test_the_table():
     stats = {
         "train": count(SET, tokens=lengths, max_length=17),
-        "told": count(TOLD, tokens=lengths, max_length=64),
+        "narratives": count(TOLD, tokens=lengths, max_length=64),
     }
     lines = table(stats).splitlines()
-    assert lines[0].split() == ["train", "told"]
+    assert lines[0].split() == ["train", "narratives"]
     assert set(lines[1]) == {"─"}
     assert len({len(line) for line in lines}) == 1  # aligned
     rows = [(line[:27].strip(), *line[27:].split()) for line in lines[2:]]
@@ -256,7 +256,10 @@ def drawn(figure, title: str):
 
 
 def test_the_plot_shows_what_was_counted(tmp_path):
-    stats = {"$x_$": count(SET, tokens=lengths, max_length=17), "told": count(TOLD, tokens=lengths, max_length=64)}
+    stats = {
+        "$x_$": count(SET, tokens=lengths, max_length=17),
+        "narratives": count(TOLD, tokens=lengths, max_length=64),
+    }
     figure = plot(stats)
     figure.savefig(tmp_path / "stats.png")  # a category or split like a formula is drawn as it is
     assert [axis.get_title().split(",")[0] for axis in figure.axes] == [

@@ -11,7 +11,7 @@ from PIL import Image
 from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
-from xmcgan.data.stream import ExampleStream, load_batches, noise
+from xmcgan.data.stream import ORDER, ExampleStream, load_batches, noise, random, shuffled
 
 RECORDS = 24
 
@@ -141,7 +141,7 @@ def mirrored(pixels) -> bool:
     return bool(pixels[0, 0, 0] > pixels[0, 0, -1])
 
 
-def test_half_of_the_pictures_are_mirrored(tmp_path):
+def test_half_of_the_images_are_mirrored(tmp_path):
     flips = [mirrored(row[0]) for row in first_examples(marked(tmp_path), 400, size=8)]
     assert 160 < sum(flips) < 240
     assert len({tuple(flips[start : start + 11]) for start in range(0, 396, 11)}) > 30  # and not always the same
@@ -185,3 +185,11 @@ def test_damaged_image_in_a_worker_is_named(tmp_path):
     records[1].image.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
         first_examples(records, 8, workers=1)
+
+
+def test_the_order_is_that_of_numpys_permutation():
+    """Runs resume at the same examples as before the order was held in 4 bytes a record."""
+    for count in (1, 2, 1000, 70_001):
+        for epoch in range(3):
+            expected = random(7, ORDER, epoch).permutation(count)
+            assert np.array_equal(shuffled(count, 7, epoch), expected)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from xmcgan.data.packed import PackedRecords
 from xmcgan.data.prepared.manifest import is_prepared
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
@@ -63,4 +64,4 @@ def read_records(
         return open_shards(root, split, layout=layout, cache=cache)
     if isinstance(root, str) and "://" in root:
         raise ValueError(f"{root} holds no prepared data: a URL should be one that `xmcgan data prepare` wrote")
-    return list(strict(read_entries(Path(root), layout, split, annotations=annotations)))
+    return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations)))

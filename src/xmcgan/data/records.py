@@ -6,7 +6,8 @@ a bad entry as a ``Problem`` with its place and the reason, so the caller can st
 named by a problem (tests/data/readers/test_accounting.py).
 """
 
-from collections.abc import Generator, Iterable, Iterator
+import hashlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -129,3 +130,14 @@ def without_duplicates(entries: Iterable[Record | Problem]) -> Iterator[Record |
 def one_line(text: str) -> str:
     """A caption with single spaces between its words and none around it."""
     return " ".join(text.split())
+
+
+def text_digest(texts: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """The SHA-256 of ids and captions, each on a line: what a run knows its data by."""
+    digest, separator = hashlib.sha256(), b""
+    for record_id, captions in texts:
+        for line in (record_id, *captions):
+            digest.update(separator)
+            digest.update(line.encode())
+            separator = b"\n"
+    return digest.hexdigest()

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from xmcgan.data.crop import crop_narrative
 from xmcgan.data.images import ImageTransform, open_image
+from xmcgan.data.prepared.shards import ShardedRecords
 from xmcgan.data.records import Record
 from xmcgan.data.traces import TraceMaps, trace_maps
 
@@ -54,24 +55,43 @@ class ExampleStream(Dataset):
         seed: the run's seed.
         flip: mirror images with probability 1/2. Turn it off if captions distinguish left from right.
         traces: also compute trace maps for records that have a mouse trace.
+        resize: accept prepared records of another size, which are resized again, or of another fit.
+
+    Raises:
+        ValueError: if there are no records, or they were prepared for another size or fit.
     """
 
     def __init__(
-        self, records: Sequence[Record], transform: ImageTransform, *, seed: int, flip: bool, traces: bool = False
+        self,
+        records: Sequence[Record],
+        transform: ImageTransform,
+        *,
+        seed: int,
+        flip: bool,
+        traces: bool = False,
+        resize: bool = False,
     ):
         if not records:
             raise ValueError("the data set has no records")
+        if not resize and isinstance(records, ShardedRecords):
+            check_prepared_for(records, transform)
         self.records, self.transform, self.seed, self.flip, self.traces = records, transform, seed, flip, traces
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self._epoch, self._order = -1, np.empty(0, dtype=np.uint32)
 
     def __getitem__(self, index: int) -> Example:
         number = index
         epoch, position = divmod(number, len(self.records))
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, random(self.seed, ORDER, epoch).permutation(len(self.records))
-        record = self.records[self._order[position]]
+            self._epoch, self._order = epoch, shuffled(len(self.records), self.seed, epoch)
+        index = int(self._order[position])
+        record = self.records[index]
         caption = record.captions[random(self.seed, CAPTION, number).integers(len(record.captions))]
-        image = open_image(record)
+        try:
+            image = open_image(record)
+        except ValueError as error:
+            if isinstance(self.records, ShardedRecords):
+                raise ValueError(f"{self.records.place(index)}: {error}; `xmcgan data verify` lists all") from error
+            raise
         pixels = self.transform.pixels(image)
         flip = self.flip and bool(random(self.seed, FLIP, number).integers(2))
         narrative = record.narrative if self.traces else None
@@ -83,6 +103,30 @@ class ExampleStream(Dataset):
             number,
             trace_maps(caption, narrative, flip=flip) if narrative is not None else None,
         )
+
+
+def check_prepared_for(records: ShardedRecords, transform: ImageTransform) -> None:
+    """Refuses records that were prepared for another image size or fit than they are read with.
+
+    Raises:
+        ValueError: naming the setting, both values, and what to do.
+    """
+    settings = records.manifest.get("settings", {})
+    for name, wanted in (("size", transform.size), ("fit", transform.fit)):
+        found = settings.get(name, wanted)
+        if found != wanted:
+            flag = {"size": "image_size", "fit": "dataset.fit"}[name]
+            raise ValueError(
+                f"{records.root} was prepared with --{name} {found}, but {flag} is {wanted}. Prepare it again with "
+                f"--{name} {wanted}, set {flag} to {found}, or accept it as it is with --dataset.resize true"
+            )
+
+
+def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch, a permutation of ``count``: 4 bytes a record, and the same numbers as with 8."""
+    order = np.arange(count, dtype=np.uint32)
+    random(seed, ORDER, epoch).shuffle(order)
+    return order
 
 
 def random(seed: int, use: int, number: int) -> np.random.Generator:

@@ -161,7 +161,7 @@ def bench_loading(
     """Times reading, decoding, resizing and flipping of 640 x 480 JPEGs of smooth noise, cached, in this process."""
     with tempfile.TemporaryDirectory() as folder:
         records = list(write_photographs(Path(folder), originals))
-        stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True)
+        stream = ExampleStream(records, ImageTransform(size), seed=0, flip=True, resize=True)
         batches = iter(load_batches(stream, start=0, batch_size=batch_size, workers=0))
         return measure(
             "loading",

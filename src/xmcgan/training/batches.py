@@ -32,6 +32,7 @@ def embedded_batches(
         seed=settings.seed,
         flip=dataset.flip,
         traces=traces,
+        resize=dataset.resize,
     )
     loaded: Iterator[ExampleBatch] = load_batches(
         stream,

@@ -1,6 +1,5 @@
 """The folder of a run: its configuration, and the check that it can be resumed."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xmcgan.config import Config, EvaluationConfig, differences, from_dict, to_dict
-from xmcgan.data.records import Record
+from xmcgan.data.prepared.shards import ShardedRecords
+from xmcgan.data.records import Record, text_digest
 from xmcgan.inference.model_files import CONFIG_FILE, newest_checkpoint
 from xmcgan.runtime.files import read_json, write_json
 from xmcgan.runtime.folders import refuse_changed, refuse_foreign
@@ -57,8 +57,9 @@ def open_run_folder(output: Path, config: Config, records: Sequence[Record], loc
 
 def describe_run(config: Config, records: Sequence[Record]) -> dict[str, Any]:
     """The content of a run's config.json: its settings, and a hash of what it is trained on."""
-    lines = (line for record in records for line in (record.id, *record.captions))
-    data = {"records": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    prepared = isinstance(records, ShardedRecords)  # whose manifest may hold the hash
+    digest = records.digest() if prepared else text_digest((record.id, record.captions) for record in records)
+    data = {"records": len(records), "sha256": digest}
     return {"config": to_dict(config), "data": data}
 
 

@@ -31,8 +31,8 @@ def made(tmp_path_factory) -> Path:
         for number in range(7 if split == "train" else 2):
             encoded = BytesIO()
             Image.new("RGB", (16, 16), (number, 0, 0)).save(encoded, "JPEG")
-            captions, told = (f"caption {number}", "ein Café"), TOLD if number == 1 else None
-            yield Record(encoded.getvalue(), captions, f"id {number}", BOXES[: number % 3], told)
+            captions, narrative = (f"caption {number}", "ein Café"), TOLD if number == 1 else None
+            yield Record(encoded.getvalue(), captions, f"id {number}", BOXES[: number % 3], narrative)
 
     root = tmp_path_factory.mktemp("prepared")
     prepare(

@@ -24,7 +24,7 @@ from xmcgan.data.prepared import workers as module
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
-from xmcgan.data.records import Problem, Record, Slice, strict
+from xmcgan.data.records import Problem, Record, Slice, strict, text_digest
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,30 @@ def test_bad_entries_are_counted_and_listed(photographs, tmp_path):
         assert name in problem["reason"]
 
 
+def test_unused_files_are_listed_and_are_no_problems(photographs, tmp_path):
+    readme = Problem("photographs/README.md", "is not read", detail=True, unused=True)
+    manifest = prepared([*photographs, readme], tmp_path / "out", most_bad=0.0)
+    split = manifest["splits"]["all"]
+    assert (split["records"], split["problems"], split["unused"]) == (20, 0, 1)
+    (line,) = (tmp_path / "out/problems.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"split": "all", **readme._asdict()}
+
+
+def test_the_rule_of_a_split_is_in_the_manifest(photographs, tmp_path):
+    manifest = prepared(photographs, tmp_path / "out", rules={"all": "the split all is what there is"})
+    assert manifest["splits"]["all"]["rule"] == "the split all is what there is"
+
+
+def test_the_manifest_knows_the_texts(photographs, tmp_path):
+    manifest = prepared(photographs, tmp_path / "out")
+    expected = text_digest((record.id, record.captions) for record in photographs)
+    assert manifest["splits"]["all"]["texts_sha256"] == expected
+    records = open_shards(tmp_path / "out", "all", layout="table")
+    assert records.digest() == expected
+    del records.manifest["splits"]["all"]["texts_sha256"]  # as of an older version
+    assert records.digest() == expected
+
+
 def test_too_many_bad_entries(photographs, tmp_path):
     entries = with_bad(photographs, tmp_path)
     with pytest.raises(ValueError, match="4 of 24 entries of all are bad") as error:
@@ -292,7 +316,7 @@ def test_other_content_is_refused(photographs, tmp_path):
 
 def test_concurrent_preparation_is_refused(photographs, tmp_path):
     def entries(_split: str) -> Iterator[Record]:
-        with pytest.raises(FileExistsError, match="is being prepared by another process"):
+        with pytest.raises(FileExistsError, match="is being prepared by process"):
             prepared(photographs, tmp_path)
         yield from photographs
 
@@ -306,7 +330,8 @@ def test_concurrent_preparation_is_refused(photographs, tmp_path):
         ({"splits": []}, "splits is"),
         ({"splits": ["a", "a"]}, "each only once"),
         ({"splits": ["../a"]}, "name of a folder"),
-        ({"size": 0}, "size must be at least 1"),
+        ({"size": 0}, "size must be 1 to 4096 pixels, not 0"),
+        ({"size": 100_000}, "size must be 1 to 4096 pixels, not 100000"),
         ({"fit": "stretch"}, "fit is 'stretch'"),
         ({"quality": 0}, "quality must be 1 to 100"),
         ({"shard_records": 0}, "shard_records must be at least 1"),
@@ -448,7 +473,7 @@ def test_killed_at_random_moments(scenes, tmp_path):
     output, dice, kills = tmp_path / "out", random.Random(0), 0
     for _ in range(15):
         child = in_a_process(prepare_scenes, scenes, output)
-        while not (output / "preparing.lock").exists() and child.is_alive():
+        while not (output / ".lock").exists() and child.is_alive():
             time.sleep(0.001)
         time.sleep(dice.uniform(0, 0.06))
         os.kill(child.pid, signal.SIGKILL)

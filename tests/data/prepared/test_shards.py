@@ -28,10 +28,13 @@ from PIL import Image
 
 from batches import assert_same_batches
 from xmcgan.data.images import ImageTransform, open_image
-from xmcgan.data.prepared import shards
+from xmcgan.data.layouts import read_records
+from xmcgan.data.prepared import shard_file, shards
 from xmcgan.data.prepared.manifest import is_prepared, read_manifest
 from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.prepared.shard_file import Shard, map_file
 from xmcgan.data.prepared.shards import ShardedRecords, open_shards
+from xmcgan.data.prepared.verify import verify
 from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance, strict
 from xmcgan.data.stream import ExampleStream, load_batches
@@ -158,7 +161,7 @@ def test_arrow_opens_the_files(made):
 # ----------------------------------------------------------------------------------- where they lie, and where not
 
 
-def test_what_is_prepared(made, tmp_path):
+def test_the_contents_of_a_prepared_folder(made, tmp_path):
     assert is_prepared(made)
     assert is_prepared(str(made))
     assert not is_prepared(tmp_path)
@@ -166,6 +169,15 @@ def test_what_is_prepared(made, tmp_path):
     assert not is_prepared(made / "manifest.json")
     (tmp_path / "manifest.json").write_text('{"library": "of another"}')
     assert not is_prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty"), (bytes(700), "is empty"), (b'{\n "libr', "is not JSON")]
+)
+def test_a_manifest_of_no_bytes_is_named(copy, content, said):
+    (copy / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"manifest\.json is damaged: it {said}"):
+        read_records(copy, "coco", "train")
 
 
 def test_unfinished_preparation_is_refused(copy):
@@ -200,7 +212,7 @@ def test_urls(made, tmp_path):
     assert list(records) == RECORDS
     assert len(list((tmp_path / "cache").glob("*.arrow"))) == 3
     assert not list((tmp_path / "cache").glob("*.partial"))
-    records.verify()
+    assert not list(verify(url, "train", cache=tmp_path / "cache"))
 
 
 def test_hugging_face_datasets_opens_a_shard(made, tmp_path, monkeypatch):
@@ -343,12 +355,37 @@ def test_a_shard_that_is_damaged_later(copy):
 
 
 def test_flipped_bits_are_found_by_verify(copy):
-    opened(copy).verify()
+    assert not list(verify(copy, "train"))
     for number in (0, 2):
         break_shard(copy / f"train/{number:05d}.arrow", "flipped")
-    records = opened(copy)
-    with pytest.raises(ValueError, match=r"2 of 3 shards are damaged: .*00000\.arrow, .*00002\.arrow"):
-        records.verify()
+    assert [(Path(each.shard).name, each.reason[:11]) for each in verify(copy, "train")] == [
+        ("00000.arrow", "its SHA-256"),
+        ("00002.arrow", "its SHA-256"),
+    ]
+
+
+def test_zeroed_bytes_in_a_shard_name_the_record(copy):
+    path = copy / "train/00001.arrow"
+    content = bytearray(path.read_bytes())
+    start = content.index(RECORDS[5].image)
+    content[start : start + 300] = bytes(300)
+    path.write_bytes(content)
+    (damage,) = verify(copy, "train")
+    assert damage.shard == f"{copy}/train/00001.arrow"
+    assert damage.reason == "its SHA-256 differs from the manifest's"
+    (lost,) = damage.records
+    assert lost.startswith("record 1 the image of record id 5 cannot be read as an image")
+    stream = ExampleStream(opened(copy), ImageTransform(16), seed=0, flip=False)
+    with pytest.raises(ValueError, match=r"train/00001\.arrow: the image of record id 5 cannot be read"):
+        list(map(stream.__getitem__, range(len(RECORDS))))
+
+
+@pytest.mark.parametrize(("damage", "said"), [("truncated", "it has"), ("missing", "is missing")])
+def test_shards_that_are_short_or_missing_are_found_by_verify(copy, damage, said):
+    break_shard(copy / "train/00001.arrow", damage)
+    (found,) = verify(copy, "train")
+    assert found.shard.endswith("train/00001.arrow")
+    assert said in found.reason
 
 
 def test_swapped_shards(copy):
@@ -363,13 +400,13 @@ def test_swapped_shards(copy):
 
 @pytest.mark.parametrize("field", ["id", "captions", "boxes"])
 def test_forbidden_null(tmp_path, field):
-    row = shards._row(RECORDS[1], b"")
+    row = shard_file._row(RECORDS[1], b"")
     row[field] = {"id": None, "captions": ["a", None], "boxes": [{**row["boxes"][0], "left": None}]}[field]
     path = tmp_path / "0.arrow"
-    with path.open("wb") as file, pa.ipc.new_stream(file, shards.SCHEMA) as writer:
-        writer.write_batch(pa.RecordBatch.from_pylist([row], schema=shards.SCHEMA))
+    with path.open("wb") as file, pa.ipc.new_stream(file, shard_file.SCHEMA) as writer:
+        writer.write_batch(pa.RecordBatch.from_pylist([row], schema=shard_file.SCHEMA))
     with pytest.raises(ValueError, match="is null where it must not be"):
-        shards._Shard(path, {"records": 1})
+        Shard(path, 1).record(map_file(path), 0)
 
 
 @pytest.mark.parametrize(
@@ -480,7 +517,7 @@ def prepared_scenes(scenes, tmp_path_factory) -> Path:
 
 
 def batches_of(records, count, *, start=0, workers=0, batch_size=5):
-    stream = ExampleStream(records, ImageTransform(32), seed=3, flip=True)
+    stream = ExampleStream(records, ImageTransform(32), seed=3, flip=True, resize=True)
     return list(islice(load_batches(stream, start=start, batch_size=batch_size, workers=workers), count))
 
 
@@ -492,6 +529,21 @@ def test_shards_give_the_batches_of_the_raw_folder(scenes, prepared_scenes, work
         assert one.captions == other.captions
         assert one.numbers == other.numbers
         assert torch.equal(one.pixels, other.pixels)
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        (ImageTransform(32), "was prepared with --size 64, but image_size is 32"),
+        (ImageTransform(64, "crop"), "was prepared with --fit squash, but dataset.fit is crop"),
+    ],
+)
+def test_data_prepared_otherwise_are_refused_unless_resizing_was_asked_for(prepared_scenes, transform, said):
+    records = open_shards(prepared_scenes, "train2014", layout="coco")
+    with pytest.raises(ValueError, match=f"{said}.*--dataset.resize true"):
+        ExampleStream(records, transform, seed=0, flip=False)
+    stream = ExampleStream(records, transform, seed=0, flip=False, resize=True)
+    assert stream[0].pixels.shape == (3, transform.size, transform.size)
 
 
 def report(root: Path, seen: Path, workers: int, count: int) -> None:
@@ -537,7 +589,5 @@ def test_killed_reading_resumes(prepared_scenes, tmp_path):
 
 
 def test_url_without_prepared_data_is_refused(tmp_path):
-    from xmcgan.data.layouts import read_records
-
     with pytest.raises(ValueError, match="holds no prepared data"):
         read_records(tmp_path.as_uri(), "coco", "train2014")

@@ -17,8 +17,8 @@ TRUCK = "0a1b2c3d4e5f6789"  # an image of Open Images
 def narrative(
     image_id="285", caption="In this image I can see a bear.", dataset_id="mscoco_train2017", annotator_id=1, **more
 ) -> dict:
-    told = {"dataset_id": dataset_id, "image_id": image_id, "annotator_id": annotator_id, "caption": caption}
-    return {**told, "timed_caption": [], "traces": [], **more}
+    narrative = {"dataset_id": dataset_id, "image_id": image_id, "annotator_id": annotator_id, "caption": caption}
+    return {**narrative, "timed_caption": [], "traces": [], **more}
 
 
 def said(*words: str) -> list[dict]:

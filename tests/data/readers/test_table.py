@@ -263,7 +263,7 @@ def table_of(root: Path, name: str, content: str | bytes) -> Path:
         ("train.csv", 'a.png,"red, blue\nand green"\nimages/b.jpg,x\n', "comma", ["red, blue and green", "x"]),
     ],
 )  # fmt: skip
-def test_the_dialect_is_found_out(tmp_path, name, content, dialect, expected):
+def test_the_csv_dialect_is_detected(tmp_path, name, content, dialect, expected):
     separator = SEPARATORS[DIALECTS[dialect].separator]
     table_of(tmp_path, name, f"path{separator}caption\n{content}")
     assert dialect_of(tmp_path / name) == DIALECTS[dialect]
@@ -273,7 +273,7 @@ def test_the_dialect_is_found_out(tmp_path, name, content, dialect, expected):
     assert str(DIALECTS[dialect]) in describe_split(tmp_path, "table", "train")
 
 
-def test_the_dialect_can_be_said(tmp_path):
+def test_the_csv_dialect_can_be_given(tmp_path):
     table_of(tmp_path, "train.tsv", 'path\tcaption\na.png\t"a sign"\n')
     captions = [
         next(strict(read_table(tmp_path, "train", dialect=DIALECTS[name]))).captions for name in ("tab", "tab-unquoted")

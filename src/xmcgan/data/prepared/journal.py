@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from xmcgan.data.prepared.manifest import JOURNAL, PROBLEMS
 from xmcgan.data.prepared.plan import _check_plan, _space_for, _write
-from xmcgan.data.prepared.shards import checksum, source_name
+from xmcgan.data.prepared.shard_file import checksum, source_name
 from xmcgan.data.records import Problem, Record
 
 _MIN_ENTRIES = 1000  # with fewer entries, the share of bad ones is not meaningful

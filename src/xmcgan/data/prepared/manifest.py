@@ -20,13 +20,25 @@ def is_prepared(root: str | Path) -> bool:
     """Whether a folder or URL was written by `prepare`.
 
     Raises:
-        ValueError: if its preparation is unfinished.
+        ValueError: if its preparation is unfinished, or its manifest is damaged.
     """
     try:
-        # Not parsed, so that a damaged manifest is reported on opening and not taken for another kind of folder.
-        return f'"library": "{LIBRARY}"'.encode() in _content(root, MANIFEST)
+        content = _content(root, MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        content = None
+    if content is not None:
+        # A damaged manifest of ours is reported on opening, and not taken for another kind of folder.
+        if f'"library": "{LIBRARY}"'.encode() in content:
+            return True
+        try:
+            json.loads(content)
+        except (ValueError, RecursionError):
+            size = "is empty" if not content.strip(b"\0 \n") else "is not JSON"
+            raise ValueError(
+                f"{root}/{MANIFEST} is damaged: it {size}. Prepare the data again into "
+                "another folder, or remove the file if it is not of prepared data"
+            ) from None
+        return False
     try:
         _content(root, JOURNAL)
     except (FileNotFoundError, NotADirectoryError):

@@ -7,12 +7,12 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from xmcgan.data.prepared.manifest import JOURNAL, MANIFEST, is_prepared
 from xmcgan.runtime.files import atomic_file
+from xmcgan.runtime.locks import LOCK
 
-LOCK = "preparing.lock"
+MOST_PIXELS = 4096
+"""Largest side of a prepared image: more is a slip of the finger, and would take gigabytes for one image."""
 
 
 def usable_cores() -> int:
@@ -30,8 +30,8 @@ def _check(
     for split in splits:
         if Path(split).name != split or split.startswith("."):
             raise ValueError(f"splits has {split!r}; it should be the name of a folder")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    if not 1 <= size <= MOST_PIXELS:
+        raise ValueError(f"size must be 1 to {MOST_PIXELS} pixels, not {size}")
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     if shard_records < 1:
@@ -67,8 +67,9 @@ def _new_folder(output: Path) -> Generator[None, None, None]:
     try:
         yield
     except BaseException:
-        if is_new and {path.name for path in output.iterdir()} <= {JOURNAL}:
+        if is_new and {path.name for path in output.iterdir()} <= {JOURNAL, LOCK}:
             (output / JOURNAL).unlink(missing_ok=True)
+            (output / LOCK).unlink(missing_ok=True)
             output.rmdir()
         raise
 
@@ -84,21 +85,6 @@ def _space_for(path: Path) -> Generator[None, None, None]:
         raise OSError(
             f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then resumes"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(output: Path) -> Generator[None, None, None]:
-    """Locks the folder: two processes at once would remove each other's files."""
-    lock = FileLock(output / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise FileExistsError(f"{output} is being prepared by another process") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        (output / LOCK).unlink(missing_ok=True)
 
 
 def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import itertools
 import json
 import operator
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,20 +25,19 @@ from xmcgan.data.images import Fit, ImageTransform
 from xmcgan.data.prepared.journal import _count_lost, _Done, _ErrorLimit, _Journal, _Part
 from xmcgan.data.prepared.manifest import JOURNAL, LIBRARY, MANIFEST, VERSION, read_manifest
 from xmcgan.data.prepared.plan import (
-    LOCK,
     _check,
     _check_output,
     _check_plan,
-    _locked,
     _new_folder,
     _space_for,
     _write,
     usable_cores,
 )
-from xmcgan.data.prepared.shards import checksum, write_shard
+from xmcgan.data.prepared.shard_file import Shard, checksum, map_file, write_shard
 from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _workers
-from xmcgan.data.records import Problem, Record
+from xmcgan.data.records import Problem, Record, text_digest
 from xmcgan.runtime.files import flush_to_disk
+from xmcgan.runtime.locks import locked_folder
 
 
 def prepare(
@@ -58,6 +57,7 @@ def prepare(
     progress: bool = True,
     total: Callable[[str], int | None] = lambda split: None,
     fingerprint: str | None = None,
+    rules: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes a resized copy of a data set to ``output`` and returns its manifest.
 
@@ -79,6 +79,7 @@ def prepare(
         most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
         total: the approximate number of records of a split, for the progress bar; None if unknown.
         fingerprint: of the source; a finished output with another fingerprint is refused.
+        rules: how the images of a split were chosen, as a sentence for the manifest.
 
     Raises:
         ValueError: if settings or source differ from those of the output, or too many entries are bad.
@@ -93,14 +94,14 @@ def prepare(
     _check_output(output)
     if (output / MANIFEST).exists():
         return _finished(output, plan, fingerprint)
-    with _new_folder(output), _locked(output):
+    with _new_folder(output), locked_folder(output, "prepared"):
         journal = _Journal(output, plan)
         with _workers(workers := workers or usable_cores()) as pool:
             encoder = _Encoder(pool, workers, ImageTransform(size, fit), quality)
             for split in splits:
                 limit = _ErrorLimit(split, journal, most_bad, total(split))
                 _prepare_split(output, split, partial(entries, split), shard_records, journal, encoder, limit, progress)
-        return _finish(output, plan, journal, fingerprint)
+        return _finish(output, plan, journal, fingerprint, rules or {})
 
 
 def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> dict[str, Any]:
@@ -113,23 +114,25 @@ def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> di
             f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files "
             "differ. Choose another output"
         )
-    for leftover in (output / JOURNAL, output / LOCK):  # from a process killed right after writing the manifest
-        if leftover.exists():
-            leftover.unlink()
+    (output / JOURNAL).unlink(missing_ok=True)  # from a process killed right after writing the manifest
     return manifest
 
 
-def _finish(output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint: str | None) -> dict[str, Any]:
+def _finish(
+    output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint: str | None, rules: Mapping[str, str]
+) -> dict[str, Any]:
     splits = {}
     for split in plan["splits"]:
         done = journal.of(split)
         splits[split] = {
+            **({"rule": rules[split]} if split in rules else {}),
             "records": sum(each.shard["records"] for each in done),
             "captions": sum(each.captions for each in done),
             "problems": sum(not problem.unused for each in done for problem in each.problems),
             "unused": sum(problem.unused for each in done for problem in each.problems),
             "lost": sum(_count_lost(each.problems) for each in done),
             "bytes": sum(each.shard["bytes"] for each in done),
+            "texts_sha256": text_digest(_texts(output / split, done)),
             "shards": [each.shard for each in done],
         }
     manifest = {
@@ -145,6 +148,13 @@ def _finish(output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint
     _write(output / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     journal.path.unlink()
     return manifest
+
+
+def _texts(folder: Path, done: Sequence[_Done]) -> Iterator[tuple[str, list[str]]]:
+    """Id and captions of every record of a split."""
+    for each in done:
+        path = folder / each.shard["file"]
+        yield from Shard(path, each.shard["records"]).texts(map_file(path))
 
 
 def _prepare_split(

@@ -8,70 +8,43 @@
 ``pyarrow.ipc.open_stream`` and Hugging Face's ``datasets`` open the same files. (``Dataset.from_file`` reads only
 streams; ``load_dataset("arrow", ...)`` also reads Arrow's file format.)
 
-When a process first uses a shard, it checks the structure: the size must match the manifest, and every offset, length
-and string must be valid, so that a damaged file raises an error instead of crashing the process. This reads everything
-except the images and takes 4 ms for a shard of 62 MB. The checksum, which takes 40 ms, is verified once when a shard is
-fetched from a URL, and by `ShardedRecords.verify`.
+When a process first uses a shard, it checks its size and structure, and each batch of records when it first uses that
+(`shard_file`). The checksum is verified once when a shard is fetched from a URL, and by ``xmcgan data verify``.
 """
 
 import bisect
-import hashlib
 import itertools
 import mmap
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import pyarrow as pa
 from filelock import FileLock
 
 from xmcgan.data.prepared.manifest import _is_url, _remote, read_manifest
-from xmcgan.data.records import Box, Crop, Narrative, Record, Slice, TracePoint, Utterance
+from xmcgan.data.prepared.shard_file import Shard, checksum, damage_of, map_file
+from xmcgan.data.records import Record, text_digest
 
-BATCH = 64  # rows; 2 MB of images at 256 pixels
+_MAPPED = 128  # shards whose files are mapped at a time; each takes a file descriptor
 
 # Pages of a mapped file count as the process's memory, so a worker that has read a whole set would seem to hold all of
 # it. After this many records, the pages are released; they stay in the page cache.
 _RECORDS_HELD = 512
 
 
-def _struct(**fields: pa.DataType) -> pa.DataType:
-    return pa.struct([pa.field(name, kind, nullable=False) for name, kind in fields.items()])
-
-
-def _list(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.field("item", kind, nullable=False))
-
-
-_NUMBER = pa.float32()
-
-_BOX = _struct(category=pa.string(), left=_NUMBER, top=_NUMBER, width=_NUMBER, height=_NUMBER)
-
-_UTTERANCE = _struct(words=pa.string(), start=_NUMBER, end=_NUMBER)
-
-_STROKE = _list(_struct(x=_NUMBER, y=_NUMBER, t=_NUMBER))
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("image", pa.binary(), nullable=False),  # a JPEG
-        pa.field("captions", _list(pa.string()), nullable=False),
-        pa.field("boxes", _list(_BOX), nullable=False),
-        pa.field("narrative", _struct(caption=pa.string(), utterances=_list(_UTTERANCE), strokes=_list(_STROKE))),
-        pa.field("source", pa.string(), nullable=False),  # name of the image's original file
-    ]
-)
-
-
-def open_shards(root: str | Path, split: str, *, layout: str, cache: Path | None = None) -> "ShardedRecords":
+def open_shards(
+    root: str | Path, split: str, *, layout: str, cache: Path | None = None, check_sizes: bool = True
+) -> "ShardedRecords":
     """The records of one split of prepared data, read on access.
 
     Args:
         root: a folder, or a URL that fsspec can open.
         layout: the layout it must have been prepared from.
         cache: folder for shards fetched from a URL, each on first use; by default ``~/.cache/xmcgan``.
+        check_sizes: of all shards now, and not only when each is first used.
 
     Raises:
         FileNotFoundError: if the manifest or a shard is missing.
@@ -84,7 +57,7 @@ def open_shards(root: str | Path, split: str, *, layout: str, cache: Path | None
     if split not in manifest["splits"]:
         raise ValueError(f"{root} has no split {split!r}; there is {', '.join(manifest['splits']) or 'none'}")
     records = ShardedRecords(root, split, manifest, cache or default_cache())
-    if not _is_url(root):
+    if check_sizes and not _is_url(root):
         for shard in manifest["splits"][split]["shards"]:
             _check_size(Path(root, split, shard["file"]), shard)
     return records
@@ -106,7 +79,8 @@ class ShardedRecords(Sequence[Record]):
         self.root, self.split, self.manifest, self.cache = root, split, manifest, cache
         self._shards = manifest["splits"][split]["shards"]
         self._ends = list(itertools.accumulate(shard["records"] for shard in self._shards))
-        self._opened: dict[int, _Shard] = {}
+        self._opened: dict[int, Shard] = {}
+        self._mapped: OrderedDict[int, mmap.mmap] = OrderedDict()
         self._held = 0
 
     def __len__(self) -> int:
@@ -128,108 +102,58 @@ class ShardedRecords(Sequence[Record]):
         position = range(len(self))[operator.index(index)]
         number = bisect.bisect_right(self._ends, position)
         if number not in self._opened:
-            self._opened[number] = _Shard(self._path(number), self._shards[number])
-        record = self._opened[number].record(position - self._ends[number] + self._shards[number]["records"])
+            self._opened[number] = Shard(self.path(number), self._shards[number]["records"])
+        shard, memory = self._opened[number], self._memory(number)
+        record = shard.record(memory, position - self._ends[number] + self._shards[number]["records"])
         self._held += 1
-        if self._held == _RECORDS_HELD:
+        if self._held == _RECORDS_HELD and hasattr(mmap, "MADV_DONTNEED"):
             self._held = 0
-            for shard in self._opened.values():
-                shard.give_back_pages()
+            for memory in self._mapped.values():
+                memory.madvise(mmap.MADV_DONTNEED)
         return record
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": {}}
+        return {**self.__dict__, "_opened": {}, "_mapped": OrderedDict()}
 
-    def verify(self) -> None:
-        """Verifies the checksum of every shard.
+    def _memory(self, number: int) -> mmap.mmap:
+        """The mapped file of an opened shard; that of the one unused for longest is given up for it."""
+        if number not in self._mapped:
+            with damage_of(path := self._opened[number].path):
+                self._mapped[number] = map_file(path)
+            if len(self._mapped) > _MAPPED:
+                self._mapped.popitem(last=False)
+        self._mapped.move_to_end(number)
+        return self._mapped[number]
+
+    def place(self, index: int) -> str:
+        """The shard that holds a record, for messages."""
+        return f"{self.root}/{self.split}/{self._shards[bisect.bisect_right(self._ends, index)]['file']}"
+
+    def texts(self) -> Iterator[tuple[str, list[str]]]:
+        """Id and captions of every record, in order, without touching the images."""
+        for number, shard in enumerate(self._shards):
+            path = self.path(number)
+            with damage_of(path):
+                memory = map_file(path)
+            yield from Shard(path, shard["records"]).texts(memory)
+
+    def digest(self) -> str:
+        """The SHA-256 of all ids and captions (`records.text_digest`): from the manifest, if it was stored there."""
+        return self.manifest["splits"][self.split].get("texts_sha256") or text_digest(self.texts())
+
+    def path(self, number: int) -> Path:
+        """The path of a shard on disk, fetched if necessary.
 
         Raises:
-            FileNotFoundError: if a shard is missing.
-            ValueError: naming the shards whose checksums differ from the manifest.
+            FileNotFoundError: if it is missing.
+            ValueError: if it has another size than the manifest says, or a fetched one another checksum.
         """
-        paths = [self._path(number) for number in range(len(self._shards))]
-        wrong = [
-            str(path) for path, shard in zip(paths, self._shards, strict=True) if checksum(path) != shard["sha256"]
-        ]
-        if wrong:
-            raise ValueError(f"{len(wrong)} of {len(paths)} shards are damaged: {', '.join(wrong)}")
-
-    def _path(self, number: int) -> Path:
-        """The path of a shard on disk, fetched if necessary, after checking its size."""
         shard = self._shards[number]
         if _is_url(self.root):
             return _fetched(f"{self.root}/{self.split}/{shard['file']}", shard, self.cache)
         path = Path(self.root, self.split, shard["file"])
         _check_size(path, shard)
         return path
-
-
-class _Shard:
-    """One shard, mapped into memory and checked."""
-
-    def __init__(self, path: Path, expected: dict[str, Any]):
-        try:
-            with path.open("rb") as file:
-                self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            options = pa.ipc.IpcReadOptions(use_threads=False)  # threads do not survive a fork
-            table = pa.ipc.open_stream(pa.py_buffer(self._memory), options=options).read_all()
-            if not table.schema.equals(SCHEMA):
-                raise ValueError(f"its columns {table.schema.names} or their types differ from the schema")
-            if table.num_rows != expected["records"]:
-                raise ValueError(f"it holds {table.num_rows} records; the manifest says {expected['records']}")
-            table.validate(full=True)
-            for field, column in zip(SCHEMA, table.columns, strict=True):
-                for chunk in column.chunks:
-                    _check_nulls(field, chunk)
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        self._columns = table.columns[:5]
-
-    def record(self, row: int) -> Record:
-        identity, image, captions, boxes, narrative = (column[row] for column in self._columns)
-        return Record(
-            image.as_py(),
-            tuple(captions.as_py()),
-            identity.as_py(),
-            tuple(map(Box, *_columns(boxes.values))),
-            _narrative(narrative) if narrative.is_valid else None,
-        )
-
-    def give_back_pages(self) -> None:
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._memory.madvise(mmap.MADV_DONTNEED)
-
-
-def _narrative(row: pa.StructScalar) -> Narrative:
-    strokes = row["strokes"].values
-    points = map(TracePoint, *_columns(strokes.flatten()))
-    return Narrative(
-        row["caption"].as_py(),
-        tuple(map(Utterance, *_columns(row["utterances"].values))),
-        tuple(tuple(itertools.islice(points, length)) for length in strokes.value_lengths().to_pylist()),
-    )
-
-
-def _columns(structs: pa.StructArray) -> list[list[Any]]:
-    # Through numpy: ten times faster, because Arrow first wraps each number in a Python object.
-    return [
-        field.to_numpy().tolist() if pa.types.is_floating(field.type) else field.to_pylist()
-        for field in structs.flatten()
-    ]
-
-
-def _check_nulls(field: pa.Field, array: pa.Array) -> None:
-    """Refuses nulls where the schema forbids them, at any depth; Arrow itself does not check."""
-    if array.null_count and not field.nullable:
-        raise ValueError(f"{field.name!r} is null where it must not be")
-    if pa.types.is_list(field.type):
-        _check_nulls(field.type.value_field, array.flatten())
-    elif pa.types.is_struct(field.type):
-        for inner, child in zip(field.type, array.flatten(), strict=True):
-            # The fields of a null narrative are null too.
-            _check_nulls(inner, child.filter(array.is_valid()) if array.null_count else child)
 
 
 def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
@@ -261,59 +185,3 @@ def _check_size(path: Path, expected: dict[str, Any], name: str | None = None) -
         raise ValueError(
             f"{name or path} is damaged: it has {path.stat().st_size} bytes; the manifest says {expected['bytes']}"
         )
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def write_shard(path: Path, rows: Iterable[tuple[Record, bytes]]) -> tuple[int, int]:
-    """Writes records with their JPEGs to a shard, in batches, and flushes it to disk.
-
-    Returns:
-        the number of records, and the number of their captions.
-    """
-    records = captions = 0
-    rows = iter(rows)
-    with path.open("wb") as file:
-        with pa.ipc.new_stream(file, SCHEMA) as writer:
-            while batch := [_row(record, image) for record, image in itertools.islice(rows, BATCH)]:
-                records += len(batch)
-                captions += sum(len(row["captions"]) for row in batch)
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
-        file.flush()
-        os.fsync(file.fileno())
-    return records, captions
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def source_name(record: Record) -> str:
-    """The name of the file that holds a record's image; empty for image bytes."""
-    match record.image:
-        case bytes():
-            return ""
-        case Slice(file) | Crop(file):
-            return file.name
-        case path:
-            return path.name
-
-
-def _row(record: Record, image: bytes) -> dict[str, Any]:
-    narrative = record.narrative
-    return {
-        "id": record.id,
-        "image": image,
-        "captions": record.captions,
-        "boxes": [box._asdict() for box in record.boxes],
-        "narrative": narrative
-        and {
-            "caption": narrative.caption,
-            "utterances": [utterance._asdict() for utterance in narrative.utterances],
-            "strokes": [[point._asdict() for point in stroke] for stroke in narrative.strokes],
-        },
-        "source": source_name(record),
-    }

@@ -134,7 +134,7 @@ def fit_locked(
     optimizer = AdamW(parameter_groups(network, fitting.weight_decay), lr=fitting.learning_rate, fused=True)
     step = load_training(network, optimizer, output / TRAINING_FILE)
     stream = ExampleStream(
-        records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, traces=False
+        records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, resize=True
     )
     batches = load_batches(
         stream, start=step * fitting.batch_size, batch_size=fitting.batch_size, workers=fitting.workers
