@@ -1,0 +1,37 @@
+"""Owls by the packaged model and by the model that was fine-tuned on the drawings: one PNG.
+
+python examples/fine_tune/before_and_after.py runs/owls fine-tune.png
+"""
+
+import sys
+
+from PIL import Image
+
+from xmcgan import Pipeline
+
+CAPTIONS = (
+    "a red owl on the grass",
+    "a blue owl in the snow on the left",
+    "a blue owl in the snow on the right",
+    "a yellow owl on the beach",
+    "a purple owl in the desert at sunset on the right",
+    "a white owl on the grass at night",
+    "an orange owl on the beach at night",
+    "two umbrellas on a beach at sunset",
+)
+SIDE, GAP = 128, 2  # images are enlarged twice
+
+
+def main(run: str, output: str) -> None:
+    before, after = Pipeline.from_pretrained("scenes-64"), Pipeline.from_pretrained(run)
+    rows = [before(CAPTIONS, seed=1).images, after(CAPTIONS, seed=1).images, after(CAPTIONS, seed=2).images]
+    step = SIDE + GAP
+    sheet = Image.new("RGB", (len(CAPTIONS) * step - GAP, len(rows) * step - GAP), "white")
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), (column * step, row * step))
+    sheet.save(output, optimize=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
