@@ -154,6 +154,6 @@ def test_a_page_leaves_out_what_cannot_be_read(mine, tmp_path, capsys):
     assert not list(tmp_path.parent.glob(".partial-*"))
 
 
-def test_max_length_of_nothing_is_refused(mine, capsys):
+def test_a_max_length_of_zero_is_refused(mine, capsys):
     assert main(["data", "stats", "folder", "--source", str(mine), "--max_length", "0"]) == 2
     assert "--max-length is 0; it should be at least 1" in capsys.readouterr().err

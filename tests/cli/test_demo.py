@@ -18,7 +18,7 @@ def test_steps_fit_into_the_budget(budget, step, steps):
 @pytest.mark.parametrize(
     ("duration", "words"), [(2, "5 seconds"), (62, "60 seconds"), (89, "90 seconds"), (384, "6.4 minutes")]
 )
-def test_durations_are_spoken(duration, words):
+def test_durations_in_words(duration, words):
     assert spoken(duration) == words
 
 

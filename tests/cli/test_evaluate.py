@@ -60,7 +60,7 @@ def test_images_of_another_noise_are_not_added_to(evaluated, trained, scenes, tm
     assert (output / "results.jsonl").read_bytes() == before
 
 
-def test_the_same_command_draws_nothing_anew_and_gives_the_same_values(evaluated, trained, scenes, tmp_path):
+def test_the_same_command_generates_nothing_again_and_gives_the_same_values(evaluated, trained, scenes, tmp_path):
     output = Path(shutil.copytree(evaluated, tmp_path / "again"))
     images = {path: path.stat().st_mtime_ns for path in (output / "sets").rglob("*.png")}
     command = ["evaluate", "--data", str(scenes), "--output", str(output), "--metrics", METRICS]
@@ -72,7 +72,7 @@ def test_the_same_command_draws_nothing_anew_and_gives_the_same_values(evaluated
         assert (first.metric, first.value, first.protocol) == (second.metric, second.value, second.protocol)
 
 
-def test_images_of_another_system_are_judged_by_the_same_protocol(evaluated, scenes, tmp_path):
+def test_images_of_another_system_are_evaluated_by_the_same_protocol(evaluated, scenes, tmp_path):
     """The checkpoint's own pictures under another name score what they scored."""
     listed = tmp_path / "captions.jsonl"
     assert main(["evaluate", "--data", str(scenes), "--write_captions", str(listed)]) == 0

@@ -95,7 +95,7 @@ def test_own_pictures_need_no_validation_split(config, tmp_path, capsys):
     assert list((run / "samples").iterdir())
 
 
-def test_a_validation_split_that_is_asked_for_or_needed_must_be_there(config, tmp_path, capsys):
+def test_a_validation_split_that_is_named_or_needed_must_exist(config, tmp_path, capsys):
     command = own_command(config, own_folder(tmp_path / "mine"), tmp_path / "run")
     assert "mine/val is missing" in refused([*command, "--dataset.validation_split", "val"], capsys)
     assert "mine/val2014 is missing" in refused([*command, "--dataset.validation_split=val2014"], capsys)
@@ -154,7 +154,7 @@ def test_other_pictures_of_the_same_name_are_refused(pictures, trained, tmp_path
     assert files(pictures) == before
 
 
-def test_half_precision_is_asked_for_by_name(trained, tmp_path):
+def test_half_precision_is_chosen_by_name(trained, tmp_path):
     assert (
         main(["generate", "a car", "--model", str(trained), "--output", str(tmp_path), "--precision", "bfloat16"]) == 0
     )
@@ -172,7 +172,7 @@ def test_maps_of_attention(trained, tmp_path):
         assert sheet.size == (6 * 66 - 2, 64)  # the picture, [CLS], three words, [SEP]
 
 
-def test_words_never_learnt_are_named_in_one_line(trained, tmp_path, capsys):
+def test_unknown_words_are_named_in_one_line(trained, tmp_path, capsys):
     """The packaged model carries its vocabulary; a run carries none, and says nothing."""
     assert main(["generate", "a photo of my cat Tom on Mars", "a red car", "a cat", "--output", str(tmp_path)]) == 0
     drawn, words = capsys.readouterr().out.splitlines()

@@ -184,7 +184,7 @@ def test_mistakes(words, message):
         parsed(*words)
 
 
-def test_what_is_required():
+def test_required_options():
     with pytest.raises(ValueError, match="required: --output"):
         parse(verb, ["a"], "xmcgan verb")
     with pytest.raises(ValueError, match="required: NAMES"):
@@ -194,7 +194,7 @@ def test_what_is_required():
 # ------------------------------------------------------------------------------------------------------- settings
 
 
-def test_settings_are_the_given_ones():
+def test_settings_are_those_on_the_command_line():
     values = parse(trained, ["large", "--output", "x", "--inner.batch-size", "9", "--size=64"], "xmcgan train")
     assert values == {"recipe": "large", "output": Path("x"), "settings": {"inner.batch_size": 9, "size": 64}}
 

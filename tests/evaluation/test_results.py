@@ -28,7 +28,7 @@ words = st.text(min_size=1, max_size=8).map(lambda text: " ".join(text.split()))
 settings = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | finite | st.text(max_size=8)
 
 
-def test_a_line_says_everything():
+def test_a_result_line_has_every_field():
     assert json.loads(to_line(FID)) == {
         "metric": "fid",
         "value": 9.33,
@@ -140,7 +140,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [1, 40, len(to_line(FID)) - 1])
-def test_a_torn_last_line_is_said_to_be_one(tmp_path, kept):
+def test_a_torn_last_line_is_reported(tmp_path, kept):
     path = tmp_path / "results.jsonl"
     torn = f"{to_line(FID)}\n{to_line(FID)[:kept]}"
     path.write_text(torn)

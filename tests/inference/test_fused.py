@@ -99,7 +99,7 @@ def test_a_quarter_of_the_products_of_upsampling_and_convolving():
         assert counter.get_total_flops() * 4 == plain
 
 
-def test_the_generator_stays_what_it_was_and_shares_what_needs_no_change():
+def test_fusing_leaves_the_generator_unchanged_and_shares_unchanged_weights():
     made = generator().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     ready = fuse_generator(made)

@@ -68,7 +68,7 @@ def test_brackets_in_brackets_are_one_line(model):
         load_generator(model)
 
 
-def test_one_changed_bit_of_a_weight_is_noticed(model):
+def test_one_changed_bit_of_a_weight_is_detected(model):
     path = model / "generator.safetensors"
     content = bytearray(path.read_bytes())
     content[-7] ^= 1
@@ -118,6 +118,7 @@ def test_a_copy_that_holds_what_is_needed_loads_offline(model, tmp_path, monkeyp
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    change(model, config__text__encoder="minilm")
     folder = hub_copy(tmp_path / "hub", model, ("config.json", "generator.safetensors"))
     assert find_model("someone/birds").samefile(folder)
     load_generator(find_model("someone/birds"))
@@ -133,3 +134,17 @@ def test_a_copy_that_lacks_a_file_is_refused_offline(model, tmp_path, monkeypatc
         FileNotFoundError, match=r"someone/birds on the hub, or its copy in .*, has no generator\.safetensors"
     ):
         load_generator(download_model("someone/birds", None))
+
+
+@pytest.mark.parametrize("encoder", ["/etc", "../private", "a/../../private", "encoders/mine", ".", 7, None])
+def test_a_downloaded_model_may_not_read_this_machine(model, tmp_path, monkeypatch, encoder):
+    import huggingface_hub.constants as constants
+
+    (tmp_path / "encoders/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    change(model, config__text__encoder=encoder)
+    hub_copy(tmp_path / "hub", model, ("config.json", "generator.safetensors"))
+    with pytest.raises(ValueError, match=r"someone/birds names .* as its text encoder; a downloaded model may name"):
+        find_model("someone/birds")

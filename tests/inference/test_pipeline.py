@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 import xmcgan.inference.pipeline as pipeline_module
 from tiny import files, run
 from xmcgan import Pipeline, attention_overlay
+from xmcgan.inference import model_files
 from xmcgan.inference.model_files import PACKAGED, find_model, packaged_models, save_tensors
 from xmcgan.inference.vocabulary import unknown_words, vocabulary
 from xmcgan.scenes import World, describe, sample_scene
@@ -61,7 +62,7 @@ def test_a_picture_a_caption(pipe):
     assert bits(pipe([CAPTIONS[0]])) == bits(pictures)
 
 
-def test_the_same_picture_in_any_company_and_number(pipe):
+def test_a_picture_does_not_depend_on_its_batch(pipe):
     reference = pipe(CAPTIONS, seed=5, num_images=4)
     assert reference.captions == [caption for caption in CAPTIONS for _ in range(4)]
     assert reference.seeds == [5, 6, 7, 8] * 3
@@ -126,6 +127,28 @@ def test_mistakes_are_named(pipe):
         pipe(CAPTIONS, seed=[1, 2])
     with pytest.raises(TypeError, match="caption 1 is a int; it should be a string"):
         pipe(["a car", 5])
+    with pytest.raises(ValueError, match=r"num_images is 1,000,000,000, for 1 captions; .* generates at most 100,000"):
+        pipe("a car", num_images=10**9)
+    with pytest.raises(ValueError, match=r"caption 1 is 'caf\\udce9', which holds bytes that are not UTF-8"):
+        pipe(["a car", b"caf\xe9".decode(errors="surrogateescape")])
+
+
+def test_an_encoder_of_another_width_is_named(pipe):
+    config = replace(pipe.config, text=replace(pipe.config.text, encoder="minilm"))
+    with pytest.raises(ValueError, match="minilm gives 384 numbers a word, but the generator takes 32"):
+        Pipeline(pipe.generator, config, 1, device="cpu")
+
+
+def test_another_model_is_replaced_only_on_request(pipe, plain, tmp_path):
+    folder = pipe.save_pretrained(tmp_path / "saved")
+    before = files(folder)
+    with pytest.raises(FileExistsError, match="holds another model; choose a new or empty folder, or overwrite it"):
+        plain.save_pretrained(folder)
+    assert files(folder) == before
+    (folder / "README.md").write_text("our card")
+    plain.save_pretrained(folder, overwrite=True)
+    assert (folder / "README.md").read_text() == "our card"
+    assert Pipeline.from_pretrained(folder, device="cpu").generator.region_projection is None
 
 
 # -------------------------------------------------------------------------------------------------- the attention
@@ -139,7 +162,7 @@ def test_attention_is_one_map_a_word_whose_shares_sum_to_one(pipe):
         np.testing.assert_allclose(maps.sum(0), 1, rtol=1e-5)
 
 
-def test_a_map_is_laid_out_as_the_picture_is(pipe):
+def test_attention_maps_have_the_layout_of_the_image(pipe):
     """Region (row, column) of a map is the region of that row and column, not transposed."""
     from torch import zeros
 
@@ -241,36 +264,36 @@ def test_the_model_card_says_what_it_is(pipe, tmp_path):
 
 
 class Hub:
-    """HfApi as the pipeline uses it, writing down what it is told."""
+    """HfApi as the pipeline uses it, writing down what it is calls."""
 
-    def __init__(self, told: list, token: str | None):
-        told.append(("token", token))
-        self.told = told
+    def __init__(self, calls: list, token: str | None):
+        calls.append(("token", token))
+        self.calls = calls
 
     def create_repo(self, repository: str, *, private: bool, exist_ok: bool) -> str:
-        self.told.append(("create", repository, private, exist_ok))
+        self.calls.append(("create", repository, private, exist_ok))
         return f"https://hub.example/{repository}"
 
     def upload_folder(self, *, repo_id: str, folder_path: str) -> None:
-        self.told.append(("upload", repo_id, files(Path(folder_path))))
+        self.calls.append(("upload", repo_id, files(Path(folder_path))))
 
 
 def test_pushing_uploads_exactly_the_saved_files(pipe, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(told, token))
+    calls = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(calls, token))
     monkeypatch.setattr(pipe, "config", replace(pipe.config, text=replace(pipe.config.text, encoder="minilm")))
     assert pipe.push_to_hub("me/cars", private=True, token="secret") == "https://hub.example/me/cars"
     saved = files(pipe.save_pretrained(tmp_path / "saved"))
     assert set(saved) == WRITTEN
-    assert told == [("token", "secret"), ("create", "me/cars", True, True), ("upload", "me/cars", saved)]
+    assert calls == [("token", "secret"), ("create", "me/cars", True, True), ("upload", "me/cars", saved)]
 
 
-def test_a_text_encoder_that_nobody_else_has_is_not_pushed(pipe, monkeypatch):
-    told = []
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(told, token))
+def test_a_local_text_encoder_is_not_pushed(pipe, monkeypatch):
+    calls = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda token=None: Hub(calls, token))
     with pytest.raises(ValueError, match=r"text encoder is the local folder .*tiny-bert"):
         pipe.push_to_hub("me/cars")
-    assert told == []
+    assert calls == []
 
 
 def test_a_model_of_the_hub_is_loaded_from_its_copy(pipe, tmp_path, monkeypatch):
@@ -281,6 +304,7 @@ def test_a_model_of_the_hub_is_loaded_from_its_copy(pipe, tmp_path, monkeypatch)
         return str(saved)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(model_files, "check_downloaded", lambda *_: None)  # its encoder lies in a folder
     loaded = Pipeline.from_pretrained("me/cars", device="cpu", revision="v1")
     assert asked == [("me/cars", {"revision": "v1", "allow_patterns": ["config.json", "generator.safetensors"]})]
     assert bits(loaded(CAPTIONS)) == bits(pipe(CAPTIONS))
@@ -363,7 +387,7 @@ def test_the_words_are_saved_and_loaded(packaged, tmp_path):
         ("", []),
     ],
 )
-def test_what_an_unknown_word_is(caption, unknown):
+def test_unknown_words(caption, unknown):
     assert unknown_words(caption, ["a", "car", "bus", "and"]) == unknown
 
 

@@ -14,7 +14,7 @@ from xmcgan.losses.adversarial import (
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_hinge_is_the_recorded(dtype):
+def test_hinge_matches_the_recording(dtype):
     real, fake = leaf("hinge/real", dtype), leaf("hinge/fake", dtype)
     loss = hinge_discriminator(real, fake)
     to_real, to_fake = torch.autograd.grad(loss, [real, fake])

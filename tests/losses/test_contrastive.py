@@ -22,7 +22,7 @@ from xmcgan.types import TextEmbedding
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", ["word", "word_g"])
-def test_region_word_loss_is_the_recorded(case, dtype):
+def test_region_word_loss_matches_the_recording(case, dtype):
     rho_1, rho_2, inverse_temperature = RECORDED[f"{case}/gammas"].tolist()
     regions, words, mask = leaf("image_feat", dtype), leaf("word_feat", dtype), recorded_mask()
     scores = region_word_scores(regions, words, mask, rho_1=rho_1, rho_2=rho_2, temperature=1 / inverse_temperature)
@@ -38,7 +38,7 @@ def test_region_word_loss_is_the_recorded(case, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_region_context_is_the_recorded(dtype):
+def test_region_context_matches_the_recording(dtype):
     # region_word_scores never forms it; the plain formulation below does, and is held to the authors' here.
     real = recorded_mask()[2]
     words = recorded("word_feat", dtype)[2][real]
@@ -47,7 +47,7 @@ def test_region_context_is_the_recorded(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("case", "temperature"), [("contrastive", 0.1), ("contrastive_t", 0.5)])
-def test_nt_xent_is_the_recorded(case, temperature, dtype):
+def test_nt_xent_matches_the_recording(case, temperature, dtype):
     a, b = leaf("sent_a", dtype), leaf("sent_b", dtype)
     contrast = nt_xent(a, b, temperature)
     same(cosine(a, b) / temperature, f"{case}/logits")
@@ -55,7 +55,7 @@ def test_nt_xent_is_the_recorded(case, temperature, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cross_entropy_of_raw_scores_is_the_recorded(dtype):
+def test_cross_entropy_of_raw_scores_matches_the_recording(dtype):
     # The release can leave out the normalisation; nothing of ours does, so only what follows the scores is compared.
     a, b = leaf("sent_a", dtype), leaf("sent_b", dtype)
     scores = a @ b.T / 2
@@ -73,7 +73,7 @@ def check_contrast(contrast, case: str, a: Tensor, b: Tensor) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_adam_is_the_recorded(dtype):
+def test_adam_matches_the_recording(dtype):
     parameter = leaf("adam/p0", dtype)
     optimizer = torch.optim.Adam([parameter], lr=float(RECORDED["adam/lr"]), betas=(0.5, 0.999), eps=1e-8)
     steps = []
@@ -229,14 +229,14 @@ def test_nt_xent_is_never_negative_and_symmetric(batch):
     torch.testing.assert_close(nt_xent(3 * a, b).loss, nt_xent(a, b).loss)
 
 
-def test_a_batch_of_one_has_nothing_to_tell_apart():
+def test_a_batch_of_one_has_no_negatives():
     with pytest.raises(ValueError, match="batch of at least 2"):
         nt_xent(torch.randn(1, 5), torch.randn(1, 5))
     with pytest.raises(ValueError, match="batch of at least 2"):
         symmetric_cross_entropy(torch.zeros(1, 1))
 
 
-def test_the_trace_divergence_is_the_plain_one():
+def test_the_trace_divergence_equals_the_plain_formula():
     torch.manual_seed(0)
     regions, words = torch.randn(3, 16, 6, dtype=torch.float64), torch.randn(3, 5, 6, dtype=torch.float64)
     traces = torch.rand(3, 5, 16, dtype=torch.float64)

@@ -34,7 +34,7 @@ class Networks:
         self.real_B3HW = torch.rand(4, 3, 64, 64, dtype=torch.float64) * 2 - 1
         self.fake_B3HW = self.generator(torch.randn(4, 5, dtype=torch.float64), self.text).images_B3HW
 
-    def judge(self, fake_B3HW: Tensor) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+    def discriminate(self, fake_B3HW: Tensor) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
         return self.discriminator.discriminate_pair(self.real_B3HW, fake_B3HW, self.text)
 
 
@@ -50,24 +50,24 @@ def contrastive_part(terms) -> Tensor:
     return sum(terms.weights[name] * loss for name, loss in terms.losses.items() if not name.endswith("hinge"))
 
 
-def test_the_discriminators_total_gives_nothing_to_the_generator():
+def test_the_discriminators_total_has_no_gradient_for_the_generator():
     networks = Networks()
     generator, discriminator = networks.generator, networks.discriminator
     # A step of the discriminator alone: the images come detached, and no path leads back.
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW.detach()), networks.text).total
+    total = Objective().discriminator(*networks.discriminate(networks.fake_B3HW.detach()), networks.text).total
     gradients = torch.autograd.grad(total, list(generator.parameters()), retain_graph=True, allow_unused=True)
     assert all(gradient is None for gradient in gradients)
     # The shared step: the path is there for the generator's own loss, and the discriminator's does not take it.
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text).total
+    total = Objective().discriminator(*networks.discriminate(networks.fake_B3HW), networks.text).total
     total.backward(inputs=list(discriminator.parameters()))
     assert all(parameter.grad is None for parameter in generator.parameters())
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
 
 
 @pytest.mark.parametrize("head_layers", [0, 2])
-def test_the_discriminators_contrastive_terms_do_not_know_of_generated_images(head_layers):
+def test_the_discriminators_contrastive_terms_ignore_generated_images(head_layers):
     networks = Networks(head_layers)
-    real, fake = networks.judge(networks.fake_B3HW)
+    real, fake = networks.discriminate(networks.fake_B3HW)
     terms = Objective().discriminator(real, fake, networks.text)
     assert set(terms.losses) == {"d_hinge", "real_sentence", "real_word"}
     contrastive = contrastive_part(terms)
@@ -98,7 +98,7 @@ def test_the_contrastive_heads_learn_from_real_images_only():
     assert len(heads) == 3 * 4 + 2
     gradients = []
     for images in (networks.fake_B3HW, torch.zeros_like(networks.fake_B3HW), torch.randn_like(networks.fake_B3HW)):
-        total = Objective().discriminator(*networks.judge(images), networks.text).total
+        total = Objective().discriminator(*networks.discriminate(images), networks.text).total
         gradients.append(torch.autograd.grad(total, list(heads.values())))
     for other in gradients[1:]:
         for name, one, another in zip(heads, gradients[0], other, strict=True):
@@ -106,7 +106,7 @@ def test_the_contrastive_heads_learn_from_real_images_only():
             torch.testing.assert_close(one, another, rtol=0, atol=0, msg=name)
     # With other real images they are others.
     networks.real_B3HW = -networks.real_B3HW
-    total = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text).total
+    total = Objective().discriminator(*networks.discriminate(networks.fake_B3HW), networks.text).total
     changed = torch.autograd.grad(total, list(heads.values()))
     assert all(not torch.equal(one, another) for one, another in zip(gradients[0], changed, strict=True))
 
@@ -114,7 +114,7 @@ def test_the_contrastive_heads_learn_from_real_images_only():
 def test_generated_images_teach_the_discriminator_by_the_hinge_alone():
     networks = Networks()
     fake = networks.fake_B3HW.detach().requires_grad_()
-    terms = Objective().discriminator(*networks.judge(fake), networks.text)
+    terms = Objective().discriminator(*networks.discriminate(fake), networks.text)
     (of_total,) = torch.autograd.grad(terms.total, fake, retain_graph=True)
     (of_hinge,) = torch.autograd.grad(terms.losses["d_hinge"], fake, retain_graph=True)
     assert of_hinge.any()
@@ -123,7 +123,7 @@ def test_generated_images_teach_the_discriminator_by_the_hinge_alone():
 
 def test_every_discriminator_weight_learns():
     networks = Networks(head_layers=1)
-    terms = Objective().discriminator(*networks.judge(networks.fake_B3HW), networks.text)
+    terms = Objective().discriminator(*networks.discriminate(networks.fake_B3HW), networks.text)
     parameters = dict(networks.discriminator.named_parameters())
     # The bias of the logit gets -1/N and +1/N from every pair inside both corners of the hinge: it may cancel.
     assert reached(terms.total, parameters) >= set(parameters) - {"network.unconditional.bias"}
@@ -136,7 +136,7 @@ def test_the_generators_total_reaches_every_live_weight():
     dead = {name for name in parameters if name.startswith("global_blocks.") and name.endswith("conv1.bias")}
     layers = ("conv1.bias", "conv2.bias", "shortcut.bias")
     dead |= {name for name in parameters if name.startswith("attentional_blocks.") and name.endswith(layers)}
-    terms = Objective().generator(*networks.judge(networks.fake_B3HW), networks.text)
+    terms = Objective().generator(*networks.discriminate(networks.fake_B3HW), networks.text)
     assert set(terms.losses) == {"g_hinge", "fake_sentence", "fake_word", "image_discriminator"}
     gradients = torch.autograd.grad(terms.total, list(parameters.values()), retain_graph=True)
     sizes = {name: gradient.abs().max().item() for name, gradient in zip(parameters, gradients, strict=True)}
@@ -156,16 +156,16 @@ def test_the_generators_total_reaches_every_live_weight():
 )
 def test_a_weight_of_0_leaves_its_term_out(weight, name):
     networks = Networks()
-    judged, encoded = networks.judge(networks.fake_B3HW), tuple(torch.randn(2, 4, 7).double())
-    whole = Objective().generator(*judged, networks.text, encoded)
-    without = Objective(LossWeights(**{weight: 0.0})).generator(*judged, networks.text, encoded)
+    outputs, encoded = networks.discriminate(networks.fake_B3HW), tuple(torch.randn(2, 4, 7).double())
+    whole = Objective().generator(*outputs, networks.text, encoded)
+    without = Objective(LossWeights(**{weight: 0.0})).generator(*outputs, networks.text, encoded)
     assert set(whole.losses) - set(without.losses) == {name}
     assert not any(statistic.startswith(name) for statistic in without.statistics)
     torch.testing.assert_close(without.total, whole.total - whole.losses[name])
-    twice = Objective(LossWeights(**{weight: 2.0})).generator(*judged, networks.text, encoded)
+    twice = Objective(LossWeights(**{weight: 2.0})).generator(*outputs, networks.text, encoded)
     torch.testing.assert_close(twice.total, whole.total + whole.losses[name])
 
-    terms = Objective(LossWeights(**{weight: 0.0})).discriminator(*judged, networks.text)
+    terms = Objective(LossWeights(**{weight: 0.0})).discriminator(*outputs, networks.text)
     gone = {"d_hinge", "real_sentence", "real_word"} - set(terms.losses)
     assert gone == ({f"real_{weight}"} if weight in ("sentence", "word") else set())
     region_projection = {"weight": networks.discriminator.network.region_projection.weight}
@@ -174,15 +174,14 @@ def test_a_weight_of_0_leaves_its_term_out(weight, name):
 
 def test_without_an_encoder_its_term_is_absent():
     networks = Networks()
-    terms = Objective().generator(*networks.judge(networks.fake_B3HW), networks.text, encoded=None)
+    terms = Objective().generator(*networks.discriminate(networks.fake_B3HW), networks.text, encoded=None)
     assert "image_encoder" not in terms.losses
 
 
 def test_all_weights_0_leave_the_hinge_which_takes_a_batch_of_one():
     networks = Networks()
-    real, fake = (
-        DiscriminatorOutput(*(value[:1] for value in output[:4])) for output in networks.judge(networks.fake_B3HW)
-    )
+    outputs = networks.discriminate(networks.fake_B3HW)
+    real, fake = (DiscriminatorOutput(*(value[:1] for value in output[:4])) for output in outputs)
     objective = Objective(LossWeights(0.0, 0.0, 0.0, 0.0))
     d_terms = objective.discriminator(real, fake, networks.text[:1])
     g_terms = objective.generator(real, fake, networks.text[:1])

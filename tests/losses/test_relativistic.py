@@ -32,7 +32,7 @@ def test_only_differences_of_logits_matter():
     torch.testing.assert_close(relativistic_generator(REAL + 5, FAKE + 5), relativistic_generator(REAL, FAKE))
 
 
-def test_the_two_networks_pull_in_opposite_directions():
+def test_the_adversarial_losses_have_opposite_gradients():
     real, fake = REAL.clone().requires_grad_(), FAKE.clone().requires_grad_()
     of_d = torch.autograd.grad(relativistic_discriminator(real, fake), (real, fake))
     assert (of_d[0] < 0).all()

@@ -222,7 +222,7 @@ def summed_over(ranks: list[FeatureStatistics]) -> list[FeatureStatistics]:
         known.append(torch.stack(parts).sum(0))
 
 
-def test_a_mean_many_thousand_times_the_spread_costs_no_digit_that_counts():
+def test_a_large_mean_costs_no_precision():
     # Whole numbers over a power of two: each feature is exact, and so is the covariance of the unshifted ones.
     features = torch.randint(-512, 512, (3000, 8), dtype=torch.float64) / 1024
     plain = statistics(features)

@@ -30,7 +30,7 @@ def test_splits_are_measured_apart():
     assert inception_score(logits, splits=5, seed=None) == pytest.approx(mean_and_deviation(parts), rel=1e-12)
 
 
-def test_sorted_images_are_dealt_out_and_kept_in_order_only_if_asked():
+def test_sorted_images_are_dealt_out_unless_order_is_kept():
     logits = 1000 * torch.eye(5).repeat_interleave(20, 0)  # a split of neighbours would hold one class
     assert inception_score(logits, splits=5, seed=None).value == pytest.approx(1)
     assert inception_score(logits, splits=5).value > 4

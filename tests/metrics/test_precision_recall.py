@@ -43,7 +43,7 @@ def test_by_hand():
     assert found == pytest.approx((2 / 3, 2 / 3, 4 / 3, 2 / 3))
 
 
-def test_a_ball_is_closed_and_rounding_does_not_open_it():
+def test_a_point_on_the_radius_counts_as_inside():
     # Generated ones exactly at the edge of a ball, off the origin so that distances are rounded.
     for offset in (0.0, 0.1, 1000.3):
         real, generated = column(0, 0.7, 7) + offset, column(-0.7, 1.4, 13.3) + offset
@@ -55,7 +55,7 @@ def test_a_ball_is_closed_and_rounding_does_not_open_it():
 
 @given(st.integers(4, 14), st.integers(4, 14), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**31))
 @settings(max_examples=50, deadline=None)
-def test_the_plain_formulas_say_the_same_whatever_the_chunk(reals, others, k, density_k, seed):
+def test_chunked_scores_equal_the_plain_formulas(reals, others, k, density_k, seed):
     generator = torch.Generator().manual_seed(seed)
     real = torch.randn(reals, 3, generator=generator, dtype=torch.float64)
     generated = 0.7 * torch.randn(others, 3, generator=generator, dtype=torch.float64) + 0.5

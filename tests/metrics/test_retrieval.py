@@ -46,7 +46,7 @@ def test_random_features_and_shuffled_captions_score_chance(mismatched):
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 @pytest.mark.parametrize("side", ["images", "captions", "both"])
-def test_an_encoder_that_says_the_same_of_everything_scores_chance(constant, side):
+def test_a_constant_encoder_scores_chance(constant, side):
     images, captions = pairs()
     same = torch.full_like(images, constant)
     found = r_precision(same if side != "captions" else images, same if side != "images" else captions, image_ids=IDS)
@@ -88,7 +88,7 @@ def test_folds_divide_the_images():
     assert folds.deviation == pytest.approx(math.sqrt(whole.value * (1 - whole.value) / 100), rel=0.6)
 
 
-def test_the_seed_is_all_that_chance_depends_on_and_lengths_do_not_matter():
+def test_randomness_depends_on_the_seed_alone_and_not_on_lengths():
     images, captions = pairs(1.5)
     first = r_precision(images, captions, image_ids=IDS)
     torch.manual_seed(1)

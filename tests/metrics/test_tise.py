@@ -84,7 +84,7 @@ def test_a_temperature_of_one_is_the_inception_score_and_heat_lowers_it():
     assert 1 < calibrated_inception_score(logits, temperature=5.0, splits=2).value < plain.value
 
 
-def test_calibration_finds_the_temperature_that_a_classifier_was_heated_by():
+def test_calibration_recovers_a_known_temperature():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(20_000, 4, generator=generator, dtype=torch.float64) * 2
     classes = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]

@@ -9,7 +9,7 @@ from xmcgan.model.attention import attend_to_words
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", ["attn_g", "attn_g_nomask"])
-def test_word_context_is_the_recorded(case, dtype):
+def test_word_context_matches_the_recording(case, dtype):
     regions, words = leaf("image_feat", dtype), leaf("word_feat", dtype)
     mask = recorded_mask() if case == "attn_g" else torch.ones_like(recorded_mask())
     attention, mixed = attend_to_words(regions, words, mask, 15.0)

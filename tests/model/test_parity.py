@@ -101,7 +101,8 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
     seen: dict[str, np.ndarray] = {}
 
     # Forward, in training mode.
-    drawing, judging = watch(generator, PROBED_IN_GENERATOR), watch(discriminator.network, PROBED_IN_DISCRIMINATOR)
+    drawing = watch(generator, PROBED_IN_GENERATOR)
+    discriminating = watch(discriminator.network, PROBED_IN_DISCRIMINATOR)
     conditions: list[SpatialCondition] = []
     generator.attentional_blocks[0].register_forward_pre_hook(lambda _, inputs: conditions.append(inputs[1]))
     drawn = generator(noise_BZ, text)
@@ -112,9 +113,9 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
     seen["d_logits_train"] = array(torch.cat([real.logits_B, fake.logits_B])[:, None])
     # The release's stem and sentence projection: one channel-last, the other run once for both halves.
     drawing["Dense_1"] = [stem.unflatten(1, (-1, 4, 4)) for stem in drawing["Dense_1"]]
-    judging["SpectralDense_1"] = judging["SpectralDense_1"][:1]
+    discriminating["SpectralDense_1"] = discriminating["SpectralDense_1"][:1]
     seen |= {f"probe/g_train/{name}": probe(outputs) for name, outputs in drawing.items()}
-    seen |= {f"probe/d_train/{name}": probe(outputs) for name, outputs in judging.items()}
+    seen |= {f"probe/d_train/{name}": probe(outputs) for name, outputs in discriminating.items()}
     seen |= {f"g_state_after/{name}": value for name, value in state(generator).items()}
     seen |= {f"d_state_after/{name}": value for name, value in state(discriminator).items()}
 
@@ -149,8 +150,8 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
         evaluated = initial.eval()(noise_BZ, text)
         seen |= images("gen_eval", evaluated.images_B3HW)
         seen["attn_eval"] = array(evaluated.attention_BRT)
-        judged = copy.deepcopy(discriminator).eval().discriminate_pair(real_B3HW, drawn.images_B3HW, text)
-        seen["d_logits_eval"] = array(torch.cat([output.logits_B for output in judged])[:, None])
+        outputs = copy.deepcopy(discriminator).eval().discriminate_pair(real_B3HW, drawn.images_B3HW, text)
+        seen["d_logits_eval"] = array(torch.cat([output.logits_B for output in outputs])[:, None])
 
     # One Adam step each, then the average.
     betas = (META["beta1"], META["beta2"])

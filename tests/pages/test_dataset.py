@@ -110,8 +110,8 @@ def picture_of(entry: dict[str, Any]) -> Image.Image:
 def test_every_record_is_on_the_page(tmp_path):
     data = data_of(written(tmp_path, TOLD, PLAIN))
     assert data["categories"] == ["car", "school bus"]  # the most frequent first
-    told, plain = data["records"]
-    assert told == {
+    narrated, plain = data["records"]
+    assert narrated == {
         "id": "7-12",
         "picture": 0,
         "captions": [SPOKEN.caption],
@@ -363,7 +363,7 @@ def test_the_arrows_lead_through_records_and_time(page):
     assert ["hidden" in tag for tag in hidden.all("div") if tag.get("id") == "boxes"] == [True]
 
 
-def test_a_nasty_record_is_shown_and_not_run(page):
+def test_a_malicious_record_is_shown_and_not_run(page):
     seen = opened(page, script=pressed("ArrowDown", "ArrowDown"))
     assert seen.text(id="name") == [NASTY]
     assert seen.title == "A set"

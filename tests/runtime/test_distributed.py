@@ -125,8 +125,8 @@ def test_how_near_the_gradients_are(found, size):
             of_own = [max(each[name] / float(truth[name].norm()) for name in live) for each in off]
             assert all(map(math.isfinite, of_network + of_own))
             for measure, figures in (("network's", of_network), ("own", of_own)):
-                told = " | ".join(f"{figure:.1e}" for figure in figures)
-                print(f"| {size} ranks, {dtype}, n_D {count}, {phase}, relative to the {measure} | {told} |")
+                row = " | ".join(f"{figure:.1e}" for figure in figures)
+                print(f"| {size} ranks, {dtype}, n_D {count}, {phase}, relative to the {measure} | {row} |")
 
 
 @pytest.mark.parametrize("size", SEVERAL)
@@ -193,12 +193,12 @@ def test_local_negatives_use_only_the_ranks_part(found, size):
     """The losses are the mean of those of the parts, each by itself; batch norm is still that of the whole."""
     training, batch = training_of(FLOAT64, "local"), batch_of(0, FLOAT64)
     fake = training.generator(batch.noise_BZ, batch.text).images_B3HW
-    real, judged = training.discriminator.discriminate_pair(batch.images_B3HW, fake, batch.text)
+    real, generated = training.discriminator.discriminate_pair(batch.images_B3HW, fake, batch.text)
     encoded = [training.image_encoder(images) for images in (batch.images_B3HW, fake)]
     expected: dict[str, float] = {}
     for start in range(0, BATCH, BATCH // size):
         rows = slice(start, start + BATCH // size)
-        halves, text = (part(real, rows), part(judged, rows)), batch.text[rows]
+        halves, text = (part(real, rows), part(generated, rows)), batch.text[rows]
         both = (
             training.objective.discriminator(*halves, text, batch.traces_BTR[rows]),
             training.objective.generator(*halves, text, (encoded[0][rows], encoded[1][rows])),

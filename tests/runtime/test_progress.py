@@ -62,7 +62,7 @@ def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch):
     assert "3/3" in sys.stderr.getvalue()
 
 
-def test_a_closed_stream_ends_nothing(monkeypatch):
+def test_a_closed_output_stream_does_not_stop_the_run(monkeypatch):
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -73,7 +73,7 @@ def test_a_closed_stream_ends_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
-def test_a_full_disk_or_a_closed_pipe_ends_nothing(tmp_path, target):
+def test_a_full_disk_or_a_closed_pipe_does_not_stop_the_run(tmp_path, target):
     """Both streams fail from the first line on; the work is done and the exit status is 0."""
     code = (
         "import xmcgan.runtime.progress as p, os\\n"

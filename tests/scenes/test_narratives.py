@@ -15,24 +15,25 @@ def test_narratives_are_long_timed_and_traced_over_what_they_name():
     circled = 0
     for i in range(250):
         scene = sample_scene(0, "val", i)
-        told = narrate(scene, stream(0, "val", i, "narrative"))
-        assert 30 <= len(told.caption.split()) <= 70
-        assert 2 <= len(re.findall(r"\.(?: |$)", told.caption)) <= 6
-        assert told.caption == " ".join(said.words for said in told.utterances)
-        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,|None|[{}]", told.caption, re.IGNORECASE)
-        ends = [0.0, *(said.end for said in told.utterances)]
-        assert all(end <= said.start + 1e-6 < said.end for end, said in zip(ends, told.utterances, strict=False))
-        for stroke in told.strokes:
+        narrative = narrate(scene, stream(0, "val", i, "narrative"))
+        assert 30 <= len(narrative.caption.split()) <= 70
+        assert 2 <= len(re.findall(r"\.(?: |$)", narrative.caption)) <= 6
+        assert narrative.caption == " ".join(utterance.words for utterance in narrative.utterances)
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  | ,|None|[{}]", narrative.caption, re.IGNORECASE)
+        ends = [0.0, *(utterance.end for utterance in narrative.utterances)]
+        pairs = zip(ends, narrative.utterances, strict=False)
+        assert all(end <= utterance.start + 1e-6 < utterance.end for end, utterance in pairs)
+        for stroke in narrative.strokes:
             times = [point.t for point in stroke]
             assert times == sorted(times)
-            assert told.utterances[0].start <= times[0]
-            assert times[-1] <= told.utterances[-1].end
+            assert narrative.utterances[0].start <= times[0]
+            assert times[-1] <= narrative.utterances[-1].end
             assert all(-0.15 < point.x < 1.15 and -0.15 < point.y < 1.15 for point in stroke)
         # While a thing is first named, the mouse is on its box.
         for thing in scene.objects:
-            assert any(_on_box(stroke, thing) for stroke in told.strokes), (told.caption, thing)
+            assert any(_on_box(stroke, thing) for stroke in narrative.strokes), (narrative.caption, thing)
         if len(scene.objects) == 1:
-            circled += _named_while_circled(told, scene.objects[0])
+            circled += _named_while_circled(narrative, scene.objects[0])
     assert circled >= 80
 
 
@@ -43,9 +44,9 @@ def _on_box(stroke, thing: SceneObject) -> bool:
     )
 
 
-def _named_while_circled(told, thing: SceneObject) -> bool:
-    stroke = next(stroke for stroke in told.strokes if _on_box(stroke, thing))
-    said = [u.words for u in told.utterances if u.end > stroke[0].t + 1e-6 and u.start < stroke[-1].t - 1e-6]
-    words = re.sub(r"[.,]", "", " ".join(said).lower())
-    assert re.search(WORDS[thing.kind], words), (told.caption, words)
+def _named_while_circled(narrative, thing: SceneObject) -> bool:
+    stroke = next(stroke for stroke in narrative.strokes if _on_box(stroke, thing))
+    spoken = [u.words for u in narrative.utterances if u.end > stroke[0].t + 1e-6 and u.start < stroke[-1].t - 1e-6]
+    words = re.sub(r"[.,]", "", " ".join(spoken).lower())
+    assert re.search(WORDS[thing.kind], words), (narrative.caption, words)
     return True

@@ -21,7 +21,7 @@ from xmcgan.scenes import (
 from xmcgan.scenes import write as write_module
 
 
-def test_a_scene_has_as_many_objects_as_asked_for():
+def test_a_scene_has_the_requested_number_of_objects():
     most = {n: {len(sample_scene(0, "train", i, World(n)).objects) for i in range(200)} for n in (1, 2, 4)}
     assert most == {1: {1}, 2: {1, 2}, 4: {1, 2, 3, 4}}
     for wrong in (0, 5):

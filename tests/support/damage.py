@@ -92,11 +92,11 @@ def assert_good(record: Record, root: Path) -> None:
         assert box.category
         assert all(0 <= side <= 1 for side in box[1:])
         assert max(box.left + box.width, box.top + box.height) < 1 + 1e-9
-    if told := record.narrative:
-        assert told.caption == " ".join(said.words for said in told.utterances)
-        assert all(-math.inf < said.start <= said.end < math.inf for said in told.utterances)
-        assert all(told.strokes)
-        assert all(math.isfinite(value) for stroke in told.strokes for point in stroke for value in point)
+    if narrative := record.narrative:
+        assert narrative.caption == " ".join(utterance.words for utterance in narrative.utterances)
+        assert all(-math.inf < utterance.start <= utterance.end < math.inf for utterance in narrative.utterances)
+        assert all(narrative.strokes)
+        assert all(math.isfinite(value) for stroke in narrative.strokes for point in stroke for value in point)
 
 
 def snapshot(root: Path) -> list[tuple[str, int, int]]:

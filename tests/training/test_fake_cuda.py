@@ -80,7 +80,7 @@ def test_every_operation_of_a_step_is_on_the_device(config, plus):
     assert {str(each.total.device) for each in terms} == {"cuda:0"}
 
 
-def test_a_tensor_on_the_cpu_would_be_noticed(config):
+def test_a_tensor_on_the_cpu_is_detected(config):
     with FakeTensorMode(), torch.device("cuda"):
         state, batch = fake_state(config), fake_batch(config, augmented=False)
         with pytest.raises(RuntimeError, match="device"):

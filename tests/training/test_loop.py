@@ -22,7 +22,7 @@ from xmcgan.training.state import TrainingDiverged
 from xmcgan.training.validation import Evaluation
 
 
-def test_what_a_run_leaves(trained, config):
+def test_the_files_of_a_run(trained, config):
     assert {path.name for path in trained.iterdir()} == {
         "checkpoints",
         "config.json",
@@ -53,7 +53,7 @@ def test_the_log_is_the_mean_since_its_last_line(config, tmp_path, trained):
     assert seldom[2]["g_loss"] == every[4]["g_loss"]
 
 
-def test_old_checkpoints_go(config, tmp_path):
+def test_old_checkpoints_are_removed(config, tmp_path):
     run(having(config, training__steps=3, training__checkpoint_every=1, training__keep_checkpoints=2), tmp_path / "run")
     kept = [path.name for path in (tmp_path / "run/checkpoints").iterdir()]
     assert sorted(kept) == ["step-00000002", "step-00000003"]
@@ -77,7 +77,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, tmp_path, trained):
     assert grids[0] == grids[1]
 
 
-def test_it_would_be_noticed_if_something_was_not_resumed(config, tmp_path, trained, monkeypatch):
+def test_the_comparison_detects_a_part_that_is_not_resumed(config, tmp_path, trained, monkeypatch):
     """The comparison above can fail: without the state of Adam the run ends elsewhere."""
     run(having(config, training__steps=3), tmp_path / "run")
     monkeypatch.setattr("xmcgan.training.checkpoint.load_adam_state", lambda *_arguments, **_named: None)
@@ -96,7 +96,7 @@ def test_a_killed_run_forgets_what_is_later_than_its_checkpoint(config, tmp_path
     assert different(last_of(trained), last_of(output)) == []
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(config, tmp_path, trained, monkeypatch):
+def test_a_nan_loss_stops_the_run_and_keeps_the_checkpoint(config, tmp_path, trained, monkeypatch):
     config = having(config, training__steps=6)
     with monkeypatch.context() as patch:
         patch.setattr(loop_module, "train_step", poisoned(lambda each: each.generator.to_rgb.weight, at=4))
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(config
     assert logged(tmp_path / "run") == logged(trained)
 
 
-def test_a_weight_that_is_no_number_is_never_saved(config, tmp_path, monkeypatch):
+def test_a_nan_weight_is_never_saved(config, tmp_path, monkeypatch):
     """The losses of step 4 are finite still, but the weights after it are not."""
     weight = "network.unconditional.weight"
     poison = poisoned(lambda each: each.discriminator.get_parameter(weight), at=4, after=True)
@@ -142,7 +142,7 @@ def test_a_damaged_image_is_named(tmp_path, config, scenes):
 
 def test_validation_keeps_the_best_generator(config, tmp_path):
     """Scores rise and fall: the best stays, whichever came last; the log has every value."""
-    judged = replace(config, evaluation=EvaluationConfig(every=1))
+    evaluated = replace(config, evaluation=EvaluationConfig(every=1))
     records = read_records(Path(config.data), "coco", "train2014")
     seen = []
 
@@ -151,7 +151,7 @@ def test_validation_keeps_the_best_generator(config, tmp_path):
         seen.append(step)
         return Evaluation({"fid": float(step)}, score=-abs(step - 3.0))
 
-    train(judged, tmp_path / "run", records=records, sample_captions=["a car"], evaluate=evaluate)
+    train(evaluated, tmp_path / "run", records=records, sample_captions=["a car"], evaluate=evaluate)
     assert seen == [0, 1, 2, 3, 4]
     assert json.loads((tmp_path / "run/best/evaluation.json").read_text())["step"] == 3
     _, _, step = load_generator(tmp_path / "run/best")
@@ -162,15 +162,15 @@ def test_validation_keeps_the_best_generator(config, tmp_path):
 
 
 def test_validation_does_not_change_training(config, tmp_path, trained):
-    judged = having(config, evaluation__every=2, training__steps=6)
+    evaluated = having(config, evaluation__every=2, training__steps=6)
     records = read_records(Path(config.data), "coco", "train2014")
     captions = [record.captions[0] for record in read_records(Path(config.data), "coco", "val2014")[:4]]
 
     def evaluate(_generator, step):
-        torch.rand(3)  # a judge may draw random numbers
+        torch.rand(3)  # an evaluation may draw random numbers
         return Evaluation({"is": 1.0}, score=step)
 
-    train(judged, tmp_path / "run", records=records, sample_captions=captions, evaluate=evaluate)
+    train(evaluated, tmp_path / "run", records=records, sample_captions=captions, evaluate=evaluate)
     assert different(last_of(trained), last_of(tmp_path / "run")) == []
 
 

@@ -49,7 +49,7 @@ def test_the_command_line_refuses_it_in_one_line(config, copy):
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.0])
-def test_missing_moments_are_noticed(config, copy, kept):
+def test_missing_moments_are_detected(config, copy, kept):
     path = copy / "checkpoints/step-00000004/training/generator_optimizer.safetensors"
     saved = load_file(path)
     names = sorted({name.rpartition("/")[0] for name in saved})
@@ -68,7 +68,7 @@ def test_one_missing_moment_is_named(config, copy):
         run(six(config), copy)
 
 
-def test_exchanged_optimizers_are_noticed(config, copy):
+def test_exchanged_optimizers_are_detected(config, copy):
     folder = copy / "checkpoints/step-00000004/training"
     one, other = folder / "generator_optimizer.safetensors", folder / "discriminator_optimizer.safetensors"
     one.rename(folder / "third")
@@ -84,14 +84,14 @@ def test_a_damaged_checkpoint_names_the_one_before(config, copy):
         run(six(config), copy)
 
 
-def test_a_torn_line_takes_no_other_with_it(tmp_path):
+def test_a_torn_line_loses_no_other_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2, "d_lo\n{"step": 3}\n{"step": 4}\n{"st')
     truncate_log(path, 3)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3]
 
 
-def test_means_over_an_interruption_are_the_uninterrupted_ones(config, tmp_path):
+def test_logged_means_are_the_same_across_an_interruption(config, tmp_path):
     """A line every three steps, a checkpoint every two: the checkpoint of step 4 holds the sums of step 4."""
     config = replace(config, training=replace(config.training, steps=6, log_every=3))
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"

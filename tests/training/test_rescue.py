@@ -107,7 +107,7 @@ def test_a_second_sigterm_lets_the_saving_finish(config, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_whoever_reads_the_output_may_stop_reading(config, tmp_path):
+def test_a_closed_pipe_ends_a_command_quietly(config, tmp_path):
     """``xmcgan train ... | head -1`` trains to the end, and so it does with both streams on a full disk."""
     command = [sys.executable, "-m", "xmcgan", *flags(having(config, training__steps=3), tmp_path / "run")]
     with Path("/dev/full").open("w") as full:

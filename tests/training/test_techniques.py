@@ -235,7 +235,7 @@ def test_the_generator_alone_sees_the_noise_and_every_example_has_its_own(config
     assert all(torch.equal(each, batch.text.sentence_BD) for each in seen[1:])
 
 
-def test_without_it_batches_are_as_they_were(config):
+def test_without_augmentation_batches_are_unchanged(config):
     assert batches_of(config, 1)[0].sentence_noise_BD is None
     with_noise = batches_of(having(config, augmentation=replace(config.augmentation, sentence_noise=0.1)), 1)[0]
     assert torch.equal(with_noise.noise_BZ, batches_of(config, 1)[0].noise_BZ)

@@ -14,13 +14,13 @@ def test_validation_with_scenes_networks(scenes, encoder_folder, tmp_path, capsy
     # Six images have no hundred captions to tell apart.
     assert main([*flags(config, tmp_path / "run"), *evaluation, *asked]) == 2
     assert "batch_size is 100" in capsys.readouterr().err
-    assert main([*flags(config, tmp_path / "judged"), *evaluation, "--evaluation.metrics", "fid,clip-score"]) == 0
-    lines = [json.loads(line) for line in (tmp_path / "judged/evaluations.jsonl").read_text().splitlines()]
+    assert main([*flags(config, tmp_path / "run"), *evaluation, "--evaluation.metrics", "fid,clip-score"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run/evaluations.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 2, 4]
-    best = json.loads((tmp_path / "judged/best/evaluation.json").read_text())
+    best = json.loads((tmp_path / "run/best/evaluation.json").read_text())
     assert best["score"] == -min(line["fid"] for line in lines)
-    assert Pipeline.from_pretrained(tmp_path / "judged/best").step == best["step"]
-    assert [path.name for path in (tmp_path / "judged/evaluation").iterdir()] == ["cache"]
+    assert Pipeline.from_pretrained(tmp_path / "run/best").step == best["step"]
+    assert [path.name for path in (tmp_path / "run/evaluation").iterdir()] == ["cache"]
 
 
 def test_unknown_metric_is_named_before_training(scenes, encoder_folder, tmp_path, capsys):

@@ -98,7 +98,7 @@ def test_an_image_of_the_right_size_is_left_as_it_is(mode):
 
 
 @pytest.mark.parametrize("mode", ["antialiased", "legacy-tensorflow", "legacy-pytorch"])
-def test_an_image_does_not_depend_on_its_company(mode):
+def test_an_image_does_not_depend_on_its_batch(mode):
     images = torch.randint(256, (3, 3, 50, 40), dtype=torch.uint8)
     together = resize(images, 31, mode)
     assert all(torch.equal(resize(images[[k]], 31, mode)[0], together[k]) for k in range(3))

@@ -43,7 +43,7 @@ def test_w_is_averaged_over_the_captions_where_it_exists():
     assert found.captions == 3
 
 
-def test_chance_is_what_random_rankings_give():
+def test_chance_equals_the_accuracy_of_random_rankings():
     random = np.random.default_rng(0)
     found = agreements(by_caption(*[[">".join(random.permutation(SYSTEMS)) for _ in range(4)] for _ in range(2000)]))
     assert found.kendall_w.value == pytest.approx(found.kendall_w_chance, abs=0.01)
