@@ -61,7 +61,7 @@ def test_names_are_text():
 
 def test_a_study_without_answers_has_a_page():
     page = results_page(study(), [])
-    assert "No answer counts yet" in page
+    assert "There are no answers yet." in page
     assert "Nobody is left out" in page
     with pytest.raises(ValueError, match="no answers count yet"):
         figure_3(analyse(study(), []))
@@ -74,6 +74,17 @@ def test_few_answers_give_dashes_not_errors(mode):
     assert "no answer ranks" in page
     assert "nan" not in page.lower().replace("nannotator", "")
     assert "None" not in page
+
+
+def test_a_criterion_whose_answers_are_all_left_out_is_said_to_be_so():
+    both = study(criteria=("realism", "alignment"))
+    answers = [answer("a>b>c", seconds=0.1), answer("a>b>c", criterion="alignment", item_id="other")]
+    page = results_page(both, answers, replicates=100)
+    assert "<b>Realism.</b> All answers are left out by the study" in page
+    assert "1 answer to 1 caption by 1 annotator<" in page
+    assert "no item has answers of two annotators" in page
+    assert "<b>Realism.</b> There are no answers yet." in results_page(both, answers[1:], replicates=100)
+    assert "No answer counts: all are left out" in results_page(both, answers[:1], replicates=100)
 
 
 def test_an_uncertain_lead_is_called_so():

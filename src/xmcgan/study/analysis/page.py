@@ -49,6 +49,7 @@ def render(results: Results, *, downloads: Mapping[str, str] | None = None, note
         "percent": percent, "interval": interval, "number": number, "p": p_text, "share": share, "shade": shade,
         "agreement": agreement, "title": lambda criterion: QUESTIONS.get(criterion, criterion.capitalize()),
         "count": lambda value: f"{value:,}",
+        "counted": lambda value, what: f"{value:,} {what}{'s' * (value != 1)}",
     }  # fmt: skip
     return environment.get_template("results.html").render(
         results=results,
