@@ -80,9 +80,10 @@ def main() -> int:
             runs, output, places = runs + 1, root / f"run-{runs}", []
             while True:
                 process = started(command(data, encoder, output))
-                process.join(chance.uniform(0, seconds))
-                if process.exitcode is not None or kills == options.kills:
+                process.join(chance.uniform(0.1, 0.8) * seconds)
+                if process.exitcode is None and kills == options.kills:
                     process.join()
+                if process.exitcode is not None:
                     break
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()

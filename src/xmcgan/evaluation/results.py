@@ -54,7 +54,7 @@ class Result:
     def __post_init__(self):
         for name in ("metric", "system", "version"):
             text = getattr(self, name)
-            tidy = isinstance(text, str) and text and text == " ".join(text.split())
+            tidy = isinstance(text, str) and text and text == " ".join(text.split()) and is_unicode(text)
             check(tidy, name, text, "words separated by single spaces")
         check(is_finite(self.value), "value", self.value, "a finite number")
         expected = "a finite number of at least 0, or None"
@@ -65,7 +65,8 @@ class Result:
         check(isinstance(self.protocol, dict), "protocol", self.protocol, "settings by name")
         for name, setting in self.protocol.items():
             check(isinstance(name, str) and name, "protocol", name, "settings by name")
-            plain = setting is None or isinstance(setting, str | bool) or is_finite(setting)
+            written = isinstance(setting, bool) or (isinstance(setting, str) and is_unicode(setting))
+            plain = setting is None or written or is_finite(setting)
             check(plain, f"protocol.{name}", setting, "text, a finite number, true, false or None")
 
 
@@ -73,6 +74,11 @@ def check(valid: object, name: str, value: Any, expected: str):
     """Raise ValueError unless the value of a field is valid."""
     if not valid:
         raise ValueError(f"{name} of a result is {shortened(value)}; it should be {expected}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: a byte of another encoding on the command line cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def is_finite(value: Any) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xmcgan import __version__
 from xmcgan.config import Config, from_dict, to_dict
 from xmcgan.encoders.hub import cached_folder
+from xmcgan.encoders.text import MINILM
 from xmcgan.model.build import build_generator
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.field_types import shortened
@@ -29,6 +30,8 @@ CONFIG_FILE = "config.json"
 
 CHECKSUM = "sha256"
 """In the metadata of a safetensors file: ``content_sha256`` of its tensors."""
+
+HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"
 
 PACKAGED = Path(__file__).parent / "models"
 """Models that are installed with the library, a folder each."""
@@ -283,6 +286,7 @@ def download_model(name: str, revision: str | None) -> Path:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         if (cached := cached_folder(name, files, revision)) is not None:
+            check_downloaded(cached, name)
             return cached
         reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
@@ -292,4 +296,22 @@ def download_model(name: str, revision: str | None) -> Path:
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise FileNotFoundError(f"{name} on the hub, or its copy in {folder}, has no {' and no '.join(missing)}")
+    check_downloaded(folder, name)
     return folder
+
+
+def check_downloaded(folder: Path, name: str) -> None:
+    """Limits what a downloaded model may make the loader read: the embedded text encoder, or one of the hub.
+
+    Raises:
+        ValueError: if it names a file or folder of this machine as its text encoder.
+    """
+    settings = read_description(folder)["config"]
+    text = settings.get("text", {}) if isinstance(settings, dict) else {}
+    encoder = text.get("encoder", "") if isinstance(text, dict) else ""
+    if encoder == MINILM or (re.fullmatch(HUB_NAME, str(encoder)) and not Path(str(encoder)).exists()):
+        return
+    raise ValueError(
+        f"{name} names {shortened(encoder)} as its text encoder; a downloaded model may name {MINILM!r} or a model of "
+        "the hub such as 'google-bert/bert-base-uncased', and nothing on this machine"
+    )

@@ -93,6 +93,12 @@ class Pipeline:
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.fused = fuse_generator(self.generator, dtype)
         self.encoder = TextEncoder.from_config(config.text, device=self.device, cache_mb=16)
+        wanted = generator.sentence_projection.in_features
+        if self.encoder.dim != wanted:
+            raise ValueError(
+                f"the text encoder {config.text.encoder} gives {self.encoder.dim} numbers a word, but the generator "
+                f"takes {wanted}: it was trained with another encoder"
+            )
 
     @classmethod
     def from_pretrained(

@@ -46,6 +46,8 @@ class Fitting:
         for name in ("warmup", "shift", "workers", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be at least 0")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed is {self.seed}; it should be below 2**63")
         if self.batch_size < 2:
             raise ValueError(f"batch_size is {self.batch_size}; a contrastive loss needs at least 2 pairs")
         if not 0 < self.learning_rate < math.inf:
