@@ -21,7 +21,7 @@ PICTURE = 128
 """Side of an image on the page, in CSS pixels."""
 
 CURVES = (
-    ("Adversarial losses", ("d_hinge", "g_hinge"), "hinge loss"),
+    ("Adversarial losses", ("d_hinge", "g_hinge", "d_relativistic", "g_relativistic"), "loss"),
     (
         "Contrastive losses",
         ("real_sentence", "real_word", "fake_sentence", "fake_word", "image_discriminator", "image_encoder"),
