@@ -62,7 +62,7 @@ def whole_study(browser: Browser, study: Path, base: str, shots: Path | None) ->
                 wrong.extend(violations(page, f"{name}, {colours}, annotator {number + 1}"))
                 looked += 1
             kept = {(0, "task"): "light", (1, "task-with-caption"): "dark", (2, "task-with-caption"): "phone",
-                    (3, "task"): "phone-dark", (0, "instructions"): "instructions"}  # fmt: skip
+                    (3, "task"): "phone-dark"}  # fmt: skip
             if shots and (number, name) in kept:
                 shoot(page, shots / f"study-{kept[number, name]}.png")
 
