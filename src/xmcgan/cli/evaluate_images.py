@@ -44,7 +44,12 @@ def find_or_generate(source: "Source", system: str, requests: "list[Request]", o
         images = pipe(captions, seed=seeds, truncation=source.images.truncation).images
         return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
 
-    settings = {"model": str(source.images.model), "step": pipe.step, "dtype": str(pipe.dtype), "noise": NOISE}
+    settings: dict[str, object] = {
+        "model": str(source.images.model),
+        "step": pipe.step,
+        "dtype": str(pipe.dtype),
+        "noise": NOISE,
+    }
     settings |= pipe.fingerprint()
     if source.images.truncation != 1:
         settings["truncation"] = source.images.truncation

@@ -246,7 +246,8 @@ def load_pretrained(name: str, layers: int | None = None):
         raise ValueError(f"text.encoder is {name!r}, which is not a text encoder of the BERT family")
     check_layers(name, layers, model.config.num_hidden_layers if available is None else available)
     rows = model.get_input_embeddings().num_embeddings
-    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= rows:
+    numbers = tokenizer.get_vocab().values() if tokenizer is not None else ()
+    if (largest := max(numbers, default=0)) >= rows:
         raise ValueError(
             f"text.encoder is {name!r}, whose tokenizer has a word {largest}, but its model only {rows} words"
         )

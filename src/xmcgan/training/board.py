@@ -6,8 +6,8 @@ import socket
 import time
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # ty: ignore[missing-module-member]
+from tensorboard.compat.proto.summary_pb2 import Summary  # ty: ignore[missing-module-member]
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from xmcgan.runtime.files import WriteFailed, append_content, make_folder
