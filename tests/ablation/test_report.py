@@ -83,7 +83,7 @@ def test_the_order_is_counted_as_it_is(plan, report):
     }  # fmt: skip
     assert by_pair["sentence + word", "none"].ours == pytest.approx(0.6, abs=0.03)
     page = text_of(report.read_text())
-    assert "7 of the 10 orders that the paper gives are the same here" in page
+    assert "As in the paper: 7 of 10 pairs, " in page
 
 
 def test_the_page_needs_nothing_from_outside(report):
@@ -133,3 +133,17 @@ def test_an_ablation_without_a_finished_run_has_no_report(tmp_path):
         write_report(plan.output)
     with pytest.raises(FileNotFoundError, match="is not the folder of an ablation"):
         write_report(Path(tmp_path))
+
+
+def test_diversity_has_no_best_and_chance_is_named(tmp_path):
+    plan = plan_of(tmp_path / "ablation", table_5(BASE))
+    end_runs(
+        plan,
+        {"plain": {"r-precision": 0.012, "diversity": 0.9}, "attentional": {"r-precision": 0.01, "diversity": 0.1}},
+    )
+    folder = write_report(plan.output).parent
+    markdown = (folder / "report.md").read_text()
+    assert "R-precision is at chance (0.01) in every variant" in markdown
+    assert "| variant | seeds | r-precision ↑ | diversity  |" in markdown
+    assert "diversity: plain is higher than attentional by" in markdown
+    assert markdown.count("**") == 2  # the best R-precision alone

@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xmcgan.ablation.summary import Results, lower_is_better
+from xmcgan.ablation.summary import Results, has_direction, lower_is_better
 from xmcgan.runtime.files import atomic_file, write_text
 
 INK, SOFT, LINE = "#1d2330", "#667085", "#d0d5dd"
@@ -61,7 +61,8 @@ def plot_metric(results: Results, metric: str) -> Figure:
         axis.set_yticks(range(len(values)), list(values))
         axis.tick_params(axis="y", labelcolor=INK, length=0)
         axis.set_ylim(len(values) - 0.5, -0.5)
-        axis.set_xlabel(f"{metric} ({'lower' if lower_is_better(metric) else 'higher'} is better)")
+        direction = f" ({'lower' if lower_is_better(metric) else 'higher'} is better)" if has_direction(metric) else ""
+        axis.set_xlabel(f"{metric}{direction}")
         clean(axis, "x")
     return figure
 

@@ -11,7 +11,8 @@ from PIL import Image
 from xmcgan.ablation.figures import plot_curves, plot_losses, plot_metric, save_figure, to_svg
 from xmcgan.ablation.plan import Plan, read_plan, slug
 from xmcgan.ablation.statistics import Difference, Summary
-from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, lower_is_better
+from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, has_direction, lower_is_better
+from xmcgan.evaluation.evaluate import MISMATCHED
 from xmcgan.pages.run import data_url
 from xmcgan.runtime.files import make_folder, write_text
 
@@ -19,6 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 FRACTIONS = ("r-precision", "contrastive-accuracy", "soa-c", "soa-i")
 """Metrics that are fractions here and per cent in the paper."""
+
+CHANCE = 1 / (MISMATCHED + 1)
+"""R-precision of images that have nothing to do with their captions."""
 
 LOSSES = ("fake_sentence_accuracy", "fake_word_accuracy", "real_sentence_accuracy")
 """Statistics of the log that are drawn over training, where rows have them."""
@@ -67,13 +71,14 @@ def content_of(results: Results) -> dict[str, Any]:
         "setting": setting(results),
         "cautions": cautions(results),
         "metrics": [
-            {"name": name, "arrow": "↓" if lower_is_better(name) else "↑"} for name in results.metrics
+            {"name": name, "arrow": ("↓" if lower_is_better(name) else "↑") if has_direction(name) else ""}
+            for name in results.metrics
         ],
         "rows": [table_row(results, row.name) for row in plan.study.rows],
         "verdicts": [{**verdict.claim.__dict__, "agrees": verdict.agrees, "beyond_noise": verdict.beyond_noise}
                      for verdict in verdicts],
-        "agreement": f"{agreeing} of the {len(verdicts)} orders that the paper gives are the same here; {certain} of "
-        f"these are beyond the noise. Of the others {against} are reversed beyond the noise.",
+        "agreement": f"As in the paper: {agreeing} of {len(verdicts)} pairs, {certain} of them beyond the noise. The "
+        f"reverse: {len(verdicts) - agreeing}, {against} of them beyond the noise.",
         "tested": tested(results),
         "differences": list(significant(results).items()),
         "captions": captions,
@@ -116,6 +121,9 @@ def cautions(results: Results) -> list[str]:
             found.append(
                 f"Metrics are of {count:,} generated images, where the paper has 30,000; FID is biased upwards."
             )
+    means = [summary.mean for summary in results.summaries("r-precision").values()]
+    if means and max(means) < 2 * CHANCE:
+        found.append(f"R-precision is at chance ({CHANCE:g}) in every variant: none follows its captions yet.")
     if fewest == 0:
         found.append("Some variants have no finished run yet.")
     elif fewest < 3:
@@ -137,7 +145,7 @@ def table_row(results: Results, row: str) -> dict[str, Any]:
             cell |= {
                 "value": number(summary.mean, summary),
                 "deviation": None if summary.deviation is None else number(summary.deviation, summary),
-                "best": len(summaries) > 1 and summary.mean == best(metric, summaries),
+                "best": has_direction(metric) and len(summaries) > 1 and summary.mean == best(metric, summaries),
             }
         cells.append(cell)
     return {"name": row, "seeds": sum(outcome.row == row for outcome in results.done()), "cells": cells}
@@ -181,10 +189,11 @@ def significant(results: Results) -> dict[str, list[str]]:
 def describe(metric: str, difference: Difference) -> str:
     """A difference in words."""
     first_is_better = (difference.difference < 0) == lower_is_better(metric)
+    comparative = "better" if has_direction(metric) else "higher"
     better, worse = (difference.first, difference.second) if first_is_better else (difference.second, difference.first)
     assert difference.adjusted is not None
     return (
-        f"{better} is better than {worse} by {abs(difference.difference):.3g} "
+        f"{better} is {comparative} than {worse} by {abs(difference.difference):.3g} "
         f"(p = {difference.adjusted:.2g} after correction)"
     )
 

@@ -19,8 +19,12 @@ from xmcgan.ablation.plan import Plan, Run, config_of, images_of_step
 from xmcgan.config import Config
 from xmcgan.data.records import Record
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.evaluation.chosen_networks import load_evaluation_networks, required
-from xmcgan.evaluation.metric_names import LOWER_IS_BETTER, metric_names
+from xmcgan.evaluation.chosen_networks import (
+    PHOTOGRAPH_NETWORKS,
+    SCENES_NETWORKS,
+    load_evaluation_networks,
+    required,
+)
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.metrics.diversity import diversity
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
@@ -125,13 +129,13 @@ def protocol(config: Config, held_out: int) -> dict[str, Any]:
     """What a row's numbers depend on, for the report."""
     settings = config.evaluation
     scenes = (Path(config.data) / "scenes.json").is_file()
+    defaults = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
     return {
         "count": min(settings.count, held_out),
         "reference": held_out,
         "split": config.dataset.validation_split,
         "data": "scenes" if scenes else config.dataset.layout,
-        **{role: getattr(settings, role) or "default" for role in NETWORKS},
-        "lower_is_better": [name for name in metric_names(settings.metrics) if name in LOWER_IS_BETTER],
+        **{role: getattr(settings, role) or defaults[role] for role in NETWORKS},
     }
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from xmcgan.config import Config, LossConfig, check, flatten, from_dict, to_dict
 from xmcgan.techniques import PenaltyConfig
 
-LOWER_IS_BETTER = ("fid", "kid")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -57,6 +55,8 @@ class Study:
 
     def all_claims(self) -> tuple[Claim, ...]:
         """The paper's order of every pair of rows: by its numbers, and by its words."""
+        from xmcgan.evaluation.metric_names import LOWER_IS_BETTER  # which loads torch; names of studies do not need it
+
         found = []
         for metric in dict.fromkeys(name for row in self.rows for name in row.paper):
             known = [(float(row.paper[metric]), row.name) for row in self.rows if metric in row.paper]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from xmcgan.ablation.outcome import Outcome, read_outcome
 from xmcgan.ablation.plan import Plan
 from xmcgan.ablation.statistics import Difference, Summary, compare_pairs, summarise
-from xmcgan.ablation.studies import LOWER_IS_BETTER, Claim
+from xmcgan.ablation.studies import Claim
+from xmcgan.evaluation.metric_names import LOWER_IS_BETTER
 
 PAPER_IMAGES = 82_783_000
 """Real images that a run of the paper's ablations saw: 1000 epochs of COCO-14's training split."""
@@ -86,6 +87,11 @@ class Results:
 def lower_is_better(metric: str) -> bool:
     """Whether less of a metric is better."""
     return metric in LOWER_IS_BETTER
+
+
+def has_direction(metric: str) -> bool:
+    """Whether more, or less, of a metric is better: not of the diversity, which is high for noise as well."""
+    return metric != "diversity"
 
 
 def gather(plan: Plan) -> Results:
