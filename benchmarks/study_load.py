@@ -62,13 +62,15 @@ class Counts:
 
 async def insist(client: httpx.AsyncClient, counts: Counts, path: str, body: object, until: float) -> dict | None:
     """Sends a request until there is a reply, as the page does; None when the time is over."""
+    attempt = 0
     while time.monotonic() < until:
         began = time.perf_counter()
         try:
             response = await client.post(path, json=body)
         except httpx.TransportError:
             counts.cut += 1
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(min(8.0, 0.4 * 2**attempt) * random.uniform(0.5, 1.5))
+            attempt += 1
             continue
         counts.statuses[response.status_code] += 1
         if path.endswith("/answer"):

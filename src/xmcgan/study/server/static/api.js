@@ -40,7 +40,9 @@ export function connect(token, onProblem) {
         }
         const what = name === "answer" ? "Your answer is not saved yet" : "The server does not answer";
         if (attempt > 0) onProblem(`${what}. Trying again …`);
-        await new Promise((done) => { setTimeout(done, Math.min(8000, 400 * 2 ** attempt)); });
+        // Apart from each other, so that a server that comes back is not met by everyone at once.
+        const pause = Math.min(8000, 400 * 2 ** attempt) * (0.5 + Math.random());
+        await new Promise((done) => { setTimeout(done, pause); });
       }
     }
   }
