@@ -12,8 +12,8 @@ from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 from xmcgan.evaluation.evaluate import evaluate
-from xmcgan.evaluation.metric_names import metric_names
 from xmcgan.evaluation.image_set import generate_set, random_captions
+from xmcgan.evaluation.metric_names import metric_names
 from xmcgan.inference.sample import sample
 from xmcgan.scenes import write_scenes
 from xmcgan.training.state import initial_state

@@ -287,3 +287,20 @@ def test_function_detector_rejects_unknown_categories(wrong):
     detector = FunctionDetector("wrong", lambda _image: [CAT, wrong], {})
     with pytest.raises(ValueError, match=rf"wrong detected \[{wrong!r}\]; it should return official COCO category ids"):
         detector(images())
+
+
+@pytest.mark.parametrize("name", [TORCHVISION, "detr", "rt-detr"])
+def test_objects_are_boxes_relative_to_the_image(name, request):
+    fixture = "torchvision_file" if name == TORCHVISION else name.replace("-", "_") + "_folder"
+    detector = load_detector(name, request.getfixturevalue(fixture))
+    pictures = images(2, 40)
+    found = detector.detect_objects(pictures)
+    assert len(found) == 2
+    for each in found:
+        assert each.colours is None
+        assert set(each.categories_N.tolist()) <= detector.detectable
+        assert (each.scores_N >= detector.floor).all()
+        assert (each.scores_N.diff() <= 0).all()
+        assert ((each.boxes_N4 >= 0) & (each.boxes_N4 <= 1)).all()
+        assert (each.boxes_N4[:, :2] <= each.boxes_N4[:, 2:]).all()
+    assert detector.categories(found) == detector(pictures)

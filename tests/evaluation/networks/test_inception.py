@@ -191,3 +191,19 @@ def test_code_in_a_weight_file_is_not_run(tmp_path):
     assert not trace.exists()
     pickle.loads(pickle.dumps(Code(trace)))  # the trap is a trap
     assert trace.exists()
+
+
+def test_spatial_features_are_the_first_channels_of_a_middle_layer(tensorflow_file, images):
+    extractor = load_feature_extractor("inception-v3-tf-spatial", tensorflow_file)
+    theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(tensorflow_file))
+    seen = []
+    branches = []
+    theirs.Mixed_6d.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    theirs.Mixed_6d.branch1x1.register_forward_hook(lambda _module, _inputs, output: branches.append(output))
+    theirs(images)
+    ours = extractor(images)
+    assert ours.features_BF.shape == (2, extractor.dim) == (2, 2023)
+    assert ours.logits_BC is None
+    close(ours.features_BF, seen[0][:, :7].flatten(1))
+    close(ours.features_BF, branches[0][:, :7].flatten(1))  # mixed_6/conv of the TensorFlow graph
+    assert "mixed_6" in extractor.protocol["features"]

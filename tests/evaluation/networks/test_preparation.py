@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, resize, strict_float32
+from xmcgan.evaluation.networks.preparation import CHUNK, as_pil, in_chunks, network_precision, resize, strict_float32
 
 # What cleanfid.resize.make_resizer of clean-fid 0.1.35 (Pillow 12, torch 2.14) gives for picture(): pixels at (row,
 # column, channel) of ``points``, and the mean of all.
@@ -157,3 +157,18 @@ def test_every_forward_pass_has_one_shape(count):
     doubled = in_chunks(lambda chunk: shapes.append(chunk.shape) or 2 * chunk, rows)
     assert torch.equal(doubled, 2 * rows)
     assert shapes == [(CHUNK, 2)] * -(-count // CHUNK)
+
+
+def test_half_precision_reaches_networks_that_are_strict_otherwise():
+    layer, x = torch.nn.Linear(64, 64), torch.randn(8, 64)
+    cpu = torch.device("cpu")
+    with strict_float32(cpu):
+        exact = layer(x)
+    with network_precision("bfloat16"), strict_float32(cpu):
+        rounded = layer(x)
+    with strict_float32(cpu):
+        again = layer(x)
+    assert exact.dtype == again.dtype == torch.float32
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(exact, again)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.02, atol=0.02)

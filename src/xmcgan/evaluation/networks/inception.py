@@ -55,6 +55,7 @@ class Inception:
         network.eval().requires_grad_(False).to(device)
         excluded = ("AuxLogits", "dropout", "fc")  # training-only layers, and the classifier
         layers = [layer for part, layer in network.named_children() if part not in excluded]
+        self.network = network
         self.layers = nn.Sequential(*layers, nn.Flatten()).eval()
         self.fc: nn.Linear = network.fc
         self.name, self.normalise, self.bias, self.mode = name, normalise, bias, mode

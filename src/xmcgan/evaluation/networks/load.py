@@ -69,6 +69,12 @@ def inception_tf(name: str, weights: Weights, device: Device, *, mode: Resize) -
     return inception_v3_tf(name, as_path(weights), mode=mode, device=device)
 
 
+def inception_spatial(name: str, weights: Weights, device: Device) -> FeatureExtractor:
+    from xmcgan.evaluation.networks.spatial_inception import spatial_inception_v3_tf
+
+    return spatial_inception_v3_tf(name, as_path(weights), device=device)
+
+
 def inception_torchvision(name: str, weights: Weights, device: Device, *, mode: Resize) -> FeatureExtractor:
     from xmcgan.evaluation.networks.inception import inception_v3_torchvision
 
@@ -141,6 +147,7 @@ FEATURE_EXTRACTORS: dict[str, Callable[[str, Weights, Device], FeatureExtractor]
     "inception-v3-tf": partial(inception_tf, mode="legacy-tensorflow"),  # as in the original FID
     "inception-v3-tf-antialiased": partial(inception_tf, mode="antialiased"),  # as in clean-fid
     "inception-v3-tf-legacy-pytorch": partial(inception_tf, mode="legacy-pytorch"),  # as in pytorch-fid
+    "inception-v3-tf-spatial": inception_spatial,  # sFID
     "inception-v3-torchvision": partial(inception_torchvision, mode="legacy-pytorch"),
     "inception-v3-torchvision-antialiased": partial(inception_torchvision, mode="antialiased"),
     "dinov2": dinov2,
