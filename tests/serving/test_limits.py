@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -183,27 +184,30 @@ def test_a_folder_of_urls_is_bounded(tmp_path):
     assert folder.find("../mine.txt") is None
 
 
-def test_sigterm_answers_what_was_accepted(trained, tmp_path):
-    """The command itself: starts, is asked by several at once, is stopped, and answers every one of them."""
+def test_sigterm_answers_what_was_accepted(trained):
+    """The command itself, stopped while six clients ask again and again: every request it took has its answer."""
     command = [sys.executable, "-m", "xmcgan", "serve", "--model", f"tiny={trained}", "--port", "0", "--device", "cpu"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert "serves tiny=" in line, process.communicate()
         url = line.split()[0]
+
+        def ask(seed: int) -> int:
+            answers = 0
+            with suppress(httpx.TransportError):  # not accepted any more
+                while True:
+                    answer = httpx.post(url + GENERATIONS, json={"prompt": "a car", "n": 16, "seed": seed}, timeout=60)
+                    assert len(answer.json()["data"]) == 16
+                    answers += 1
+            return answers
+
         with ThreadPoolExecutor(6) as threads:
-            asked = [
-                threads.submit(
-                    httpx.post, url + GENERATIONS, json={"prompt": f"car {k}", "n": 16, "seed": k}, timeout=60
-                )
-                for k in range(6)
-            ]
-            until(lambda: httpx.get(f"{url}/metrics").text.count('xmcgan_images_total{model="tiny"}') == 1)
+            asked = [threads.submit(ask, seed) for seed in range(6)]
+            time.sleep(1.5)
             process.send_signal(signal.SIGTERM)
-            answers = [future.result() for future in asked]
+            answers = sum(future.result() for future in asked)
         out, err = process.communicate(timeout=30)
-    assert [answer.status_code for answer in answers] == [200] * 6
-    assert [len(answer.json()["data"]) for answer in answers] == [16] * 6
-    accepted, answered = (int(word) for word in out.replace("of", " ").split() if word.isdigit())
-    assert accepted == answered >= 7
+    assert answers > 0
+    assert out == f"stopped: {answers} of {answers} requests answered\n"
     assert (process.returncode, err) == (0, "")

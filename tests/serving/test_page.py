@@ -47,7 +47,7 @@ def page(browser, url):
     drawn(page)
     yield page
     context.close()
-    assert errors == []
+    assert [each for each in errors if "status of 400" not in each] == []
 
 
 def drawn(page: Page) -> None:
@@ -78,10 +78,8 @@ def test_a_caption_is_typed_a_word_touched_and_the_link_shared(page, browser, ur
     page.get_by_role("button", name="sign", exact=True).click()
     expect(page.locator("#light")).to_have_css("opacity", "1")
     expect(page.locator("#detail-status")).to_contain_text("where “sign” acted most")
-    light = page.evaluate(
-        "document.getElementById('light').getContext('2d').getImageData(0, 0, 16, 16).data[4 * 7 + 3]"
-    )
-    assert light > 100  # the sign is not at the top
+    shade = "document.getElementById('light').getContext('2d').getImageData(0, 0, 16, 16).data[4 * 7 + 3]"
+    assert page.evaluate(shade) > 100  # the top of the image, where the sign is not, is dark
     content = saved(page)
     settings = read_settings(content)
     assert (settings["prompt"], settings["seed"], settings["model"]) == (CAPTION, 8, "scenes-64")
@@ -157,7 +155,7 @@ def test_an_interpolation_and_its_strip(page, browser):
 
 def test_two_models_side_by_side_and_an_error(page):
     page.locator("#compare").select_option("tiny")
-    page.get_by_text("1", exact=True).click()
+    page.locator("#count-field").get_by_text("1", exact=True).click()
     page.locator("#draw").click()
     expect(page.locator("#status")).to_have_text("Seed 0, scenes-64 and tiny", timeout=20_000)
     assert page.locator("#grids h2").all_inner_texts() == ["scenes-64", "tiny"]
@@ -169,5 +167,5 @@ def test_two_models_side_by_side_and_an_error(page):
     with page.expect_response("**/generations"):
         page.locator("#draw").click()
     expect(page.locator("#error")).to_contain_text("NUL")
-    page.context.clear_cookies()
-    page.evaluate("console.clear()")
+    expect(page.locator("#caption")).to_be_focused()
+    assert violations(page) == []

@@ -51,7 +51,7 @@ def create_app(models: Mapping[str, ServedModel], settings: ServeSettings) -> Fa
         metrics=metrics,
         rate=RateLimit(settings.rate),
         urls=None if urls is None else UrlFolder(urls, settings.url_lifetime, settings.url_megabytes),
-        encoders=ThreadPoolExecutor(1, "encoding"),
+        encoding=ThreadPoolExecutor(1, "encoding"),
     )
     metrics.waiting.set_function(lambda: len(state.queue.waiting))
     app = FastAPI(
@@ -84,7 +84,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with suppress(asyncio.CancelledError):
         await sweeping
     await asyncio.to_thread(state.queue.close)
-    state.encoders.shutdown()
+    state.encoding.shutdown()
 
 
 async def sweep(state: State) -> None:
@@ -153,8 +153,10 @@ async def one_model(model_id: str, request: Request) -> Response:
 @router.post("/v1/captions", summary="The words of a caption", responses=ERRORS)
 async def captions(body: CaptionBody, request: Request) -> Response:
     """The words of a caption: where they are, whether the model knows them, and whether it reads that far."""
-    model = state_of(request).model(body.model)
-    return Json({"model": model.id, "words": [word.describe() for word in words_of(body.prompt, model)]})
+    state = state_of(request)
+    model = state.model(body.model)
+    words = await state.beside(lambda: words_of(body.prompt, model))
+    return Json({"model": model.id, "words": [word.describe() for word in words]})
 
 
 @router.get("/images/{name}", summary="An image that was answered as a url", responses={404: ERRORS[404]})

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
+from PIL import Image
 from starlette.responses import Response, StreamingResponse
 
 from xmcgan import __version__
@@ -50,7 +51,7 @@ async def generations(body: GenerationBody, request: Request) -> Response:
             headers={"Cache-Control": "no-store"},
         )
     drawn = await collect(request, state, futures, time.monotonic())
-    data = [await answer(drawing, each) for drawing, each in zip(drawings, drawn, strict=True)]
+    data = await state.beside(lambda: [answer(*each) for each in zip(drawings, drawn, strict=True)])
     return Json({"created": int(time.time()), "data": data, **common(body, model, size)})
 
 
@@ -68,14 +69,17 @@ async def interpolations(body: InterpolationBody, request: Request) -> Response:
     )
     drawn = await collect(request, state, submit(request, state, model, drawings), time.monotonic())
     images = [to_image(each.pixels_3HW) for each in drawn]
-    data = [
-        {"b64_json": await encoded(image, settings_of(drawing, model), body, state, size), "share": drawing.share}
-        for drawing, image in zip(drawings, images, strict=True)
-    ]
-    row = settings_of(drawings[0], model) | {
-        "second_prompt": second_prompt, "second_seed": second_seed, "steps": body.steps, "share": None,
-    }  # fmt: skip
-    whole = {"b64_json": await encoded(strip(images), row, body, state, size)}
+
+    def files() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        steps = [
+            {"b64_json": in_base64(file_of(image, settings_of(drawing, model), body, size)), "share": drawing.share}
+            for drawing, image in zip(drawings, images, strict=True)
+        ]
+        ends = {"second_prompt": second_prompt, "second_seed": second_seed, "steps": body.steps, "share": None}
+        whole = file_of(strip(images), settings_of(drawings[0], model) | ends, body, size)
+        return steps, {"b64_json": in_base64(whole)}
+
+    data, whole = await state.beside(files)
     return Json({"created": int(time.time()), "data": data, "strip": whole, **common(body, model, size)})
 
 
@@ -169,29 +173,28 @@ def settings_of(drawing: Drawing, model: ServedModel) -> dict[str, Any]:
     return settings
 
 
-async def encoded(image, settings: dict[str, Any], body: ImageBody, state: State, size: int) -> str:
-    """A file of an image in base64."""
-    return base64.b64encode(await file_of(image, settings, body, state, size)).decode()
+def in_base64(content: bytes) -> str:
+    """Bytes as JSON can hold them."""
+    return base64.b64encode(content).decode()
 
 
-async def file_of(image, settings: dict[str, Any], body: ImageBody, state: State, size: int) -> bytes:
-    """A file of an image, made beside the event loop."""
+def file_of(image: Image.Image, settings: dict[str, Any], body: ImageBody, size: int) -> bytes:
+    """A file of an image, as the request wants it."""
     quality = QUALITY if body.output_compression is None else body.output_compression
-    make = partial(encode, image, settings, format=body.output_format, size=size, quality=quality)
-    return await asyncio.get_running_loop().run_in_executor(state.encoders, make)
+    return encode(image, settings, format=body.output_format, size=size, quality=quality)
 
 
-async def image_entry(
+def image_entry(
     request: Request, body: GenerationBody, model: ServedModel, size: int, drawing: Drawing, drawn: Drawn
 ) -> dict[str, Any]:
     """One image as the answer lists it."""
     state = state_of(request)
-    content = await file_of(to_image(drawn.pixels_3HW), settings_of(drawing, model), body, state, size)
+    content = file_of(to_image(drawn.pixels_3HW), settings_of(drawing, model), body, size)
     entry: dict[str, Any] = {"seed": drawing.seed}
     if body.response_format == "url" and state.urls is not None:
         entry["url"] = state.url(request, state.urls.write(content, body.output_format))
     else:
-        entry["b64_json"] = base64.b64encode(content).decode()
+        entry["b64_json"] = in_base64(content)
     if "attention" in body.include:
         words = words_of(drawing.caption, model)
         entry["words"] = [word.describe() for word in words]
@@ -210,13 +213,17 @@ async def events(
     try:
         for number, (drawing, future) in enumerate(zip(drawings, futures, strict=True)):
             (drawn,) = await collect(request, state, [future], began)
-            entry = await answer(drawing, drawn)
+            entry = await state.beside(partial(answer, drawing, drawn))
             yield event("image_generation.completed", {
                 "type": "image_generation.completed", "created_at": int(time.time()), "index": number,
                 "output_format": body.output_format, **entry,
             })  # fmt: skip
     except ApiError as error:
         yield event("error", {"type": "error", "error": {"message": error.message, "code": error.code}})
+    except Exception as error:  # the status has been sent: an event is all that can say so
+        message = f"the server failed: {type(error).__name__}"
+        yield event("error", {"type": "error", "error": {"message": message, "code": "internal_error"}})
+        raise
     finally:
         state.queue.forget(futures)
 

@@ -13,12 +13,12 @@ from xmcgan.inference.sample import batch_rows
 EXAMPLES = (
     "two umbrellas on a beach at sunset",
     "a red car left of a stop sign under a night sky",
-    "a teddy bear sitting on a couch",
-    "a blue boat on the sea and a bright moon",
+    "a white sheep on a meadow near a mountain",
+    "two sailboats on the sea",
     "a chocolate cake and a mug of coffee on a wooden table",
     "a pink kite over a green field",
     "a yellow bus on a snowy street",
-    "a vase with flowers and a clock on the wall",
+    "a traffic light and a green truck on a rainy street",
 )
 """Captions to begin with. A model that carries a vocabulary shows those of which it knows every word."""
 
@@ -29,7 +29,7 @@ class ServedModel:
 
     id: str
     pipe: Pipeline
-    tokenizer: Any  # a copy for the event loop: the encoder's own belongs to the thread that draws
+    tokenizer: Any  # a copy: the encoder's own belongs to the thread that draws
     created: int
 
     @property

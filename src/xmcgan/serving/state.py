@@ -1,8 +1,10 @@
 """What the routes of one server share."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -13,6 +15,8 @@ from xmcgan.serving.models import ServedModel
 from xmcgan.serving.monitoring import Metrics
 from xmcgan.serving.settings import ServeSettings
 from xmcgan.serving.url_folder import UrlFolder
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class State:
     metrics: Metrics
     rate: RateLimit
     urls: UrlFolder | None
-    encoders: ThreadPoolExecutor
+    encoding: ThreadPoolExecutor  # one thread: it encodes files, and no other uses the models' tokenizers
 
     def model(self, name: str | None) -> ServedModel:
         """A model by name; the first one for None.
@@ -39,6 +43,10 @@ class State:
             message = f"there is no model {name!r}; this server has {', '.join(self.models)}"
             raise ApiError(404, message, param="model", code="model_not_found")
         return self.models[name]
+
+    async def beside(self, make: Callable[[], T]) -> T:
+        """Calls a function in the encoding thread, so that the event loop goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self.encoding, make)
 
     def url(self, request: Request, name: str) -> str:
         """The address of an image that is kept, as the client of this request reaches it."""

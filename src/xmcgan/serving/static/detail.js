@@ -3,7 +3,7 @@
 import { bytes } from "./api.js";
 
 const SIDE = 16;
-const DARK = 0.82; // how dark the rest of the image becomes
+const DARK = 0.8; // how dark the rest of the image becomes
 const at = (id) => document.getElementById(id);
 
 export class Detail {
@@ -109,7 +109,7 @@ function spotlight(map) {
   const pixels = new ImageData(SIDE, SIDE);
   map.forEach((value, place) => {
     const relative = high > low ? (value - low) / (high - low) : 1;
-    pixels.data[4 * place + 3] = 255 * DARK * (1 - relative);
+    pixels.data[4 * place + 3] = 255 * DARK * (1 - Math.sqrt(relative));
   });
   at("light").getContext("2d").putImageData(pixels, 0, 0);
 }
