@@ -100,10 +100,8 @@ def write_scenes(
             print(f"Scenes are already written at {root}")
         return root
 
-    make_folder(root.parent)
-    partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
+    partial = _partial_beside(root)
     try:
-        partial.chmod(0o755)  # mkdtemp creates folders that only the owner can read
         with write_errors(root):
             _write_all(partial, layout, manifest, world, workers, progress)
             _finish(partial, root)
@@ -111,6 +109,14 @@ def write_scenes(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return root
+
+
+def _partial_beside(root: Path) -> Path:
+    """A new folder beside `root`, in which the data set is written."""
+    make_folder(root.parent)
+    partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
+    partial.chmod(0o755)  # mkdtemp creates folders that only the owner can read
+    return partial
 
 
 def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
@@ -123,8 +129,10 @@ def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
 def _check(layout: str, size: int, counts: dict[str, int], seed: int, workers: int | None) -> None:
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be {' or '.join(LAYOUTS)}, not {layout!r}")
-    if not 16 <= size <= LARGEST:
-        raise ValueError(f"size must be at least 16 and at most {LARGEST} pixels, not {size}")
+    if size < 16:
+        raise ValueError(f"size must be at least 16 pixels, not {size}")
+    if size > LARGEST:
+        raise ValueError(f"size must be at most {LARGEST} pixels, not {size}")
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"{split} must be at least 0 pictures, not {count}")

@@ -29,6 +29,8 @@ class Log:
             truncate_log(self.path, step)
             truncate_log(self.evaluations, step)
             self.board = Board(output / "tensorboard", step)
+            if has_line(self.path, step):
+                unwritten = None  # an error ended the run before the line of the checkpoint's step, which is there now
         unwritten = unwritten or {"sums": {}, "count": 0}
         self.sums: dict[str, float] = dict(unwritten["sums"])
         self.count: int = unwritten["count"]
@@ -77,7 +79,11 @@ class Log:
 
 def evaluated(output: Path, step: int) -> bool:
     """Whether a run's evaluation at a step is in its log; its line is written when all else is done."""
-    path = output / "evaluations.jsonl"
+    return has_line(output / "evaluations.jsonl", step)
+
+
+def has_line(path: Path, step: int) -> bool:
+    """Whether a log has a line of a step."""
     return path.exists() and any(line_step(line) == step for line in path.read_bytes().splitlines())
 
 
