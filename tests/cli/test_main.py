@@ -263,6 +263,8 @@ def test_files_are_written_all_or_none(tmp_path):
         (["generate", "a car", "--seed", "x"], "seed"),
         (["scenes"], "OUTPUT"),
         (["scenes", "x", "--size", "4"], "size must be at least 16 pixels, not 4"),
+        (["scenes", "x", "--size", "1000000"], "size must be at most 2048 pixels, not 1000000"),
+        (["train", "scenes-64", "--output", "x", "--training.seed", str(2**70)], "training.seed is 11805916207174113"),
         (["scenes", "x", "--train", "-1"], "train must be at least 0 pictures, not -1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
