@@ -68,6 +68,7 @@ def content_of(results: Results) -> dict[str, Any]:
         "title": plan.study.title,
         "question": plan.study.question,
         "remark": plan.study.remark,
+        "published": any(row.paper for row in plan.study.rows),
         "setting": setting(results),
         "cautions": cautions(results),
         "metrics": [
