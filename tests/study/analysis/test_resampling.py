@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
-from xmcgan.study.analysis.resampling import Spread, correction, holm, interval, p_values, spread
+from xmcgan.study.analysis.resampling import Spread, correction, holm, interval, p_values, satterthwaite, spread
 from xmcgan.study.analysis.simulate import PAPER, Population, draw, log_worths, true_shares
 from xmcgan.study.analysis.tally import Tally, share_best
 
@@ -105,14 +106,24 @@ def test_intervals_stay_within_their_bounds_and_mirror():
 
 
 def test_p_is_the_level_at_which_the_interval_ends_at_one_half():
-    wide = Spread(np.full(2, 0.001), np.full(2, 0.0005), np.full(2, 0.002), (499, 99, 4))
-    values = np.array([0.4, 0.71])
+    wide = Spread(np.full(2, 0.001), np.full(2, 0.0005), np.full(2, 0.002), (49_999, 9_999, 4_999))
+    values = np.array([0.45, 0.61])
     p = p_values(values, wide, captions=100)
     low, high = interval(values, wide, captions=100, level=1 - p[0])
-    assert high[0] == pytest.approx(0.5)
+    assert high[0] == pytest.approx(0.5, abs=1e-4)
     low, high = interval(values, wide, captions=100, level=1 - p[1])
-    assert low[1] == pytest.approx(0.5)
+    assert low[1] == pytest.approx(0.5, abs=1e-4)
     assert p_values(np.array([0.5, 0.5]), wide, captions=100) == pytest.approx([1, 1])
+
+
+def test_with_few_annotators_p_is_that_of_few_degrees_of_freedom_even_where_they_seem_alike():
+    alike = Spread(np.array([0.0004]), np.array([0.0004]), np.array([0.0]), (499, 99, 4))
+    assert satterthwaite(alike) == pytest.approx([8e-4**2 / (8e-4**2 / 99 + 4e-4**2 / 4)])
+    value = np.array([0.58])
+    distance = np.log(0.58 / 0.42) * 0.58 * 0.42 / np.sqrt(8e-4)
+    expected = 2 * student.sf(distance, satterthwaite(alike))
+    assert p_values(value, alike, captions=100) == pytest.approx(expected)
+    assert satterthwaite(Spread(np.zeros(1), np.array([1.0]), np.zeros(1), (499, 99, 0))) == pytest.approx([99])
 
 
 def test_normal_quantile_when_only_answers_vary():
