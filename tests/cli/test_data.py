@@ -1,10 +1,19 @@
 """The verbs of `xmcgan data` on Scenes, and mistakes."""
 
+import io
 import json
+import tarfile
 
 import pytest
+from PIL import Image
 
 from xmcgan.cli.main import main
+
+
+def png() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(content, "png")
+    return content.getvalue()
 
 
 def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
@@ -97,12 +106,49 @@ def test_ones_own_folder_from_preparing_to_a_command_that_trains(mine, tmp_path,
     said = capsys.readouterr().out
     assert "train: 3 images, 3 captions, 0.0 MB; problems: 2" in said
     assert f"every problem, with its place and reason: {output / 'problems.jsonl'}" in said
-    assert f"--data {output} --output runs/prepared --dataset.layout folder --dataset.split train" in said
+    sized = f"--data {output} --output runs/prepared --dataset.resize true"  # no model draws 16 px
+    assert f"{sized} --dataset.layout folder --dataset.split train" in said
     assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 0
     assert "was prepared already; nothing was made" in capsys.readouterr().out
     (mine / "2.txt").write_text("another text\n")
     assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 2
     assert "was prepared from another mine, or this one has changed" in capsys.readouterr().err
+
+
+def test_prepared_data_are_verified_and_damage_is_named(mine, tmp_path, capsys):
+    output = tmp_path / "prepared"
+    flags = ["data", "prepare", "folder", "--source", str(mine), "--output", str(output), "--size", "16"]
+    assert main([*flags, "--workers", "1", "--max-bad-share", "0.5"]) == 0
+    assert main(["data", "verify", str(output)]) == 0
+    assert "train: 1 shards, 3 records: all as the manifest says" in capsys.readouterr().out
+    shard = output / "train/00000.arrow"
+    content = bytearray(shard.read_bytes())
+    at = content.index(b"\xff\xd8\xff\xe0")
+    content[at : at + 200] = bytes(200)
+    shard.write_bytes(content)
+    assert main(["data", "verify", str(output)]) == 1
+    said = capsys.readouterr()
+    assert "its SHA-256 differs from the manifest's; record 0 the image of record" in said.err
+    assert "train: 1 shards, 3 records: 1 damaged" in said.out
+    assert main(["data", "verify", str(output), "--splits", "val"]) == 2
+
+
+def test_a_pattern_has_a_name(tmp_path, capsys):
+    flags = ["data", "prepare", "webdataset", "--source", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert main([*flags, "--splits", "{00000..00003}"]) == 2
+    assert "give it a name, such as train={00000..00003}" in capsys.readouterr().err
+    for name in ("00000", "00001", "00002"):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for suffix, text in ((".png", png()), (".txt", b"a cat")):
+                member = tarfile.TarInfo(name + suffix)
+                member.size = len(text)
+                tar.addfile(member, io.BytesIO(text))
+    assert main([*flags, "--size", "16", "--workers", "1", "--splits", "train={00000,00001},val=00002"]) == 0
+    said = capsys.readouterr().out
+    assert "the split train is 2 tars" in said
+    assert "train: 2 images" in said
+    assert "val: 1 images" in said
+    assert (tmp_path / "out/train/00000.arrow").is_file()
 
 
 def test_the_command_that_trains_names_what_the_recipe_does_not():

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str | dict[str, str]] = {
         "stats": "xmcgan.cli.data.stats",
         "browse": "xmcgan.cli.data.browse",
         "export": "xmcgan.cli.data.export",
+        "verify": "xmcgan.cli.data.verify",
     },
     "study": {
         "create": "xmcgan.cli.study.create",

@@ -57,7 +57,7 @@ def split_list(text: str) -> list[str]:
         text = text[1:-1]
     parts, depth = [""], 0
     for letter in text:
-        depth += {"[": 1, "]": -1}.get(letter, 0)
+        depth += {"[": 1, "]": -1, "{": 1, "}": -1}.get(letter, 0)
         if letter == "," and depth == 0:
             parts.append("")
         else:
@@ -69,7 +69,7 @@ def closes_at_the_end(text: str) -> bool:
     """Whether the bracket that opens a text closes at its end."""
     depth = 0
     for place, letter in enumerate(text):
-        depth += {"[": 1, "]": -1}.get(letter, 0)
+        depth += {"[": 1, "]": -1, "{": 1, "}": -1}.get(letter, 0)
         if depth == 0:
             return place == len(text) - 1
     return False

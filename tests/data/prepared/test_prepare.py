@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from preparing import die_at, fall_over, prepare_scenes, prepared
+from preparing import die_at, fall_over, fall_over_once, prepare_scenes, prepared
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared import workers as module
 from xmcgan.data.prepared.prepare import prepare
@@ -488,6 +489,7 @@ def test_killed_at_random_moments(scenes, tmp_path):
 
 SCRIPT = """
 import signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -542,6 +544,21 @@ def test_a_command_with_workers_that_is_stopped(scenes, tmp_path, how):
     for output in (tmp_path / "out", tmp_path / "whole"):
         prepare(scenes, output, **settings, entries=partial(read_coco, scenes), workers=1, progress=False)
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_once_loses_only_its_images(photographs, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_encode_all", partial(fall_over_once, tmp_path / "dead"))
+    prepared(photographs, tmp_path / "out", workers=2)
+    assert (tmp_path / "dead").exists()
+    assert content(tmp_path / "out") == expected
+
+
+def test_any_executor_makes_the_same_files(photographs, expected, tmp_path):
+    with ThreadPoolExecutor(3) as threads:
+        prepared(photographs, tmp_path / "out", executor=threads, workers=3)
+        assert threads.submit(int).result() == 0  # it is left as it was
+    assert content(tmp_path / "out") == expected
 
 
 @pytest.mark.slow

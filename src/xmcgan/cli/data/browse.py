@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, print_splits
+from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, patterns, print_splits
 
 
 def browse(
@@ -53,7 +53,8 @@ def browse(
             return False
         return True
 
-    good = (entry for entry in entries(source, data, split) if isinstance(entry, Record))
+    pattern = patterns(data._replace(splits=(split,))).popitem()[1]
+    good = (entry for entry in entries(source, data, pattern) if isinstance(entry, Record))
     records = list(itertools.islice(filter(readable, itertools.islice(good, start, None)), count))
     if not records:
         raise ValueError(f"{source} has no record {start} in {split}")

@@ -1,10 +1,13 @@
 """``xmcgan data prepare``."""
 
 import shlex
+from collections.abc import Generator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from xmcgan.cli.data.sets import DataSet, DataSetName, chosen_set, entries, print_splits
+from xmcgan.cli.data.sets import DataSet, DataSetName, chosen_set, entries, patterns, print_splits
 from xmcgan.recipes import RECIPES
 
 RECIPE_OF = {
@@ -30,6 +33,7 @@ def prepare(
     fit: Literal["squash", "crop"] = "squash",
     quality: int = 92,
     workers: int | None = None,
+    scheduler: str | None = None,
     max_bad_share: float = 0.01,
 ) -> int:
     """Resize a data set once and write it as shards (Arrow) to train from.
@@ -40,16 +44,19 @@ def prepare(
         name: the data set.
         source: its folder, in its owner's layout (docs/data.md).
         output: folder to write, new or of an interrupted run.
-        splits: other splits than the data set's: ``train,val``.
+        splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
+            ``train={00000..00999},val={01000..01010}``.
         size: side of the images in pixels.
         fit: squash to a square (paper), or crop the middle.
         quality: of the JPEGs.
-        workers: processes; by default one for every core.
+        workers: processes; by default one for every core. With a scheduler, images that it works on at a time / 32.
+        scheduler: address of a Dask cluster that encodes the images, such as tcp://10.0.0.1:8786.
         max_bad_share: share of bad records above which it stops.
 
     Examples:
         xmcgan data prepare coco14 --source /path/to/coco --output data/coco14
         xmcgan data prepare folder --source my-images --output data/mine --size 128
+        xmcgan data prepare webdataset --source cc12m --output data/cc12m --scheduler tcp://10.0.0.1:8786
     """
     data = chosen_set(name, splits)
     if "://" in source:
@@ -58,26 +65,43 @@ def prepare(
     from xmcgan.data.readers.sources import count_entries, fingerprint
 
     folder = Path(source)
-    print_splits(source, data)
+    split_patterns, rules = patterns(data), print_splits(source, data)
+    data = data._replace(splits=tuple(split_patterns))
     is_there = (output / "manifest.json").is_file()
-    manifest = preparing.prepare(
-        folder,
-        output,
-        name=name,
-        layout=data.layout,
-        splits=data.splits,
-        entries=lambda split: entries(source, data, split),
-        size=size,
-        fit=fit,
-        quality=quality,
-        workers=workers,
-        most_bad=max_bad_share,
-        total=lambda split: count_entries(folder, data.layout, split),
-        fingerprint=fingerprint(folder, data.layout, data.splits),
-    )
+    with executor_of(scheduler) as (executor, tasks):
+        manifest = preparing.prepare(
+            folder,
+            output,
+            name=name,
+            layout=data.layout,
+            splits=data.splits,
+            entries=lambda split: entries(source, data, split_patterns[split]),
+            size=size,
+            fit=fit,
+            quality=quality,
+            workers=workers or tasks,
+            executor=executor,
+            most_bad=max_bad_share,
+            total=lambda split: count_entries(folder, data.layout, split_patterns[split]),
+            fingerprint=fingerprint(folder, data.layout, list(split_patterns.values())),
+            rules=rules,
+        )
     report(manifest, output, is_there=is_there)
-    print(f"prepared in {output}; train from it:\n  {training_command(name, data, output)}")
+    command = training_command(name, data, output, size=size, fit=fit)
+    print(f"prepared in {output}; train from it:\n  {command}")
     return 0
+
+
+@contextmanager
+def executor_of(scheduler: str | None) -> Generator[tuple[Executor | None, int | None]]:
+    """The executor of a Dask cluster, and how many tasks it takes at a time; without one, this machine's processes."""
+    if scheduler is None:
+        yield None, None
+        return
+    from xmcgan.data.prepared.cluster import dask_executor
+
+    with dask_executor(scheduler) as found:
+        yield found
 
 
 def report(manifest: dict, output: Path, *, is_there: bool) -> None:
@@ -89,18 +113,22 @@ def report(manifest: dict, output: Path, *, is_there: bool) -> None:
         space = f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
         print(f"{split}: {held['records']:,} images, {held['captions']:,} captions, {space}; "
               f"problems: {held['problems']:,}")  # fmt: skip
-    if any(held["problems"] for held in manifest["splits"].values()):
-        print(f"every problem, with its place and reason: {output / 'problems.jsonl'}")
+    unused = sum(held.get("unused", 0) for held in manifest["splits"].values())
+    if unused or any(held["problems"] for held in manifest["splits"].values()):
+        others = f" (and {unused:,} unused files)" if unused else ""
+        print(f"every problem{others}, with its place and reason: {output / 'problems.jsonl'}")
 
 
-def training_command(name: str, data: DataSet, prepared: Path) -> str:
+def training_command(name: str, data: DataSet, prepared: Path, *, size: int = 256, fit: str = "squash") -> str:
     """The command that trains from a prepared set: its recipe, and the settings that differ."""
     recipe = RECIPE_OF.get(name, "coco14-256")
     known = RECIPES[recipe].dataset
-    settings = {"layout": data.layout, "split": data.splits[0]}
+    settings = {"layout": data.layout, "split": data.splits[0], "fit": fit}
     if len(data.splits) > 1:
         settings["validation_split"] = data.splits[1]
     words = ["xmcgan", "train", recipe, "--data", str(prepared), "--output", f"runs/{prepared.name}"]
+    if size != RECIPES[recipe].image_size:
+        words += ["--image-size", str(size)] if size in (64, 128, 256) else ["--dataset.resize", "true"]
     for field, value in settings.items():
         words += [f"--dataset.{field.replace('_', '-')}", value] if value != getattr(known, field) else []
     return shlex.join(words)

@@ -43,8 +43,29 @@ def chosen_set(name: str, splits: list[str] | None) -> DataSet:
     return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
 
 
+def patterns(data: DataSet) -> dict[str, str]:
+    """The names of a data set's splits, each with what the reader looks for: a pattern after ``=``, or the name itself.
+
+    Raises:
+        ValueError: if a pattern has no name.
+    """
+    found = {}
+    for split in data.splits:
+        name, equals, pattern = split.partition("=")
+        if not equals and any(sign in split for sign in "*?[{"):
+            raise ValueError(f"--splits has the pattern {split}; give it a name, such as train={split}")
+        if equals and data.layout != "webdataset":
+            raise ValueError(f"--splits has {split}; only webdataset has patterns, other layouts have names")
+        found[name] = pattern or name
+    return found
+
+
 def entries(source: str, data: DataSet, split: str) -> Iterator:
-    """What a split holds, from the owner's layout or from a prepared folder, with boxes and traces."""
+    """What a split holds, from the owner's layout or from a prepared folder, with boxes and traces.
+
+    Args:
+        split: its name, or its pattern.
+    """
     from xmcgan.data.layouts import read_entries, read_records
     from xmcgan.data.prepared.manifest import is_prepared
 
@@ -53,13 +74,18 @@ def entries(source: str, data: DataSet, split: str) -> Iterator:
     return read_entries(Path(source), data.layout, split, annotations=True)
 
 
-def print_splits(source: str, data: DataSet) -> None:
-    """Prints which rule each split is chosen by, where the layout knows several."""
-    from xmcgan.data.prepared.manifest import is_prepared
+def print_splits(source: str, data: DataSet) -> dict[str, str]:
+    """Prints and returns the rule that each split is chosen by, where the layout knows several."""
+    from xmcgan.data.prepared.manifest import is_prepared, read_manifest
     from xmcgan.data.readers.sources import describe_split
 
     if "://" in source or is_prepared(source):
-        return
-    for split in data.splits:
-        if rule := describe_split(Path(source), data.layout, split):
-            print(rule)
+        splits = read_manifest(source)["splits"]
+        rules = {name: splits[name]["rule"] for name in data.splits if "rule" in splits.get(name, {})}
+    else:
+        found = [(name, each, describe_split(Path(source), data.layout, each)) for name, each in patterns(data).items()]
+        named = {name: rule and rule.replace(f"split {each} ", f"split {name} ") for name, each, rule in found}
+        rules = {name: rule for name, rule in named.items() if rule}
+    for rule in rules.values():
+        print(rule)
+    return rules

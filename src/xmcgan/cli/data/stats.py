@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, print_splits
+from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, patterns, print_splits
 from xmcgan.runtime.files import atomic_file, make_folder, write_new
 from xmcgan.runtime.progress import ProgressBar
 
@@ -39,11 +39,11 @@ def stats(
     tokens = count_tokens(encoder)
     counted = {
         split: statistics.count(
-            ProgressBar(total=None, desc=split, unit="record", leave=False).over(entries(source, data, split)),
+            ProgressBar(total=None, desc=split, unit="record", leave=False).over(entries(source, data, pattern)),
             tokens=tokens,
             max_length=max_length or data.max_length,
         )
-        for split in data.splits
+        for split, pattern in patterns(data).items()
     }
     print(statistics.table(counted))
     if output is not None:

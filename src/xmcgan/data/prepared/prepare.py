@@ -12,6 +12,8 @@ import json
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,7 +36,7 @@ from xmcgan.data.prepared.plan import (
     usable_cores,
 )
 from xmcgan.data.prepared.shard_file import Shard, checksum, map_file, write_shard
-from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _workers
+from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _Pool
 from xmcgan.data.records import Problem, Record, text_digest
 from xmcgan.runtime.files import flush_to_disk
 from xmcgan.runtime.locks import locked_folder
@@ -53,6 +55,7 @@ def prepare(
     quality: int = 92,
     shard_records: int = 2048,
     workers: int | None = None,
+    executor: Executor | None = None,
     most_bad: float = 0.01,
     progress: bool = True,
     total: Callable[[str], int | None] = lambda split: None,
@@ -75,7 +78,10 @@ def prepare(
         size, quality: side of the images in pixels, and JPEG quality, 1 to 100.
         fit: ``squash`` the image to a square, or ``crop`` the middle square (boxes and traces too, see `crop`).
         shard_records: entries in a shard.
-        workers: number of processes; None for one on each core, 1 for this process only.
+        workers: number of processes; None for one on each core, 1 for this process only. With an executor, the number
+            of tasks that it runs at a time; three times as many are waiting for it.
+        executor: where images are encoded, instead of processes of this machine. Its workers need this library and the
+            source's files under the same paths.
         most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
         total: the approximate number of records of a split, for the progress bar; None if unknown.
         fingerprint: of the source; a finished output with another fingerprint is refused.
@@ -84,7 +90,7 @@ def prepare(
     Raises:
         ValueError: if settings or source differ from those of the output, or too many entries are bad.
         FileExistsError: if the output holds anything else, or another process is preparing it.
-        ChildProcessError: if a worker died.
+        ChildProcessError: if workers died several times in a row. One that dies loses only the images it was encoding.
         OSError: naming the file, if the disk is full.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
@@ -96,8 +102,8 @@ def prepare(
         return _finished(output, plan, fingerprint)
     with _new_folder(output), locked_folder(output, "prepared"):
         journal = _Journal(output, plan)
-        with _workers(workers := workers or usable_cores()) as pool:
-            encoder = _Encoder(pool, workers, ImageTransform(size, fit), quality)
+        with closing(_Pool(workers or usable_cores(), executor)) as pool:
+            encoder = _Encoder(pool, ImageTransform(size, fit), quality)
             for split in splits:
                 limit = _ErrorLimit(split, journal, most_bad, total(split))
                 _prepare_split(output, split, partial(entries, split), shard_records, journal, encoder, limit, progress)

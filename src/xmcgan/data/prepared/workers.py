@@ -1,21 +1,27 @@
-"""Worker processes that resize images and encode them as JPEG."""
+"""Workers that resize images and encode them as JPEG: processes, or any executor of ``concurrent.futures``.
 
-import contextlib
+A worker gets the places of a few images and returns their JPEGs, and this process writes all shards: what a worker does
+can be lost without a trace, and the files do not depend on who made them.
+"""
+
 import io
 import itertools
 import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 
 from xmcgan.data.images import ImageTransform, image_bytes, is_upright_jpeg, open_image
 from xmcgan.data.records import Problem, Record
 from xmcgan.data.stream import ignore_signals
 
-_CHUNK = 8  # images sent to a worker at once
+_CHUNK = 8  # images sent to a worker process at once
+
+_REMOTE_CHUNK = 32  # images sent to an executor that may be on other machines: its scheduler should not be the limit
+
+_MOST_DEATHS = 3  # times in a row that a pool of processes is started anew before the preparation is given up
 
 _CHUNKS_WAITING = 3  # chunks in flight for each worker; bounds the memory
 
@@ -29,27 +35,67 @@ _EncodedEntry = tuple[int, Record | Problem, _Encoded | None]  # shard number, e
 # ------------------------------------------------------------------------------------------------- the workers
 
 
-@contextlib.contextmanager
-def _workers(count: int) -> Generator[Executor | None, None, None]:
-    """A process pool; None for a single worker, which runs in this process."""
-    if count == 1:
-        yield None
-        return
+class _Pool:
+    """A pool of processes that is started anew when one of them dies; or an executor that is given.
+
+    Args:
+        count: of processes, or of tasks that the executor runs at a time; 1 without an executor is this process.
+    """
+
+    def __init__(self, count: int, executor: Executor | None = None):
+        self._count, self._given = count, executor
+        self.in_process = count == 1 and executor is None
+        self.chunk = _CHUNK if executor is None else _REMOTE_CHUNK
+        self.most_waiting = 0 if self.in_process else count * _CHUNKS_WAITING
+        self._deaths = 0
+        self._executor = None if self.in_process else executor or _processes(count)
+
+    def submit(self, images: list[Record], transform: ImageTransform, quality: int) -> "Future[list[_Encoded]]":
+        """Encodes images, sometime."""
+        if self._executor is None:
+            done: Future[list[_Encoded]] = Future()
+            done.set_result(_encode_all(images, transform, quality))
+            return done
+        try:
+            return self._executor.submit(_encode_all, images, transform, quality)
+        except BrokenExecutor as error:
+            self.renew(error)
+            return self.submit(images, transform, quality)
+
+    def renew(self, error: BrokenExecutor) -> None:
+        """Starts other processes after one has died.
+
+        Raises:
+            ChildProcessError: if that happened several times in a row, or the executor is not ours.
+        """
+        self._deaths += 1
+        if self._given is not None or self._deaths > _MOST_DEATHS:
+            often = f" {self._deaths} times in a row" if self._deaths > 1 else ""
+            raise ChildProcessError(
+                f"a worker process died{often}, perhaps because memory ran out; the same command resumes from here, "
+                "also with fewer --workers"
+            ) from error
+        self.close()
+        self._executor = _processes(self._count)
+
+    def succeeded(self) -> None:
+        """Notes that a worker has returned its images."""
+        self._deaths = 0
+
+    def close(self) -> None:
+        """Ends the processes; a given executor is left as it is."""
+        if self._executor is not None and self._given is None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
     # Importing torch takes seconds and 300 MB in each worker; a fork server does it once for all.
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload([__name__])
     # Unlike multiprocessing.Pool, an executor raises an error if its processes cannot start.
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_initialize_worker)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process died, perhaps because memory ran out; the same command resumes from here"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_initialize_worker)
 
 
 def _initialize_worker() -> None:
@@ -63,38 +109,50 @@ def _initialize_worker() -> None:
 class _Encoder:
     """Adds the square JPEG to each entry, in order; enough chunks are in flight to keep every worker busy."""
 
-    def __init__(self, pool: Executor | None, workers: int, transform: ImageTransform, quality: int):
-        self._pool, self._waiting = pool, workers * _CHUNKS_WAITING if pool else 0
-        self.transform, self._quality = transform, quality
+    def __init__(self, pool: _Pool, transform: ImageTransform, quality: int):
+        self._pool, self.transform, self._quality = pool, transform, quality
+        self._waiting: deque[tuple[list[_Numbered], Future[list[_Encoded]]]] = deque()
 
     def __call__(self, entries: Iterable[_Numbered]) -> Iterator[_EncodedEntry]:
-        waiting: deque[tuple[list[_Numbered], Future[list[_Encoded]]]] = deque()
+        self._waiting.clear()
         entries = iter(entries)
-        while chunk := list(itertools.islice(entries, _CHUNK)):
-            # Send only the image: captions and traces can be large.
-            images = [Record(entry.image, (), entry.id) for _, entry in chunk if isinstance(entry, Record)]
-            waiting.append((chunk, self._submit(images)))
-            if len(waiting) > self._waiting:
-                yield from _joined(*waiting.popleft())
-        while waiting:
-            yield from _joined(*waiting.popleft())
+        while chunk := list(itertools.islice(entries, self._pool.chunk)):
+            self._waiting.append((chunk, self._submit(chunk)))
+            if len(self._waiting) > self._pool.most_waiting:
+                yield from self._first()
+        while self._waiting:
+            yield from self._first()
 
     def encode(self, record: Record) -> _Encoded:
         """Encodes one record's image in this process."""
         return _encode(record, self.transform, self._quality)
 
-    def _submit(self, images: list[Record]) -> Future[list[_Encoded]]:
-        if self._pool is not None:
-            return self._pool.submit(_encode_all, images, self.transform, self._quality)
-        done: Future[list[_Encoded]] = Future()
-        done.set_result(_encode_all(images, self.transform, self._quality))
-        return done
+    def _submit(self, chunk: list[_Numbered]) -> "Future[list[_Encoded]]":
+        # Send only the image: captions and traces can be large.
+        images = [Record(entry.image, (), entry.id) for _, entry in chunk if isinstance(entry, Record)]
+        return self._pool.submit(images, self.transform, self._quality)
+
+    def _first(self) -> list[_EncodedEntry]:
+        """The entries of the chunk that was sent first. What died with a worker is sent again."""
+        while True:
+            chunk, future = self._waiting[0]
+            try:
+                encoded = iter(future.result())
+            except BrokenExecutor as error:
+                self._pool.renew(error)
+                lost = [_is_lost(each) for _, each in self._waiting]
+                for number, (again, _) in enumerate(list(self._waiting)):
+                    if lost[number]:
+                        self._waiting[number] = again, self._submit(again)
+                continue
+            self._waiting.popleft()
+            self._pool.succeeded()
+            return [(number, entry, next(encoded) if isinstance(entry, Record) else None) for number, entry in chunk]
 
 
-def _joined(chunk: list[_Numbered], future: Future[list[_Encoded]]) -> Iterator[_EncodedEntry]:
-    encoded = iter(future.result())
-    for number, entry in chunk:
-        yield number, entry, next(encoded) if isinstance(entry, Record) else None
+def _is_lost(future: "Future[list[_Encoded]]") -> bool:
+    """Whether what a future stands for has ended without a result, or never will."""
+    return future.cancelled() or not future.done() or isinstance(future.exception(), BrokenExecutor)
 
 
 def _encode_all(records: list[Record], transform: ImageTransform, quality: int) -> list[_Encoded]:
