@@ -32,7 +32,7 @@ def test_no_request_makes_the_server_fail(served):
     statuses: set[int] = set()
     for result in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
         requests(result.ok(), token, admin, statuses)
-    assert {200, 404, 422} <= statuses  # requests came in, and were refused, in more than one way
+    assert {200, 404} <= statuses  # requests came in, and were refused
     assert max(statuses) < 500
 
 
