@@ -83,3 +83,9 @@ def test_a_piece_over_two_utterances_takes_its_share_of_both():
     maps = trace_maps(NARRATIVE.caption, NARRATIVE)
     targets = word_targets([maps], np.array([[[6, 19]]]))[0, 0]
     assert targets == pytest.approx((maps.maps_UR[0] + maps.maps_UR[1]) / 2, abs=1e-6)
+
+
+def test_a_batch_without_a_usable_point_is_warned_of():
+    spans_BT2 = np.array([[[0, 0], [0, 5]]])
+    with pytest.warns(UserWarning, match="no word of this batch has a usable trace point: its trace loss is 0"):
+        assert not word_targets([None], spans_BT2).any()

@@ -4,6 +4,7 @@ Localized Narratives (Pont-Tuset et al., ECCV 2020) have a mouse trace synchroni
 paper leaves its use to future work; ``losses.trace_divergence`` uses it here.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,6 +84,8 @@ def word_targets(maps: Sequence[TraceMaps | None], spans_BT2: np.ndarray) -> np.
         maps: trace maps of B captions; None for captions without a trace.
         spans_BT2: character range of each word piece, [0, 0) for special tokens and padding.
     """
+    if not any(traced is not None and len(traced.spans_U2) for traced in maps):
+        warnings.warn("no word of this batch has a usable trace point: its trace loss is 0", stacklevel=2)
     targets_BTR = np.zeros((*spans_BT2.shape[:2], REGION_GRID * REGION_GRID), dtype=np.float32)
     for targets_TR, spans_T2, traced in zip(targets_BTR, spans_BT2, maps, strict=True):
         if traced is None or not len(traced.spans_U2):
