@@ -33,9 +33,10 @@ def test_each_metric_has_its_captions():
     }
     assert found[""].requests == REQUESTS
     assert found["geneval"].asking.questions_of(found["geneval"].requests[0])
-    seeds = found["seeds"].requests
-    assert len(seeds) == 3 * SEEDS
-    assert len({request.seed for request in seeds}) == len({request.id for request in seeds}) == 3 * SEEDS
+    seeds = found["seeds"].requests  # one caption is shared by two images
+    assert {request.caption for request in seeds} == {"A dog."}
+    assert len({request.seed for request in seeds}) == len({request.id for request in seeds}) == len(seeds) == SEEDS
+    assert len(sets(records=RECORDS[1:])["seeds"].requests) == 3 * SEEDS  # none is shared: the first captions
 
 
 def test_scenes_ask_their_own_questions_and_random_captions_serve_without_lists():
@@ -48,5 +49,6 @@ def test_real_images_have_equal_captions_but_no_prompts():
     found = sets(real=True)
     assert "geneval" not in found
     assert [request.image_id for request in found["seeds"].requests] == ["a", "b"]
+    assert found["seeds"].protocol == sets()["seeds"].protocol  # so that both can stand in one column
     with pytest.raises(ValueError, match="captions that several images share"):
         sets(real=True, records=RECORDS[1:])

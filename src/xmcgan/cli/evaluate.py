@@ -308,7 +308,7 @@ def evaluate_set(
         networks=loaded,
         metrics=chosen.metrics,
         system=source.system,
-        protocol=protocol_of(source) | chosen.protocol | {"captions_sha256": captions_sha256(chosen.requests)},
+        protocol=protocol_of(source) | {"captions_sha256": captions_sha256(chosen.requests)} | chosen.protocol,
         reference=reference,
         training=training,
         asking=chosen.asking,
@@ -394,4 +394,4 @@ def load_networks(networks: Networks, metrics: Sequence[str], data: Path, device
 def line_of(result: Result) -> str:
     """A result as a line for a person."""
     spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
-    return f"{result.metric:>21}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"
+    return f"{result.metric:>24}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"

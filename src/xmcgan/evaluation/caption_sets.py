@@ -1,5 +1,6 @@
 """The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds of one."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,36 +73,53 @@ def caption_sets(
         }
         sets.append(CaptionSet("geneval", chosen, own["geneval"], protocol, geneval_asking(prompts)))
     if own["seeds"]:
-        sets.append(equal_captions(records, own["seeds"]) if real else seeded(requests, own["seeds"]))
+        sets.append(equal_captions(records, own["seeds"]) if real else seeded(requests, records, own["seeds"]))
     return [each for each in sets if each.metrics]
 
 
-def seeded(requests: Sequence[Request], metrics: list[str]) -> CaptionSet:
-    """Several seeds of the first captions."""
-    chosen = {request.caption: request for request in requests}
+def seeded(requests: Sequence[Request], records: Sequence[Record], metrics: list[str]) -> CaptionSet:
+    """Several seeds of each caption that real images share; of the first captions if none is shared."""
+    shared = shared_captions(records)
+    chosen = {own[0].caption: own[0] for own in shared} or {request.caption: request for request in requests}
     several = [
-        request._replace(id=f"{request.id}-seed-{k}", seed=request.seed + k * 1_000_003)
-        for request in list(chosen.values())[:SEEDED]
+        request._replace(id=f"{request.id}-seed-{k}", seed=number + k * 1_000_003)
+        for number, request in enumerate(list(chosen.values())[:SEEDED])
         for k in range(SEEDS)
     ]
-    protocol: dict[str, Setting] = {"captions": f"{SEEDS} seeds of each of {len(several) // SEEDS} captions"}
-    return CaptionSet("seeds", several, metrics, protocol)
+    return CaptionSet("seeds", several, metrics, several_images(several, shared=bool(shared)))
 
 
 def equal_captions(records: Sequence[Record], metrics: list[str]) -> CaptionSet:
-    """Real images of captions that several images have, word for word, but for capitals and full stops.
+    """Real images of captions that several images have.
 
     Raises:
         ValueError: if no caption occurs twice.
     """
+    several = [request for own in shared_captions(records)[:SEEDED] for request in own]
+    if not several:
+        raise ValueError("diversity of real images needs captions that several images share; there are none")
+    return CaptionSet("seeds", several, metrics, several_images(several, shared=True))
+
+
+def shared_captions(records: Sequence[Record]) -> list[list[Request]]:
+    """The captions that several images have, word for word but for capitals and full stops, with those images."""
     places: dict[str, dict[str, Request]] = {}
     for record in records:
         for number, caption in enumerate(record.captions):
-            text = " ".join(caption.lower().split()).rstrip(".")
-            own = places.setdefault(text, {})
+            own = places.setdefault(plain(caption), {})
             own.setdefault(record.id, Request(caption_id(record, number), record.id, caption, 0))
-    shared = [request for own in places.values() if len(own) > 1 for request in own.values()]
-    if not shared:
-        raise ValueError("diversity of real images needs captions that several images share; there are none")
-    protocol: dict[str, Setting] = {"captions": "real images with equal captions"}
-    return CaptionSet("seeds", shared, metrics, protocol)
+    return [list(own.values()) for own in places.values() if len(own) > 1]
+
+
+def several_images(requests: Sequence[Request], *, shared: bool) -> dict[str, Setting]:
+    """The protocol of several images of each caption: real and generated ones of equal captions can be compared."""
+    texts = sorted({plain(request.caption) for request in requests})
+    return {
+        "captions": "captions that several real images share" if shared else f"{SEEDS} seeds of each caption",
+        "captions_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+    }
+
+
+def plain(caption: str) -> str:
+    """A caption without capitals and the full stop."""
+    return " ".join(caption.lower().split()).rstrip(".")

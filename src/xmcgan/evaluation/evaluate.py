@@ -61,7 +61,7 @@ def evaluate(
         networks: at least those that the metrics need.
         metrics: names from ``METRICS``.
         system: name of the system that generated the images.
-        protocol: how captions were chosen and images generated; copied into every result.
+        protocol: how captions were chosen and images generated; copied to every result.
         reference: real images, for metrics that compare distributions.
         training: the real images that the system was trained on, for authenticity and ct-score.
         asking: how exact questions are asked; by default, if the detector is that of Scenes, of captions of Scenes.
@@ -89,15 +89,19 @@ def evaluate(
     real, trained = extract_references(metrics, networks, reference, training, batch_size, progress)
     inputs = MetricInputs(extracted, real, trained, images, transform, requests, networks, asking)
 
-    common = {**protocol, "image_size": transform.size, "fit": transform.fit, "pixels": "uint8"}
-    if networks.precision != "float32":
-        common["precision"] = networks.precision
+    common = {**protocol, **image_settings(transform, networks)}
     results = []
     for metric in metrics:
         results.append(make_result(metric, inputs, system, common, reference, training))
         done(results[-1])
     inspect(inputs)
     return results
+
+
+def image_settings(transform: ImageTransform, networks: EvaluationNetworks) -> dict[str, Setting]:
+    """How images reach the networks."""
+    half: dict[str, Setting] = {} if networks.precision == "float32" else {"precision": networks.precision}
+    return {"image_size": transform.size, "fit": transform.fit, "pixels": "uint8", **half}
 
 
 def extract_references(

@@ -93,7 +93,8 @@ def strips(pipe: Pipeline, captions: Sequence[str]) -> list[str]:
     first, last = captions[0], captions[-1]
     between_captions = pipe.interpolate((first, last), seeds=(0, 0), steps=STEPS)
     between_seeds = pipe.interpolate((first, first), seeds=(0, 1), steps=STEPS)
-    texts = (f"{first} → {last}, seed 0", f"{first}, seed 0 → seed 1")
+    start, end = first.rstrip("."), last.rstrip(".")
+    texts = (f"{start} → {end}, seed 0", f"{start}, seed 0 → seed 1")
     return [
         f'<figure class="strip"><div>{"".join(picture(image, text) for image in images)}</div>'
         f"<figcaption>{html.escape(text)}</figcaption></figure>"

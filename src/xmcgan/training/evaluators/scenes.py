@@ -86,12 +86,11 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
         for record in scenes_records(folders[name], "evaluator2014")
     ]
     held_out = scenes_records(folders["default"], "val2014")
-    categories = {kind.name: kind.id for kind in KINDS.values()}
     train_presence(
         output / "scenes-presence",
         records,
         held_out,
-        shape=PresenceShape(categories),
+        shape=PresenceShape({kind.name: kind.id for kind in KINDS.values()}),
         fitting=SCENES_PRESENCE_FITTING,
         progress=progress,
     )
