@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from steps import batches_of, having, started
 from tiny import contents, different, logged, run, tiny_config
 from xmcgan.config import AugmentationConfig, Config, PenaltyConfig
+from xmcgan.training import state as state_module
 from xmcgan.training.adaptive import UPDATE_EVERY, AdaptiveStrength
 from xmcgan.training.augmentation import NUMBERS, augment, image_shifts, translate_traces
 from xmcgan.training.checkpoint import load_strength
@@ -29,6 +31,9 @@ ALL_HINGE = {
     "augmentation": AugmentationConfig(
         translation=0.125, cutout=0.5, adaptive_target=-0.99, adaptive_images=40, sentence_noise=0.1
     ),
+    "losses__image_encoder": 1.0,
+    "losses__encoder": "efficientnet-lite0",
+    "losses__image_encoder_loss": "l2",
 }
 R3GAN = {
     "losses__adversarial": "relativistic",
@@ -38,8 +43,10 @@ R3GAN = {
 
 
 @pytest.mark.parametrize("changes", [ALL_HINGE, R3GAN], ids=["hinge", "relativistic"])
-def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path):
+def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path, monkeypatch):
     """Resumed between two changes of the strength, and between two steps with penalties."""
+    pooled = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())  # a frozen encoder that is quick
+    monkeypatch.setattr(state_module, "frozen_image_encoder", lambda *_: pooled)
     config, whole, resumed = having(config, **changes), tmp_path / "whole", tmp_path / "resumed"
     run(config, whole)
     shutil.copytree(whole, resumed)
@@ -51,6 +58,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path):
     if config.augmentation.adaptive_target is not None:
         # Penalties in every second step, twice as heavy; the strength was changed once, after four steps of 4 images.
         assert ["d_r1" in line for line in logged(whole)] == [True, False] * 2
+        assert all(line["image_encoder_l2"] > 0 for line in logged(whole))
         assert load_strength(whole / last)["strength"] == UPDATE_EVERY * 4 / 40
         assert load_strength(whole / "checkpoints/step-00000002")["steps"] == 2
 
