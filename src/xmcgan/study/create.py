@@ -57,46 +57,29 @@ def create_study(
     """Makes a study in a new folder.
 
     Args:
-        folder: new or empty.
         systems: 2 to 9 folders of pictures, by system, as ``find_images`` reads them.
         captions_file: JSON lines with ``id`` and ``caption``.
         captions: how many of them are judged; None for all but those of practice and checks.
         annotators: distinct annotators of each item.
         links: personal links to make at once; None for as many as ``annotators``.
-        real: photographs for the attention checks, named by caption or image; without, a system's picture is set
-            against noise.
+        real: photographs for the attention checks; without, a system's picture is set against noise.
         seed: of the choice of captions and of every order, 0 to 2^31 - 1.
         database_url: PostgreSQL or SQLite; None for SQLite in the folder.
-        url: where annotators will reach the server.
 
     Raises:
-        ValueError: naming the argument that is wrong, or a folder or database that is in use.
-        FileNotFoundError: naming the folder and the first caption that it lacks.
+        ValueError, FileNotFoundError: naming the argument, or the folder and the first caption that it lacks.
     """
     settings, exclusion = settings or Settings(), exclusion or ExclusionRules()
     check(systems, criteria, mode, annotators, seed)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
     chosen = choose_captions(
-        read_captions(captions_file),
-        captions,
-        practice=settings.practice,
-        attention_every=settings.attention_every,
-        most=settings.most_per_annotator,
-        seed=seed,
-    )
-    found = find_systems(systems, chosen, real=real is not None)
-    references = references_of(chosen, found, real, seed)
+        read_captions(captions_file), captions, seed=seed, practice=settings.practice,
+        attention_every=settings.attention_every, most=settings.most_per_annotator,
+    )  # fmt: skip
+    references = references_of(chosen, found := find_systems(systems, chosen, real=real is not None), real, seed)
     study = Study(
-        id=new_token(),
-        name=name or folder.name,
-        seed=seed,
-        criteria=tuple(criteria),
-        mode=mode,
-        annotators_per_item=annotators,
-        systems=tuple(systems),
-        exclusion=exclusion,
-        created=now(),
+        new_token(), name or folder.name, seed, tuple(criteria), mode, annotators, tuple(systems), exclusion, now()
     )
     with whole_folder(folder) as partial:
         database = open_database(database_url or sqlite_url(partial))

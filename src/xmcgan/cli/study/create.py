@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xmcgan.study.records import CRITERIA, ExclusionRules, Mode
+from xmcgan.study.records import CRITERIA, ExclusionRules, Mode, Study
 from xmcgan.study.settings import Settings
 
 
@@ -26,21 +26,18 @@ def create(
 ) -> int:
     """Make a study: people rank the pictures of several systems, without knowing which is whose.
 
-    Pictures are matched by caption id, as `xmcgan evaluate --images` does. All are encoded alike, under random names.
-    The study never changes afterwards, its exclusion rules neither.
+    Pictures are matched by caption id, as `xmcgan evaluate --images` does. The study never changes afterwards.
 
     Args:
         study: folder to make.
         systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR,NAME=DIR.
         captions: how many are judged; by default all but those of practice and attention checks.
-        captions_file: captions with their ids, as `xmcgan evaluate --write-captions` writes them; by default the
-            requests.jsonl of the first system that has one.
+        captions_file: as `xmcgan evaluate --write-captions` writes it; by default a system's requests.jsonl.
         criteria: realism, alignment, or both, each in a block of its own.
         mode: rank all systems, or compare pairs, without or with ties.
         annotators: distinct annotators of each item.
         links: personal links to make at once; by default as many as --annotators.
-        real: photographs for the attention checks, named by caption or image id; without them, a system's picture is
-            set against noise.
+        real: photographs for attention checks, named by caption or image id; without, a system's picture serves.
         name: shown to annotators; by default the folder's.
         seed: of the choice of captions and of every order.
         database: URL, such as postgresql://user@host/name; by default SQLite in the folder.
@@ -50,16 +47,8 @@ def create(
 
     Examples:
         xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images,op-gan=b/images
-        xmcgan study create studies/pairs --mode pairs-ties --criteria realism --systems ours=a,theirs=b
     """
-    folders: dict[str, Path] = {}
-    for each in systems:
-        system, equals, folder = each.partition("=")
-        if not equals or not folder:
-            raise ValueError(f"--systems has {each!r}; it should be NAME=DIR")
-        if system in folders:
-            raise ValueError(f"--systems names {system} twice")
-        folders[system] = Path(folder)
+    folders = folders_of(systems)
     try:
         from xmcgan.study.captions import captions_file as find_captions
         from xmcgan.study.create import ADMIN_TOKEN, LINKS, create_study
@@ -69,28 +58,33 @@ def create(
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
     made = create_study(
-        study,
-        systems=folders,
-        captions_file=find_captions(folders, captions_file),
-        captions=captions,
-        criteria=criteria or CRITERIA,
-        mode=mode,
-        annotators=annotators,
-        links=links,
-        real=real,
-        name=name,
-        seed=seed,
-        exclusion=exclusion,
-        settings=settings,
-        database_url=database,
-        url=url,
-    )
-    few = annotators if mode == "rank" else annotators * len(folders) * (len(folders) - 1) // 2
-    print(f"The study {made.name} is in {study}. It needs at least {few} annotators.\n")
+        study, systems=folders, captions_file=find_captions(folders, captions_file), captions=captions,
+        criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,
+        exclusion=exclusion, settings=settings, database_url=database, url=url,
+    )  # fmt: skip
+    print(f"The study {made.name} is in {study}. It needs at least {fewest(made)} annotators.\n")
     if real is None and settings.attention_every:
         print("Attention checks set a system's picture against noise: no --real photographs were given.\n")
     print(f"Annotators:     {url.rstrip('/')}/a/TOKEN; the links are in {study / LINKS}")
     print(f"Administrator:  {url.rstrip('/')}/admin; the token is in {study / ADMIN_TOKEN}")
-    option = " --database URL" if database else ""
-    print(f"Start it:       xmcgan study serve {study}{option}")
+    print(f"Start it:       xmcgan study serve {study}{' --database URL' if database else ''}")
     return 0
+
+
+def folders_of(systems: list[str]) -> dict[str, Path]:
+    """The folder of each system, from NAME=DIR."""
+    folders: dict[str, Path] = {}
+    for each in systems:
+        system, equals, folder = each.partition("=")
+        if not equals or not folder:
+            raise ValueError(f"--systems has {each!r}; it should be NAME=DIR")
+        if system in folders:
+            raise ValueError(f"--systems names {system} twice")
+        folders[system] = Path(folder)
+    return folders
+
+
+def fewest(study: Study) -> int:
+    """How many annotators a study needs: one sees a caption once within a criterion."""
+    count = len(study.systems)
+    return study.annotators_per_item * (1 if study.mode == "rank" else count * (count - 1) // 2)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -62,25 +63,7 @@ def add_pages(router: APIRouter, site: Site) -> None:
 
 def add_changes(router: APIRouter, site: Site) -> None:
     """What the page calls; each is one transaction, and replies with what comes next."""
-
-    def change(request: Request, token: str, act: Callable[[Connection, Annotator, float], object]) -> StepReply:
-        site.limit_annotator(request, token)
-        clock = time.time()
-        with writing(site.database) as connection:
-            annotator = find_annotator(connection, token, lock=True)
-            if annotator is None:
-                raise unknown_link(site, request)
-            try:
-                act(connection, annotator, clock)
-            except NotTheirs as error:
-                raise HTTPException(404, "you have no such item") from error
-            except Refused as error:
-                raise HTTPException(409, str(error)) from error
-            except ValueError as error:
-                raise HTTPException(422, str(error)) from error
-            annotator = find_annotator(connection, token) or annotator
-            step = next_step(connection, site.study, site.settings, annotator, clock)
-            return reply(site, step, can_undo(connection, annotator))
+    change = partial(in_transaction, site)
 
     @router.post("/api/a/{token}/next")
     def following(request: Request, token: Token) -> StepReply:
@@ -133,6 +116,29 @@ def add_changes(router: APIRouter, site: Site) -> None:
             token,
             lambda connection, annotator, clock: report(connection, annotator, key=body.key, position=body.position),
         )
+
+
+def in_transaction(
+    site: Site, request: Request, token: str, act: Callable[[Connection, Annotator, float], object]
+) -> StepReply:
+    """Acts for the annotator of a link, and finds what comes next, in one transaction."""
+    site.limit_annotator(request, token)
+    clock = time.time()
+    with writing(site.database) as connection:
+        annotator = find_annotator(connection, token, lock=True)
+        if annotator is None:
+            raise unknown_link(site, request)
+        try:
+            act(connection, annotator, clock)
+        except NotTheirs as error:
+            raise HTTPException(404, "you have no such item") from error
+        except Refused as error:
+            raise HTTPException(409, str(error)) from error
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        annotator = find_annotator(connection, token) or annotator
+        step = next_step(connection, site.study, site.settings, annotator, clock)
+        return reply(site, step, can_undo(connection, annotator))
 
 
 def unknown_link(site: Site, request: Request) -> HTTPException:

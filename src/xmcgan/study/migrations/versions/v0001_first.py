@@ -12,7 +12,8 @@ depends_on = None
 def upgrade() -> None:
     """Makes all tables."""
     create_pictures()
-    create_assignments()
+    create_items()
+    create_assignment()
     create_answers()
 
 
@@ -55,8 +56,8 @@ def create_pictures() -> None:
     )
 
 
-def create_assignments() -> None:
-    """Items, annotators, and who has which item."""
+def create_items() -> None:
+    """Annotators and items."""
     op.create_table(
         "annotator",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -89,6 +90,10 @@ def create_assignments() -> None:
     op.create_index(
         op.f("ix_item_criterion_kind_taken_position"), "item", ["criterion", "kind", "taken", "position"], unique=False
     )
+
+
+def create_assignment() -> None:
+    """Who has which item."""
     op.create_table(
         "assignment",
         sa.Column("id", sa.Integer(), nullable=False),
