@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 TOKEN = "XMCGAN_TOKEN"
@@ -64,16 +65,15 @@ def serve(
             url_lifetime=url_lifetime,
             public_url=public_url,
         )
-        accepted, answered = run(
-            sources,
-            settings,
-            host=host,
-            port=port,
-            device=device,
-            ready=lambda url: print(f"{url} serves {', '.join(sources)}; Ctrl-C stops", flush=True),
-        )
+        tell = partial(announce, sources)
+        accepted, answered = run(sources, settings, host=host, port=port, device=device, ready=tell)
     print(f"stopped: {answered} of {accepted} requests answered", flush=True)
     return 0
+
+
+def announce(sources: list[str], url: str) -> None:
+    """Prints where the server is."""
+    print(f"{url} serves {', '.join(sources)}; Ctrl-C stops", flush=True)
 
 
 def serving() -> Callable[..., tuple[int, int]]:
