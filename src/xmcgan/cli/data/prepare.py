@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,18 +24,31 @@ RECIPE_OF = {
 """The recipe of each data set; others train with that of COCO."""
 
 
+@dataclass(frozen=True)
+class Images:
+    """The prepared images.
+
+    Args:
+        size: side of the images in pixels.
+        fit: squash to a square (paper), or crop the middle.
+        quality: of the JPEGs.
+    """
+
+    size: int = 256
+    fit: Literal["squash", "crop"] = "squash"
+    quality: int = 92
+
+
 def prepare(
     name: DataSetName,
     *,
     source: str,
     output: Path,
     splits: list[str] | None = None,
-    size: int = 256,
-    fit: Literal["squash", "crop"] = "squash",
-    quality: int = 92,
     workers: int | None = None,
     scheduler: str | None = None,
     max_bad_share: float = 0.01,
+    images: Images,
 ) -> int:
     """Resize a data set once and write it as shards (Arrow) to train from.
 
@@ -46,9 +60,6 @@ def prepare(
         output: folder to write, new or of an interrupted run.
         splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
             ``train={00000..00999},val={01000..01010}``.
-        size: side of the images in pixels.
-        fit: squash to a square (paper), or crop the middle.
-        quality: of the JPEGs.
         workers: processes; by default one for every core. With a scheduler, images that it works on at a time / 32.
         scheduler: address of a Dask cluster that encodes the images, such as tcp://10.0.0.1:8786.
         max_bad_share: share of bad records above which it stops.
@@ -76,9 +87,7 @@ def prepare(
             layout=data.layout,
             splits=data.splits,
             entries=lambda split: entries(source, data, split_patterns[split]),
-            size=size,
-            fit=fit,
-            quality=quality,
+            **asdict(images),
             workers=workers or tasks,
             executor=executor,
             most_bad=max_bad_share,
@@ -87,7 +96,7 @@ def prepare(
             rules=rules,
         )
     report(manifest, output, is_there=is_there)
-    command = training_command(name, data, output, size=size, fit=fit)
+    command = training_command(name, data, output, size=images.size, fit=images.fit)
     print(f"prepared in {output}; train from it:\n  {command}")
     return 0
 
