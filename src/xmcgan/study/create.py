@@ -54,23 +54,23 @@ def create_study(
     url: str = "http://127.0.0.1:8000",
     progress: bool = True,
 ) -> Study:
-    """Makes a study in a new folder.
+    """Makes a study in a new or empty folder.
 
     Args:
         systems: 2 to 9 folders of pictures, by system, as ``find_images`` reads them.
-        captions_file: JSON lines with ``id`` and ``caption``.
-        captions: how many of them are judged; None for all but those of practice and checks.
+        captions_file: lines with ``id`` and ``caption``.
+        captions: how many are judged; None for all but those of practice and checks.
         annotators: distinct annotators of each item.
-        links: personal links to make at once; None for as many as ``annotators``.
+        links: personal links to make; None for ``annotators``.
         real: photographs for the attention checks; without, a system's picture is set against noise.
-        seed: of the choice of captions and of every order, 0 to 2^31 - 1.
+        seed: of captions and orders, 0 to 2^31 - 1.
         database_url: PostgreSQL or SQLite; None for SQLite in the folder.
 
     Raises:
         ValueError, FileNotFoundError: naming the argument, or the folder and the first caption that it lacks.
     """
-    settings, exclusion = settings or Settings(), exclusion or ExclusionRules()
     check(systems, criteria, mode, annotators, seed)
+    settings = settings or Settings()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
     chosen = choose_captions(
@@ -78,9 +78,8 @@ def create_study(
         attention_every=settings.attention_every, most=settings.most_per_annotator,
     )  # fmt: skip
     references = references_of(chosen, found := find_systems(systems, chosen, real=real is not None), real, seed)
-    study = Study(
-        new_token(), name or folder.name, seed, tuple(criteria), mode, annotators, tuple(systems), exclusion, now()
-    )
+    rules = exclusion or ExclusionRules()
+    study = Study(new_token(), name or folder.name, seed, (*criteria,), mode, annotators, (*systems,), rules, now())
     with whole_folder(folder) as partial:
         database = open_database(database_url or sqlite_url(partial))
         try:

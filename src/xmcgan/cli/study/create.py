@@ -36,10 +36,10 @@ def create(
         criteria: realism, alignment, or both, each in a block of its own.
         mode: rank all systems, or compare pairs, without or with ties.
         annotators: distinct annotators of each item.
-        links: personal links to make at once; by default as many as --annotators.
+        links: personal links to make at once; by default --annotators.
         real: photographs for attention checks, named by caption or image id; without, a system's picture serves.
         name: shown to annotators; by default the folder's.
-        seed: of the choice of captions and of every order.
+        seed: of captions and orders.
         database: URL, such as postgresql://user@host/name; by default SQLite in the folder.
         url: where annotators reach the server, for their links.
         exclusion: which annotators the results leave out.
@@ -48,26 +48,23 @@ def create(
     Examples:
         xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images,op-gan=b/images
     """
-    folders = folders_of(systems)
     try:
         from xmcgan.study.captions import captions_file as find_captions
-        from xmcgan.study.create import ADMIN_TOKEN, LINKS, create_study
+        from xmcgan.study.create import create_study
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("sqlalchemy", "alembic"):
             raise
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
     made = create_study(
-        study, systems=folders, captions_file=find_captions(folders, captions_file), captions=captions,
+        study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file), captions=captions,
         criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,
         exclusion=exclusion, settings=settings, database_url=database, url=url,
     )  # fmt: skip
     print(f"The study {made.name} is in {study}. It needs at least {fewest(made)} annotators.\n")
-    if real is None and settings.attention_every:
+    if real is None and settings.attention_every > 0:
         print("Attention checks set a system's picture against noise: no --real photographs were given.\n")
-    print(f"Annotators:     {url.rstrip('/')}/a/TOKEN; the links are in {study / LINKS}")
-    print(f"Administrator:  {url.rstrip('/')}/admin; the token is in {study / ADMIN_TOKEN}")
-    print(f"Start it:       xmcgan study serve {study}{' --database URL' if database else ''}")
+    print(places(study, url, bool(database)))
     return 0
 
 
@@ -88,3 +85,15 @@ def fewest(study: Study) -> int:
     """How many annotators a study needs: one sees a caption once within a criterion."""
     count = len(study.systems)
     return study.annotators_per_item * (1 if study.mode == "rank" else count * (count - 1) // 2)
+
+
+def places(study: Path, url: str, elsewhere: bool) -> str:
+    """Where annotators and the administrator go."""
+    from xmcgan.study.create import ADMIN_TOKEN, LINKS
+
+    at = url.rstrip("/")
+    return (
+        f"Annotators:     {at}/a/TOKEN; the links are in {study / LINKS}\n"
+        f"Administrator:  {at}/admin; the token is in {study / ADMIN_TOKEN}\n"
+        f"Start it:       xmcgan study serve {study}{' --database URL' if elsewhere else ''}"
+    )
