@@ -1,12 +1,14 @@
 """``xmcgan train-evaluators``."""
 
 from pathlib import Path
+from typing import Any
 
 
 def train_evaluators(*, output: Path) -> int:
     """Train the packaged evaluation networks of Scenes again.
 
-    Writes the third split of Scenes and trains the dual encoder and the presence network on it (docs/evaluators.md).
+    Writes the third split of Scenes and trains the dual encoder, the presence network and the detector on it
+    (docs/evaluators.md).
     The same command again resumes.
 
     Args:
@@ -15,10 +17,22 @@ def train_evaluators(*, output: Path) -> int:
     from xmcgan.training.evaluators.scenes import train_scenes_evaluators
 
     for world, measured in train_scenes_evaluators(output).items():
-        presence = measured["presence"]
-        print(
-            f"{world}: retrieval {measured['retrieval_top1']:.1%} top 1 of 100; presence of the worst category "
-            f"{presence['accuracy_least']:.1%}, balanced {presence['balanced_least']:.1%}, all {presence['exact']:.1%}"
-        )
-    print(f"scenes-dual-encoder and scenes-presence are in {output}")
+        print(f"{world}: {'; '.join(accuracies(measured))}")
+    print(f"scenes-dual-encoder, scenes-presence and scenes-detector are in {output}")
     return 0
+
+
+def accuracies(measured: dict[str, Any]) -> list[str]:
+    """What was measured in one world; not every network is measured in each."""
+    parts = []
+    if "retrieval_top1" in measured:
+        parts.append(f"retrieval {measured['retrieval_top1']:.1%} top 1 of 100")
+    if "presence" in measured:
+        presence = measured["presence"]
+        parts.append(
+            f"presence of the worst category {presence['accuracy_least']:.1%}, balanced "
+            f"{presence['balanced_least']:.1%}, all {presence['exact']:.1%}"
+        )
+    if "detector" in measured:
+        parts.append(f"every object and colour found {measured['detector']['exact']:.1%}")
+    return parts
