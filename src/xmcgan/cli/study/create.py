@@ -57,9 +57,9 @@ def create(
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
     made = create_study(
-        study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file), captions=captions,
+        study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file),
         criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,
-        exclusion=exclusion, settings=settings, database_url=database, url=url,
+        exclusion=exclusion, settings=settings, database_url=database, url=url, captions=captions,
     )  # fmt: skip
     print(f"The study {made.name} is in {study}. It needs at least {fewest(made)} annotators.\n")
     if real is None and settings.attention_every > 0:
