@@ -356,3 +356,19 @@ def test_three_files_say_the_same_and_earlier_ones_are_replaced(tmp_path):
             assert number in text, path.name
         assert "published" in text.lower()
     assert "5 results of 1 system from a.jsonl, measured with xmcgan" in written[2].read_text(encoding="utf-8")
+
+
+def test_a_number_by_a_network_that_training_has_seen_is_marked_in_its_column():
+    ours = result("ours", "fid", 11.0)
+    marks = {"trained_with": "clip, vgg19", "seen_in_training": True, "batch_norm": "re-estimated over 8 batches"}
+    seen = result("theirs", "fid", 10.0, **marks)
+    (table,) = compare(in_file(ours, seen))
+    texts = to_markdown([table])
+    assert "10.00**\N{DAGGER}" in texts
+    assert "11.00\N{DAGGER}" not in texts
+    assert any("no independent measure: theirs (clip, vgg19)" in note for note in table.notes)
+    assert "Batch norm: theirs: re-estimated over 8 batches." in table.notes
+    assert not any("trained" in name for protocol in table.protocols for name, _ in protocol.settings)
+    truncated = replace(ours, system="cut", protocol=ours.protocol | {"truncation": 0.88})
+    with pytest.raises(ProtocolsDiffer, match="truncation"):
+        compare(in_file(ours, truncated))

@@ -349,3 +349,10 @@ def test_two_processes_give_the_same_lines_as_one(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         lines += [(folder / f"lines-{number}.txt").read_text() for number in range(processes)]
     assert lines[0] == lines[1] == lines[2]
+
+
+def test_settings_do_not_depend_on_the_images(tmp_path):
+    """Otherwise two systems could not stand in one column."""
+    other = [picture(number, seed=3) for number in range(COUNT)]
+    one, two = ({r.metric: r.protocol for r in evaluated(tmp_path, images=images)} for images in (PICTURES, other))
+    assert one == two

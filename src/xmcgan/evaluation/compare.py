@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xmcgan.config import suggestion
+from xmcgan.evaluation.metric_names import STANDARD_ERRORS
 from xmcgan.evaluation.printed_metrics import METRICS, metric_of, printed
 from xmcgan.evaluation.published import HUMAN_EVALUATION, PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
@@ -309,6 +310,8 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
         remarks += [f"Evaluated images: {', '.join(alike)}."] * bool(alike)
     if any(cell and cell.best for row in rows for cell in row.cells):
         remarks.append("Bold: the best measured system of a column, not counting real images.")
+    if any(each.result.metric in STANDARD_ERRORS for each in results):
+        remarks.append("±: standard error for exact questions, alignments, authenticity, diversity and FD-infinity.")
     return remarks + system_notes(results) + ignored_differences(results, ignore)
 
 

@@ -45,8 +45,8 @@ METRICS = (
 
 LOWER_IS_BETTER = ("fid", "kid", "fid-infinity", "fd-dinov2", "o-fid", "counting-alignment")
 
-NO_DIRECTION = ("ct-score",)
-"""Neither high nor low is good: 0 is."""
+STANDARD_ERRORS = (*EXACT, "counting-alignment", *POSITIONS, "authenticity", *DIVERSITY, "fid-infinity")
+"""Metrics whose uncertainty is the standard error of their value, not a deviation over parts of the images."""
 
 GROUPS = {
     "soa": OBJECTS,

@@ -100,10 +100,10 @@ def is_star(inputs: MetricInputs) -> Measured:
 def of_crops(metric: str, inputs: MetricInputs) -> Measured:
     """O-IS or O-FID: the Inception Score or the Fréchet distance of crops of detected objects."""
     detector = required(inputs.networks.boxes)
+    # Not how many there are: that is the system's doing, and settings that differ keep numbers out of one column.
     settings: dict[str, Setting] = {
         "crops": f"objects of {detector.name} with confidence {CROP_CONFIDENCE}, squashed",
         "crops_sha256": detector.weights_sha256,
-        "objects": required(inputs.extracted.crops).count,
     }
     if metric == "o-fid":
         distance = frechet_distance(required(inputs.extracted.crops), required(inputs.real.crops))
