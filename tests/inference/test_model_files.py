@@ -10,7 +10,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from xmcgan.inference.model_files import download_model, find_model, load_generator, read_tensors, save_tensors
+from xmcgan.inference.model_files import (
+    DISCRIMINATOR_FILE,
+    GENERATOR_FILE,
+    PACKAGED,
+    download_model,
+    find_model,
+    load_generator,
+    packaged_models,
+    read_tensors,
+    save_tensors,
+)
 
 
 @pytest.fixture
@@ -77,6 +87,19 @@ def test_one_changed_bit_of_a_weight_is_detected(model):
         ValueError, match=r"generator\.safetensors is damaged: its tensors are not those that were saved"
     ):
         load_generator(model)
+
+
+@pytest.mark.parametrize("name", packaged_models())
+@pytest.mark.parametrize("file", [GENERATOR_FILE, DISCRIMINATOR_FILE])
+def test_one_changed_bit_of_a_packaged_model_is_detected(name, file, tmp_path):
+    path = tmp_path / file
+    shutil.copy(PACKAGED / name / file, path)
+    read_tensors(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file} is damaged: its tensors are not those that were saved"):
+        read_tensors(path)
 
 
 def test_files_of_other_libraries_have_no_checksum_and_load(model):
