@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +16,15 @@ from xmcgan.encoders.text import TextEncoder
 from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 from xmcgan.evaluation.evaluate import evaluate
 from xmcgan.evaluation.features import Reference
+from xmcgan.evaluation.image_set import SETTINGS, generate_set, random_captions
 from xmcgan.evaluation.metric_names import DISTRIBUTION, LOWER_IS_BETTER, metric_names
-from xmcgan.evaluation.image_set import generate_set, random_captions
 from xmcgan.inference.fused import fuse_generator
+from xmcgan.inference.model_files import content_sha256, tensors
 from xmcgan.inference.noise import NOISE
 from xmcgan.inference.sample import sample
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.distributed import on_main
+from xmcgan.runtime.files import read_object
 from xmcgan.runtime.progress import say
 from xmcgan.training.checkpoint import read_best, save_best
 from xmcgan.training.log import Log
@@ -66,6 +68,18 @@ def keep_best(
         save_best(output / "best", description, state.ema.network, config, text_dim, step)
 
 
+def drop_other_images(folder: Path, drawn_by: dict[str, Any]) -> None:
+    """Deletes images of an interrupted evaluation that other weights drew, such as those of a run before this one."""
+    try:
+        known = read_object(folder / SETTINGS)
+    except FileNotFoundError:
+        return
+    except ValueError:  # damaged: nobody knows what drew them
+        known = {}
+    if known != drawn_by:
+        shutil.rmtree(folder)
+
+
 NETWORKS = ("extractor", "encoder", "detector")
 
 
@@ -94,6 +108,7 @@ def make_validation(config: Config, output: Path, held_out: Sequence[Record], *,
     transform = ImageTransform(config.image_size, config.dataset.fit)
     folder, split = output / "evaluation", config.dataset.validation_split
     encoder = TextEncoder.from_config(config.text, device=device)
+    encoder_sha256 = content_sha256(tensors(encoder.model))
 
     def evaluate_generator(generator: Generator, step: int) -> Evaluation:
         fused = fuse_generator(generator)
@@ -102,9 +117,14 @@ def make_validation(config: Config, output: Path, held_out: Sequence[Record], *,
             return sample(fused, encoder(captions), seeds).images_B3HW
 
         images_folder = folder / f"step-{step:08d}"
-        images = generate_set(
-            images_folder, requests, generate, settings={"step": step, "noise": NOISE}, progress=False
-        )
+        drawn_by = {
+            "step": step,
+            "noise": NOISE,
+            "generator_sha256": content_sha256(tensors(generator)),
+            "text_encoder_sha256": encoder_sha256,
+        }
+        on_main(drop_other_images, images_folder, drawn_by)
+        images = generate_set(images_folder, requests, generate, settings=drawn_by, progress=False)
         results = evaluate(
             images,
             requests,
