@@ -4,18 +4,25 @@ Some writes of each command here; ``python benchmarks/write_faults.py`` lets eac
 """
 
 import errno
+import functools
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from faults import CODES, faulty_writes
+from faults import CODES, faulty_writes, faulty_writes_of
 from interrupted import evaluated_lines, same_run, train_with_evaluation
 from xmcgan.cli.main import main
+from xmcgan.data.prepared.export import export_webdataset
+from xmcgan.data.prepared.prepare import prepare
+from xmcgan.data.readers.coco import read_coco
 from xmcgan.inference.model_files import checkpoints, read_tensors
 from xmcgan.inference.pipeline import Pipeline
-from xmcgan.runtime.files import WriteFailed, append_text, atomic_folder, write_text
+from xmcgan.runtime.files import WriteFailed, append_text, atomic_folder, atomic_stream, write_text
+from xmcgan.runtime.locks import locked_folder
+from xmcgan.scenes.write import write_scenes
 
 
 @pytest.fixture
@@ -169,6 +176,26 @@ def test_an_export_appears_whole_or_not_at_all(trained, tmp_path, monkeypatch):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["whole"]
 
 
+def test_two_exports_into_one_folder(trained, prepared, tmp_path):
+    """The second is refused and says who holds it; the first's files stay; a lock that a dead process left is none."""
+    from xmcgan.inference.export import export
+
+    output, number = tmp_path / "out", os.getpid()
+    for path, write in (
+        (output, lambda: export(trained, output)),
+        (output / "val2014", lambda: export_webdataset(prepared, "val2014", output)),
+    ):
+        with (
+            locked_folder(path, "exported", beside=True),
+            pytest.raises(FileExistsError, match=f"^{path} is being exported by process {number}; wait for it"),
+        ):
+            write()
+        assert not path.exists()
+    (output / ".lock-val2014").write_text("1\n")
+    assert export_webdataset(prepared, "val2014", output) == [output / "val2014-00000.tar"]
+    assert [path.name for path in output.iterdir()] == ["val2014-00000.tar"]
+
+
 def test_preparing_resumes_after_writes_that_fail(scenes, tmp_path, capsys):
     def command(output):
         return ["data", "prepare", "scenes", "--source", str(scenes), "--output", str(output), "--size", "32",
@@ -183,5 +210,99 @@ def test_preparing_resumes_after_writes_that_fail(scenes, tmp_path, capsys):
             assert main(command(output)) == 2
         assert each.failed in capsys.readouterr().err.strip().splitlines()[-1]
         assert main(command(output)) == 0
-        for path in (tmp_path / "whole").rglob("*.arrow"):
-            assert (output / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+        assert_same_files(tmp_path / "whole", output, "*.arrow")
+
+
+def assert_same_files(whole, output, pattern):
+    """Byte for byte, and none more."""
+    expected = {path.relative_to(whole): path.read_bytes() for path in whole.rglob(pattern)}
+    assert expected
+    assert {path.relative_to(output): path.read_bytes() for path in output.rglob(pattern)} == expected
+
+
+@pytest.fixture
+def prepared(scenes, tmp_path):
+    """Splits of a few shards."""
+    prepare_small(scenes, tmp_path / "prepared")
+    return tmp_path / "prepared"
+
+
+def prepare_small(scenes, output):
+    splits, entries = ["val2014"], functools.partial(read_coco, scenes)
+    settings = {"name": "s", "layout": "coco", "size": 16, "shard_records": 4, "workers": 1, "progress": False}
+    return prepare(scenes, output, splits=splits, entries=entries, **settings)
+
+
+@pytest.mark.parametrize("code", [*CODES, errno.EDQUOT])
+def test_each_write_of_shards_and_journal_is_named(scenes, prepared, tmp_path, code):
+    """The kinds of file: the journal's plan, a shard, the journal's line, the report of problems, the manifest."""
+    output = tmp_path / "out"
+    for name in ("preparing.jsonl", "00000.arrow", "00001.arrow", "problems.jsonl", "manifest.json"):
+        with faulty_writes_of(name, code) as faults, pytest.raises(WriteFailed) as caught:
+            prepare_small(scenes, output)
+        assert str(caught.value).startswith(f"{faults.failed} could not be written: {os.strerror(code)}")
+        assert str(caught.value).endswith("; the same command then resumes")
+        assert not [*output.rglob("*.partial*")]
+    prepare_small(scenes, output)
+    assert_same_files(prepared, output, "*.arrow")
+
+
+@pytest.mark.parametrize("code", [*CODES, errno.EDQUOT])
+def test_a_journals_line_that_fails_leaves_the_journal_whole(scenes, prepared, tmp_path, code):
+    output = tmp_path / "out"
+    with faulty_writes_of("preparing.jsonl", code, skipped=1), pytest.raises(WriteFailed, match=r"preparing\.jsonl"):
+        prepare_small(scenes, output)
+    assert all(json.loads(line) for line in (output / "preparing.jsonl").read_text().splitlines())
+    prepare_small(scenes, output)
+    assert_same_files(prepared, output, "*.arrow")
+
+
+@pytest.mark.parametrize("code", [*CODES, errno.EDQUOT])
+def test_each_write_of_a_data_export_is_named(prepared, tmp_path, code):
+    def export(output):
+        return export_webdataset(prepared, "val2014", output, shard_records=5)
+
+    with faulty_writes() as counted:
+        export(tmp_path / "whole")
+    output = tmp_path / "out"
+    for at in range(1, counted.count + 1):
+        with faulty_writes(at, code) as faults, pytest.raises(WriteFailed) as caught:
+            export(output)
+        assert str(caught.value).startswith(f"{faults.failed} could not be written: {os.strerror(code)}")
+    export(output)
+    assert_same_files(tmp_path / "whole", output, "*")
+
+
+@pytest.mark.parametrize("layout", ["coco", "open-images"])
+def test_scenes_appear_whole_or_not_at_all(tmp_path, layout):
+    def write(root):
+        return write_scenes(root, layout=layout, size=16, train=2, val=1, evaluator=1, workers=1, progress=False)
+
+    with faulty_writes() as counted:
+        write(tmp_path / "whole")
+    for number, at in enumerate(range(1, counted.count + 1)):
+        code = [*CODES, errno.EDQUOT][number % 4]
+        with faulty_writes(at, code), pytest.raises(WriteFailed, match=rf"^{tmp_path / 'out'}.*{os.strerror(code)}"):
+            write(tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_a_disk_that_fills_within_a_file_is_named_and_what_is_read_is_not(tmp_path):
+    """/dev/full takes no byte; the content's own errors pass unchanged."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"former")
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    with pytest.raises(WriteFailed, match=rf"^{path} could not be written: No space left on device"):
+        streamed(path, full, None)
+    with pytest.raises(ChildProcessError, match="a worker died"):
+        streamed(path, tmp_path / "partial", ChildProcessError("a worker died"))
+    assert [each.name for each in tmp_path.iterdir()] == ["a.tar"]
+    assert path.read_bytes() == b"former"
+
+
+def streamed(path, partial, error):
+    with atomic_stream(path, partial=partial) as stream:
+        stream.write(b"x" * 100_000)
+        if error is not None:
+            raise error

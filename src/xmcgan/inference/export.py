@@ -25,6 +25,7 @@ from xmcgan.inference.fused import FusedGenerator, fuse_generator
 from xmcgan.inference.model_files import content_sha256, find_model, load_generator, tensors
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.files import atomic_file, atomic_folder, write_json, write_text
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.types import REGION_GRID, TextEmbedding
 
 Format = Literal["onnx", "torch"]
@@ -98,14 +99,22 @@ def export(
         the exported files, with their differences from PyTorch.
 
     Raises:
-        FileExistsError: if ``output`` exists.
+        FileExistsError: if ``output`` exists, or another process is writing it.
         ValueError: on an unknown format, if an exported file differs from PyTorch, or the tokenizer is not WordPiece.
     """
     for name, value, accepted in (("format", format, get_args(Format)), ("images", images, get_args(Images))):
         if value not in accepted:
             raise ValueError(f"{name} is {value!r}; it can be {', '.join(accepted)}")
-    if output.exists():
-        raise FileExistsError(f"{output} exists already; choose another --output")
+    with locked_folder(output, "exported", beside=True):
+        if output.exists():
+            raise FileExistsError(f"{output} exists already; choose another --output")
+        return export_locked(model, output, format, images, text_encoder, tick)
+
+
+def export_locked(
+    model: str | Path, output: Path, format: Format, images: Images, text_encoder: bool, tick: Callable[[str], None]
+) -> list[Exported]:
+    """``export`` while the output is locked."""
     generator, config, step = load_generator(find_model(model))
     tick("loading the text encoder")
     encoder = TextEncoder.from_config(config.text, cache_mb=0) if text_encoder else None

@@ -5,6 +5,7 @@ so that a test can let every one of them fail (tests/runtime/test_write_faults.p
 """
 
 import errno
+import io
 import json
 import os
 import re
@@ -59,7 +60,9 @@ def system_error(error: Exception) -> int | None:
         return int(found[1])
     if "PytorchStreamWriter failed" in text:  # which does not say why
         return errno.EIO
-    return next((code for code in (errno.ENOSPC, errno.EIO, errno.EPIPE) if os.strerror(code) in text), None)
+    return next(
+        (code for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE) if os.strerror(code) in text), None
+    )
 
 
 @contextmanager
@@ -81,6 +84,47 @@ def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+class NamedWriter(io.FileIO):
+    """An open file whose failing writes name another: the one that it becomes."""
+
+    def __init__(self, partial: Path, path: Path):
+        super().__init__(partial, "w")
+        self.path = path
+
+    def write(self, content: Any, /) -> int | None:
+        """Writes some of the bytes, and returns how many."""
+        with write_errors(self.path):
+            return super().write(content)
+
+
+@contextmanager
+def atomic_stream(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[io.BufferedWriter]:
+    """Like ``atomic_file``, but yields an open binary file, and only its writes are errors of ``path``.
+
+    For content that is read or computed within the block: errors of that pass unchanged.
+    """
+    partial = path.with_name(f".partial-{path.name}") if partial is None else partial
+    try:
+        with write_errors(path):
+            raw = NamedWriter(partial, path)
+        with io.BufferedWriter(raw) as stream:
+            yield stream
+        give_name(partial, path, flush=flush)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def give_name(partial: Path, path: Path, *, flush: bool = False) -> None:
+    """Renames a complete file or folder.
+
+    Raises:
+        WriteFailed: naming ``path``, if the system cannot do it.
+    """
+    with write_errors(path):
+        commit(partial, path, flush=flush)
 
 
 @contextmanager

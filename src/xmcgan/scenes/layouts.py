@@ -5,12 +5,15 @@ Pictures and texts are the same in both; file names and annotation formats are t
 
 import csv
 import hashlib
+import io
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmcgan.data.records import Narrative
+from xmcgan.runtime.files import make_folder, write_text
 from xmcgan.scenes.draw import Shape
 from xmcgan.scenes.scene import KINDS, SPLITS
 
@@ -66,7 +69,7 @@ def narrative_line(narrative: Narrative, folder: str, image_id: str, annotator: 
 
 
 def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+    write_text(path, json.dumps(content))
 
 
 # ------------------------------------------------------------------------------------------------- COCO 2014
@@ -78,7 +81,7 @@ def _coco_file(folder: str, image_id: str) -> str:
 
 def _annotate_as_coco(root: Path, pictures: dict[str, list[Picture]], size: int) -> None:
     """Writes `annotations/captions_*.json` and `annotations/instances_*.json`."""
-    (root / "annotations").mkdir()
+    make_folder(root / "annotations")
     for split, there in pictures.items():
         folder = COCO.folders[split]
         head = {
@@ -202,16 +205,17 @@ def _open_images_id(seed: int, split: str, index: int, number: int) -> str:
 
 def _annotate_as_open_images(root: Path, pictures: dict[str, list[Picture]], size: int) -> None:
     """Writes `*-annotations-bbox.csv`, sorted by image id, and `class-descriptions-boxable.csv`."""
-    with (root / "class-descriptions-boxable.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(sorted((label, kind) for kind, label in LABELS.items()))
+    write_csv(root / "class-descriptions-boxable.csv", sorted((label, kind) for kind, label in LABELS.items()))
     for split, there in pictures.items():
-        with (root / f"{OPEN_IMAGES.folders[split]}-annotations-bbox.csv").open(
-            "w", encoding="utf-8", newline=""
-        ) as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(_COLUMNS)
-            for picture in sorted(there, key=lambda picture: picture.id):
-                table.writerows(_box_rows(picture, size))
+        ordered = sorted(there, key=lambda picture: picture.id)
+        rows = itertools.chain.from_iterable(_box_rows(picture, size) for picture in ordered)
+        write_csv(root / f"{OPEN_IMAGES.folders[split]}-annotations-bbox.csv", [_COLUMNS, *rows])
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _box_rows(picture: Picture, size: int) -> list[tuple]:

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmcgan.runtime.files import append_text, make_folder, read_json, write_errors
+from xmcgan.runtime.files import WriteFailed, append_text, atomic_file, give_name, make_folder, read_json, write_errors
 from xmcgan.runtime.progress import ProgressBar
 from xmcgan.scenes.captions import describe
 from xmcgan.scenes.draw import render_scene
@@ -105,8 +105,10 @@ def write_scenes(
         with write_errors(root):
             _write_all(partial, layout, manifest, world, workers, progress)
             _finish(partial, root)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, WriteFailed):  # of a file in the folder that has gone
+            raise WriteFailed(str(error).replace(str(partial), str(root))) from error
         raise
     return root
 
@@ -175,14 +177,14 @@ def _write_all(root: Path, layout_name: str, manifest: dict, world: World, worke
     layout = LAYOUTS[layout_name]
     chunks, first_number = [], 1
     for split in SPLITS:
-        (root / layout.folders[split]).mkdir()
+        make_folder(root / layout.folders[split])
         for start in range(0, counts[split], _CHUNK):
             stop = min(start + _CHUNK, counts[split])
             chunks.append(_Chunk(root, layout_name, split, start, stop, first_number + start, size, seed, world))
         first_number += counts[split]
     narratives = {split: root / file for split, file in layout.narratives.items()}
     for file in narratives.values():
-        file.parent.mkdir(exist_ok=True)
+        make_folder(file.parent)
         file.touch()
 
     pictures: dict[str, list[Picture]] = {split: [] for split in SPLITS}
@@ -209,7 +211,7 @@ def _work(chunks: list[_Chunk], workers: int | None) -> Iterator[_Written]:
 
 def _finish(partial: Path, root: Path) -> None:
     try:
-        partial.replace(root)
+        give_name(partial, root)
     except OSError as error:
         if root.exists():
             raise FileExistsError(f"{root} was created by another process while writing Scenes; it is kept") from error
@@ -226,7 +228,8 @@ def _write_chunk(chunk: _Chunk) -> _Written:
         image_id = layout.identify(chunk.seed, chunk.split, index, number)
         drawing = render_scene(scene, chunk.size)
         path = chunk.root / folder / layout.files(folder, image_id)
-        drawing.picture.save(path, quality=95, subsampling="4:4:4")
+        with atomic_file(path) as partial:
+            drawing.picture.save(partial, "JPEG", quality=95, subsampling="4:4:4")
 
         captions = describe(scene, stream(chunk.seed, chunk.split, index, "captions"), sides=chunk.world.sides)
         kinds = tuple(thing.kind for thing in scene.objects)

@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from xmcgan.data.images import image_bytes
 from xmcgan.data.prepared.manifest import read_manifest
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.records import Record
+from xmcgan.runtime.files import atomic_stream, give_name, make_folder
+from xmcgan.runtime.locks import locked_folder
 
 
 def export_webdataset(root: str | Path, split: str, output: Path, *, shard_records: int = 1000) -> list[Path]:
@@ -26,18 +29,24 @@ def export_webdataset(root: str | Path, split: str, output: Path, *, shard_recor
 
     Raises:
         ValueError: if the prepared data is damaged or has no such split, or ``shard_records`` is below 1.
-        FileExistsError: if the output already holds tars of this split.
+        WriteFailed: naming the file, if the system cannot write it.
+        FileExistsError: if the output already holds tars of this split, or another process is writing them.
     """
     if shard_records < 1:
         raise ValueError(f"shard_records must be at least 1, not {shard_records}")
     records = open_shards(root, split, layout=read_manifest(root)["layout"])
+    with locked_folder(output / split, "exported", beside=True):
+        return _export_locked(records, split, output, shard_records)
+
+
+def _export_locked(records: Sequence[Record], split: str, output: Path, shard_records: int) -> list[Path]:
     partial = output / f".{split}.partial"
     there = sorted(output.glob(f"{split}-*.tar"))
     # Beside a partial folder, they are from an interrupted export and are replaced.
     if there and not partial.exists():
         raise FileExistsError(f"{there[0]} exists; choose another output")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     for path in there:
         path.unlink()
 
@@ -45,11 +54,14 @@ def export_webdataset(root: str | Path, split: str, output: Path, *, shard_recor
     names = []
     while part := list(itertools.islice(numbers, shard_records)):
         names.append(f"{split}-{len(names):05d}.tar")
-        with tarfile.open(partial / names[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
+        with (
+            atomic_stream(partial / names[-1]) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
             for number in part:
                 _add(tar, f"{number:09d}", records[number])
     for name in names:
-        (partial / name).replace(output / name)
+        give_name(partial / name, output / name)
     partial.rmdir()
     return [output / name for name in names]
 

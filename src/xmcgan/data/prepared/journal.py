@@ -3,16 +3,16 @@
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xmcgan.data.prepared.manifest import JOURNAL, PROBLEMS
-from xmcgan.data.prepared.plan import _check_plan, _space_for, _write
+from xmcgan.data.prepared.plan import _check_plan, _write
 from xmcgan.data.prepared.shard_file import checksum, source_name
 from xmcgan.data.records import Problem, Record
+from xmcgan.runtime.files import append_text
 
 _MIN_ENTRIES = 1000  # with fewer entries, the share of bad ones is not meaningful
 
@@ -51,10 +51,7 @@ class _Journal:
         _write(self.path, "".join(map(_line, [plan, *(done._asdict() for done in self.done.values())])))
 
     def add(self, done: _Done) -> None:
-        with _space_for(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(done._asdict()))
-            file.flush()
-            os.fsync(file.fileno())
+        append_text(self.path, _line(done._asdict()))
         self.done[done.split, done.number] = done
 
     def drop(self, split: str, number: int) -> None:

@@ -1,14 +1,13 @@
 """Checks the settings of a preparation, and claims its output folder."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from xmcgan.data.prepared.manifest import JOURNAL, MANIFEST, is_prepared
-from xmcgan.runtime.files import atomic_file
+from xmcgan.runtime.files import WriteFailed, atomic_file, make_folder
 from xmcgan.runtime.locks import LOCK
 
 MOST_PIXELS = 4096
@@ -63,7 +62,7 @@ def _check_output(output: Path) -> None:
 def _new_folder(output: Path) -> Generator[None, None, None]:
     """Creates the folder, and removes it again if the block fails before writing anything."""
     is_new = not output.exists()
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     try:
         yield
     except BaseException:
@@ -75,16 +74,12 @@ def _new_folder(output: Path) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _space_for(path: Path) -> Generator[None, None, None]:
-    """On a full disk, raises an error that names the file."""
+def _resumable() -> Generator[None, None, None]:
+    """Says of a write that failed how to go on."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            f"{path} cannot be written: {os.strerror(error.errno)}. Free some space; the same command then resumes"
-        ) from error
+    except WriteFailed as error:
+        raise WriteFailed(f"{error}; the same command then resumes") from error
 
 
 def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -97,5 +92,5 @@ def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> N
 
 def _write(path: Path, text: str) -> None:
     """Writes a file atomically, safe against power failure."""
-    with _space_for(path), atomic_file(path, partial=path.with_name(f"{path.name}.partial"), flush=True) as partial:
+    with atomic_file(path, partial=path.with_name(f"{path.name}.partial"), flush=True) as partial:
         partial.write_text(text, encoding="utf-8")

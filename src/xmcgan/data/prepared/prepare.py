@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from xmcgan import __version__
 from xmcgan.data.crop import crop_record
 from xmcgan.data.images import Fit, ImageTransform
@@ -31,15 +29,16 @@ from xmcgan.data.prepared.plan import (
     _check_output,
     _check_plan,
     _new_folder,
-    _space_for,
+    _resumable,
     _write,
     usable_cores,
 )
 from xmcgan.data.prepared.shard_file import Shard, checksum, map_file, write_shard
 from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _Pool
 from xmcgan.data.records import Problem, Record, text_digest
-from xmcgan.runtime.files import flush_to_disk
-from xmcgan.runtime.locks import locked_folder
+from xmcgan.runtime.files import make_folder
+from xmcgan.runtime.locks import LOCK, locked_folder
+from xmcgan.runtime.progress import ProgressBar, say
 
 
 def prepare(
@@ -64,43 +63,45 @@ def prepare(
 ) -> dict[str, Any]:
     """Writes a resized copy of a data set to ``output`` and returns its manifest.
 
-    It can be killed at any time; the same call resumes at the first unfinished shard. The files do not depend on
-    ``workers``. Shards whose source has changed are rewritten. A finished output with the same settings is kept.
+    It can be killed at any time; the same call resumes at the first unfinished shard, and keeps a finished output. The
+    files do not depend on ``workers``. Shards whose source has changed are rewritten.
 
     Images become JPEGs of size x size pixels without chroma subsampling; an RGB JPEG of that size is copied unchanged.
-    With several workers, a calling script needs the usual ``if __name__ == "__main__":``.
+    With several workers, a calling script needs ``if __name__ == "__main__":``.
 
     Args:
         source: recorded by name only; ``entries`` reads it.
         output: a folder that is new, empty, or from an interrupted preparation with the same settings.
-        name, layout, splits: of the data set.
+        name, layout, splits: of the set.
         entries: yields a split's entries, the same ones in the same order at every call.
         size, quality: side of the images in pixels, and JPEG quality, 1 to 100.
         fit: ``squash`` the image to a square, or ``crop`` the middle square (boxes and traces too, see `crop`).
         shard_records: entries in a shard.
-        workers: number of processes; None for one on each core, 1 for this process only. With an executor, the number
-            of tasks that it runs at a time; three times as many are waiting for it.
-        executor: where images are encoded, instead of processes of this machine. Its workers need this library and the
-            source's files under the same paths.
+        workers: processes; None for one on each core, 1 for this one alone. With an executor, tasks that run at a time.
+        executor: encodes images instead of processes here; its workers need this library and the source's paths.
         most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
-        total: the approximate number of records of a split, for the progress bar; None if unknown.
+        total: about how many records a split has, for the progress bar; None if unknown.
         fingerprint: of the source; a finished output with another fingerprint is refused.
         rules: how the images of a split were chosen, as a sentence for the manifest.
 
     Raises:
         ValueError: if settings or source differ from those of the output, or too many entries are bad.
         FileExistsError: if the output holds anything else, or another process is preparing it.
-        ChildProcessError: if workers died several times in a row. One that dies loses only the images it was encoding.
-        OSError: naming the file, if the disk is full.
+        ChildProcessError, OSError: if workers died several times in a row, or a file cannot be written.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
-    origin = {"name": name, "layout": layout, "source": source.resolve().name}
-    plan = {**origin, "settings": settings, "splits": list(splits)}
+    plan = {
+        "name": name,
+        "layout": layout,
+        "source": source.resolve().name,
+        "settings": settings,
+        "splits": list(splits),
+    }
     _check_output(output)
     if (output / MANIFEST).exists():
         return _finished(output, plan, fingerprint)
-    with _new_folder(output), locked_folder(output, "prepared"):
+    with _resumable(), _new_folder(output), locked_folder(output, "prepared"):
         journal = _Journal(output, plan)
         with closing(_Pool(workers or usable_cores(), executor)) as pool:
             encoder = _Encoder(pool, ImageTransform(size, fit), quality)
@@ -120,7 +121,8 @@ def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> di
             f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files "
             "differ. Choose another output"
         )
-    (output / JOURNAL).unlink(missing_ok=True)  # from a process killed right after writing the manifest
+    for left in (JOURNAL, LOCK):  # from a process killed right after writing the manifest
+        (output / left).unlink(missing_ok=True)
     return manifest
 
 
@@ -174,9 +176,9 @@ def _prepare_split(
     progress: bool,
 ) -> None:
     if progress:
-        print(f"{split}: reading the annotations", file=sys.stderr, flush=True)
+        say(f"{split}: reading the annotations", sys.stderr)
     done = sum(done.entries for done in journal.of(split))
-    with tqdm(desc=split, total=limit.expected, initial=done, unit="img", disable=not progress) as bar:
+    with ProgressBar(desc=split, total=limit.expected, initial=done, unit="image", disable=not progress) as bar:
         _write_shards(output / split, split, entries, shard_records, journal, encoder, limit, bar)
         bar.total = bar.n  # the expected total is an estimate
 
@@ -189,7 +191,7 @@ def _write_shards(
     journal: _Journal,
     encoder: "_Encoder",
     limit: "_ErrorLimit",
-    bar: tqdm,
+    bar: ProgressBar,
 ) -> None:
     for is_last_try in (False, True):
         changed: list[int] = []
@@ -198,19 +200,15 @@ def _write_shards(
             earlier = (done for done in journal.of(split) if done.number < number)
             part = _Part(is_first=not any(done.entries > done.ahead for done in earlier))
             path = folder / f"{number:05d}.arrow"
-            new = path.with_name(f"{path.name}.partial")
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             rows = _usable(encoded, part, limit, bar, cropped=encoder.transform.fit == "crop")
-            with _space_for(path):
-                records, captions = write_shard(new, rows)
+            records, captions = write_shard(path, rows)
             shard = {
                 "file": path.name,
                 "records": records,
-                "sha256": checksum(new),
-                "bytes": new.stat().st_size,
+                "sha256": checksum(path),
+                "bytes": path.stat().st_size,
             }
-            new.replace(path)
-            flush_to_disk(folder)
             journal.add(
                 _Done(
                     split,
@@ -250,7 +248,7 @@ def _unfinished(
     journal: _Journal,
     encoder: "_Encoder",
     changed: list[int],
-    bar: tqdm,
+    bar: ProgressBar,
 ) -> Iterator[_Numbered]:
     """The entries of unfinished shards; finished shards whose entries changed in the source are dropped."""
     finished, last = {done.number: done for done in journal.of(split)}, -1
@@ -274,7 +272,7 @@ def _unfinished(
 
 
 def _usable(
-    entries: Iterable[_EncodedEntry], part: _Part, limit: "_ErrorLimit", bar: tqdm, *, cropped: bool
+    entries: Iterable[_EncodedEntry], part: _Part, limit: "_ErrorLimit", bar: ProgressBar, *, cropped: bool
 ) -> Iterator[tuple[Record, bytes]]:
     """The usable records of a shard with their JPEGs; bad ones are counted."""
     for _, entry, encoded in entries:

@@ -8,7 +8,6 @@ import bisect
 import hashlib
 import itertools
 import mmap
-import os
 from array import array
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from xmcgan.data.records import Box, Crop, Narrative, Record, Slice, TracePoint, Utterance
+from xmcgan.runtime.files import atomic_stream
 
 BATCH = 64  # rows; 2 MB of images at 256 pixels
 
@@ -186,21 +186,22 @@ def _check_nulls(field: pa.Field, array: pa.Array) -> None:
 
 
 def write_shard(path: Path, rows: Iterable[tuple[Record, bytes]]) -> tuple[int, int]:
-    """Writes records with their JPEGs to a shard, in batches, and flushes it to disk.
+    """Writes records with their JPEGs to a shard, in batches, as ``NAME.partial`` until it is whole and on disk.
 
     Returns:
         the number of records, and the number of their captions.
+
+    Raises:
+        WriteFailed: naming the shard, if the system cannot write it.
     """
     records = captions = 0
     rows = iter(rows)
-    with path.open("wb") as file:
-        with pa.ipc.new_stream(file, SCHEMA) as writer:
-            while batch := [_row(record, image) for record, image in itertools.islice(rows, BATCH)]:
-                records += len(batch)
-                captions += sum(len(row["captions"]) for row in batch)
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
-        file.flush()
-        os.fsync(file.fileno())
+    partial = path.with_name(f"{path.name}.partial")
+    with atomic_stream(path, partial=partial, flush=True) as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+        while batch := [_row(record, image) for record, image in itertools.islice(rows, BATCH)]:
+            records += len(batch)
+            captions += sum(len(row["captions"]) for row in batch)
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
     return records, captions
 
 
