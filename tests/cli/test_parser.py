@@ -151,6 +151,37 @@ def test_lists_of_lists(text):
     assert parsed("--groups", text)["groups"] == [["left", "right"], ["red", "green"]]
 
 
+def placed(folder: str, *, systems: list[str], count: int = 0, flip: bool = False) -> int:
+    """Does a thing.
+
+    Args:
+        folder: where.
+        systems: which.
+        count: how many.
+        flip: whether.
+    """
+    return 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["out --systems a=x b=y", "out --systems a=x,b=y", "--systems a=x b=y out", "out --systems a=x b=y --count 3",
+     "--systems a=x b=y --count 3 out", "--systems a=x b=y --flip out", "out --systems=a=x b=y"],
+)  # fmt: skip
+def test_items_of_a_list_may_be_words_of_their_own(words):
+    values = parse(placed, words.split(), "xmcgan placed")
+    assert values["systems"] == ["a=x", "b=y"]
+    assert values["folder"] == "out"
+
+
+def test_a_list_leaves_words_to_arguments():
+    """An argument that takes any number of words gets all but a list's first."""
+    values = parse(verb, ["--output", "x", "--kinds", "a", "b", "c"], "xmcgan verb")
+    assert (values["kinds"], values["names"]) == (["a"], ["b", "c"])
+    with pytest.raises(ValueError, match="required: FOLDER"):
+        parse(placed, ["--systems", "a=x"], "xmcgan placed")
+
+
 def test_none_stands_for_an_optional_value_alone():
     assert parsed("--count", "none")["count"] is None
     with pytest.raises(ValueError, match="--share is 'none'; it should be a number"):

@@ -310,8 +310,32 @@ def spell(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
             raise ValueError(f"unknown option {name}; {hint}")
         if not equals:
             value = value_of(known[flag], words, room)
+        if get_origin(without_none(known[flag].kind)[0]) is list:
+            more = further_items(words, known, room)
+            value, words = ",".join([value, *words[:more]]), words[more:]
         found.append(f"{flag}={value}")
     return found
+
+
+def further_items(words: Sequence[str], known: Mapping[str, Option], room: int) -> int:
+    """How many of the words after a list's first item are items too, as in ``--systems a=DIR b=DIR``.
+
+    They reach to the next flag, without the words that the verb's arguments still need and find nowhere else.
+
+    Args:
+        known: the options by their flag.
+        room: for further arguments without a flag.
+    """
+    run = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    taken = False  # whether a word is the value of the flag before it
+    for word in words[run:]:
+        if word.startswith("--"):
+            option = known.get(word.replace("_", "-"))
+            taken = option is not None and without_none(option.kind)[0] is not bool
+        else:
+            room -= not taken
+            taken = False
+    return max(0, run - max(0, room))
 
 
 def value_of(option: Option, words: list[str], room: int) -> str:

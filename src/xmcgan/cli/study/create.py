@@ -30,7 +30,7 @@ def create(
 
     Args:
         study: folder to make.
-        systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR,NAME=DIR.
+        systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR NAME=DIR, or with commas.
         captions: how many are judged; by default all but those of practice and attention checks.
         captions_file: as `xmcgan evaluate --write-captions` writes it; by default a system's requests.jsonl.
         criteria: realism, alignment, or both, each in a block of its own.
@@ -46,7 +46,7 @@ def create(
         settings: what annotators are shown.
 
     Examples:
-        xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images,op-gan=b/images
+        xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images op-gan=b/images
     """
     try:
         from xmcgan.study.captions import captions_file as find_captions

@@ -2,6 +2,11 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xmcgan.study.analysis.results import Results
+    from xmcgan.study.records import Answer, Study
 
 
 def results(
@@ -37,33 +42,46 @@ def results(
     try:
         from xmcgan.study.analysis.export import write_results
         from xmcgan.study.analysis.results import analyse, steps
-        from xmcgan.study.raw_answers import from_json
-        from xmcgan.study.storage import read_answers, sqlite_url
+
+        described, answers = read(study, database)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("scipy", "jinja2", "sqlalchemy", "alembic"):
             raise
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
-    if study.is_file():
-        if database is not None:
-            raise ValueError(f"{study} is a file of answers; --database goes with a folder")
-        described, answers = from_json(study.read_text(encoding="utf-8"))
-        folder = study.parent / "results" if output is None else output
-    else:
-        described, answers = read_answers(sqlite_url(study) if database is None else database)
-        folder = study / "results" if output is None else output
+    folder = output or (study.parent if study.is_file() else study) / "results"
     start = time.perf_counter()
     total = steps(described, answers, replicates)
     with ProgressBar(total=total, unit="replicate", desc="bootstrap", leave=False) as bar:
         found = analyse(described, answers, replicates=replicates, seed=seed, progress=bar.update)
     written = write_results(folder, found, answers, data=data, seconds=round(time.perf_counter() - start, 1))
+    for line in summary(found):
+        print(line)
+    print(f"{', '.join(path.name for path in written)} are in {folder}")
+    return 0
+
+
+def read(study: Path, database: str | None) -> "tuple[Study, list[Answer]]":
+    """A study and its answers, from its folder, its database or a file of raw answers."""
+    from xmcgan.study.raw_answers import from_json
+    from xmcgan.study.storage import read_answers, sqlite_url
+
+    if not study.is_file():
+        return read_answers(sqlite_url(study) if database is None else database)
+    if database is not None:
+        raise ValueError(f"{study} is a file of answers; --database goes with a folder")
+    return from_json(study.read_text(encoding="utf-8"))
+
+
+def summary(found: "Results") -> list[str]:
+    """Shares ranked best, and who was left out, as lines."""
+    lines = []
     for each in found.criteria:
-        print(f"{each.criterion}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
+        lines.append(f"{each.criterion}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
         for system in sorted(each.systems, key=lambda one: -one.best.value):
             value, low, high, _ = system.best
             ends = "" if low is None or high is None else f"  ({100 * low:.1f} to {100 * high:.1f})"
-            print(f"  {100 * value:5.1f} %{ends}  {system.system}")
+            lines.append(f"  {100 * value:5.1f} %{ends}  {system.system}")
     for one in found.excluded:
-        print(f"left out: annotator {one.annotator} in {one.criterion}: {'; '.join(one.reasons)}")
-    print(f"{', '.join(path.name for path in written)} are in {folder}")
-    return 0
+        lines.append(f"left out: annotator {one.annotator} in {one.criterion}: {'; '.join(one.reasons)}")
+    return lines
