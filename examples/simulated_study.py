@@ -10,14 +10,17 @@ how much a study of this size could say.
 import argparse
 from pathlib import Path
 
-from xmcgan.study.analysis.simulate import PAPER, Population, simulated_study
+from xmcgan.study.analysis.simulate import Population, simulated_study
 from xmcgan.study.raw_answers import to_json
 
-WORTHS = {"realism": PAPER, "alignment": {"XMC-GAN": 0.74, "OP-GAN": 0.11, "SD-GAN": 0.08, "CP-GAN": 0.07}}
+WORTHS = {  # made up: no real system's
+    "realism": {"System A": 0.77, "System B": 0.09, "System C": 0.08, "System D": 0.06},
+    "alignment": {"System A": 0.74, "System B": 0.11, "System C": 0.08, "System D": 0.07},
+}
 
 
 def main() -> None:
-    """Simulate a study of the paper's four systems."""
+    """Simulate a study of four systems."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="file to write, answers.json")
     parser.add_argument("--captions", type=int, default=200)

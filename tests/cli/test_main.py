@@ -248,7 +248,7 @@ def test_files_are_written_all_or_none(tmp_path):
     ("arguments", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
-        (["zzz"], "unknown command 'zzz'; there is train, generate, evaluate, compare, train-dual-encoder"),
+        (["zzz"], "unknown command 'zzz'; there is train, generate, evaluate, compare, ablate"),
         (["train", "scenes-46", "--output", "x"], "unknown recipe 'scenes-46'; did you mean 'scenes-64'?"),
         (["train", "scenes-64"], "output"),
         (["train", "scenes-64", "--output"], "--output needs a value: --output PATH"),

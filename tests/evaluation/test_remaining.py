@@ -30,6 +30,7 @@ def test_time_left_is_by_kind_of_work(clock):
 
 def test_a_bar_says_what_all_parts_still_take(clock):
     bar = ProgressBar(total=4, unit="image", disable=True)
+    REMAINING.set(None)
     report("generating", 1, bar)
     assert bar.postfix == ""
     token = REMAINING.set(Remaining({"generating": 4}))

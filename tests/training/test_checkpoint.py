@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import xmcgan.inference.model_files as model_files_module
-import xmcgan.training.checkpoint as checkpoint_module
 from tiny import contents, different, files
 from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_description
 from xmcgan.training.checkpoint import keep_newest, save_checkpoint
@@ -56,7 +55,7 @@ def save(training: TrainingState, runs: Path, step: int, config) -> Path:
 # -------------------------------------------------------------------------------------------------- round trips
 
 
-def test_a_checkpoint_is_these_files(trained):
+def test_the_files_of_a_checkpoint(trained):
     assert set(files(trained / "checkpoints/step-00000006")) == EVERY_FILE
 
 

@@ -113,8 +113,8 @@ def test_memory_format_of_all_maps_and_kernels(config, channels_last):
 def test_networks_compile_without_graph_breaks_or_recompilation(config, compiler):
     """No graph break in either forward pass; after the first step nothing is compiled again.
 
-    In micro-batches and with checkpointing, where a graph break is likeliest; tests/runtime/test_distributed.py compiles
-    the plain step. aot_eager traces the backward passes too.
+    In micro-batches and with checkpointing, where a graph break is likeliest; test_distributed.py compiles the plain
+    step. aot_eager traces the backward passes too.
     """
     compiler("aot_eager")
     config = having(config, training__micro_batch=2, training__checkpoint_activations=True)

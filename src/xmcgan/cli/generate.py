@@ -60,7 +60,7 @@ def generate(
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
     files[f"{name}-grid.png"] = png(grid(drawn.images, count if len(captions) > 1 else 4))
-    made_by = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
+    made_by: dict[str, object] = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
                "precision": precision, "noise": noise, "truncation": truncation}  # fmt: skip
     files[f"{name}.json"] = settings_file(drawn, made_by)
     write_new(output, files)

@@ -52,7 +52,7 @@ def evaluate(
     done: Callable[[Result], None] = lambda _: None,
     inspect: Callable[[MetricInputs], None] = lambda _: None,
 ) -> list[Result]:
-    """Compute metrics of a set of images; results are in the order of ``metrics``.
+    """Compute metrics of a set of images, in the order of ``metrics``.
 
     Args:
         images: one per request, in the same order.
@@ -65,7 +65,7 @@ def evaluate(
         reference: real images, for metrics that compare distributions.
         training: the real images that the system was trained on, for authenticity and ct-score.
         asking: how exact questions are asked; by default, if the detector is that of Scenes, of captions of Scenes.
-        done: called with each result as soon as it is known, so that an error in a later one loses none.
+        done: called with each result as soon as it is known.
         inspect: called with everything that was extracted, after the last metric.
 
     Raises:
@@ -89,8 +89,7 @@ def evaluate(
     real, trained = extract_references(metrics, networks, reference, training, batch_size, progress)
     inputs = MetricInputs(extracted, real, trained, images, transform, requests, networks, asking)
 
-    common = {**protocol, **image_settings(transform, networks)}
-    results = []
+    common, results = {**protocol, **image_settings(transform, networks)}, []
     for metric in metrics:
         results.append(make_result(metric, inputs, system, common, reference, training))
         done(results[-1])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -297,7 +297,7 @@ def read_cached(path: Path) -> ExtractedFeatures | None:
     try:
         stored = read_tensors(path)
         features = stored.pop("features_NF", None)
-        found = {}
+        found: dict[str, Any] = {}
         for field in STATISTICS:
             own = {
                 name.removeprefix(f"{field}."): each for name, each in stored.items() if name.startswith(f"{field}.")

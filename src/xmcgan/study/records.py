@@ -9,6 +9,9 @@ Kind = Literal["main", "attention", "repeat", "practice"]
 CRITERIA = ("realism", "alignment")
 """What can be judged; the caption is shown for alignment alone."""
 
+CRITERION_NAMES = {"realism": "Realism", "alignment": "Alignment with the caption"}
+"""What people read on every page; ``annotate.js`` has the same."""
+
 REFERENCE = "reference"
 """The picture of an attention check that should be ranked first; the others are ``noise-1``, ``noise-2``, ..."""
 

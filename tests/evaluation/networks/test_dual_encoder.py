@@ -243,7 +243,7 @@ def test_weights_of_another_shape_are_rejected(copy):
     config = json.loads((copy / "config.json").read_text())
     config["shape"]["width"] *= 2
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="does not hold the weights of scenes-dual-encoder"):
+    with pytest.raises(ValueError, match="does not fit the network that its configuration describes"):
         load_dual_encoder_folder(copy)
 
 

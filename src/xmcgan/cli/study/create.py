@@ -56,14 +56,17 @@ def create(
             raise
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
+    if real is None and settings.attention_every > 0:
+        print(
+            "Attention checks will show a system's picture beside noise; --real DIR makes it a photograph.\n",
+            flush=True,
+        )
     made = create_study(
         study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file),
         criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,
         exclusion=exclusion, settings=settings, database_url=database, url=url, captions=captions,
     )  # fmt: skip
     print(f"The study {made.name} is in {study}. It needs at least {fewest(made)} annotators.\n")
-    if real is None and settings.attention_every > 0:
-        print("Attention checks set a system's picture against noise: no --real photographs were given.\n")
     print(places(study, url, bool(database)))
     return 0
 

@@ -41,15 +41,7 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
             f"{file}{available_splits(root)}"
         )
     content = read_lists(file, "images", "annotations")
-    images: dict[int, tuple[int, str]] = {}  # by id: position in the list, and file name
-    for position, image in enumerate(content["images"]):
-        try:
-            image_id, name = field(image, "id", whole_number), field(image, "file_name", text)
-            if image_id in images:
-                raise ValueError(f"id is {image_id}, the same as that of images[{images[image_id][0]}]")
-            images[image_id] = position, name
-        except ValueError as error:
-            yield Problem(f"{file}, images[{position}]", str(error))
+    images = yield from listed_images(content["images"], file)
 
     captions = defaultdict(list)  # an empty list for images whose captions are all bad
     for position, annotation in enumerate(content["annotations"]):
@@ -85,6 +77,20 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
         yield Record(path, tuple(captions[image_id]), str(image_id), tuple(boxes.get(str(image_id), ())))
     if empty:
         raise ValueError(f"{file} has no image with a caption")
+
+
+def listed_images(listed: list, file: Path) -> Generator[Problem, None, dict[int, tuple[int, str]]]:
+    """The images of a captions file by id: position in the list, and file name."""
+    images: dict[int, tuple[int, str]] = {}
+    for position, image in enumerate(listed):
+        try:
+            image_id, name = field(image, "id", whole_number), field(image, "file_name", text)
+            if image_id in images:
+                raise ValueError(f"id is {image_id}, the same as that of images[{images[image_id][0]}]")
+            images[image_id] = position, name
+        except ValueError as error:
+            yield Problem(f"{file}, images[{position}]", str(error))
+    return images
 
 
 def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:

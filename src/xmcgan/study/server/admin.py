@@ -13,6 +13,7 @@ from xmcgan.study.annotators import close_link, create_annotators
 from xmcgan.study.answering import settle_reports
 from xmcgan.study.progress import by_annotator, by_criterion, incomplete_items, open_reports
 from xmcgan.study.raw_answers import to_csv, to_json
+from xmcgan.study.records import CRITERION_NAMES
 from xmcgan.study.server.annotate import REFUSALS
 from xmcgan.study.server.site import Site
 from xmcgan.study.storage import reading, standing_answers, writing
@@ -114,6 +115,7 @@ def show(site: Site, request: Request, token: str, links: list[str] | None = Non
             request,
             "admin.html",
             csrf=csrf_token(token),
+            names=CRITERION_NAMES,
             criteria=by_criterion(connection, site.study),
             annotators=by_annotator(connection),
             incomplete=incomplete_items(connection),
@@ -158,6 +160,7 @@ def add_results(router: APIRouter, site: Site) -> None:
     held: dict[str, str] = {}  # the last page by the answers that it shows
     turn = Lock()
 
+    @router.head("/results", include_in_schema=False)
     @router.get("/results", response_class=HTMLResponse)
     def results(request: Request) -> Response:
         """The page of results, computed anew when there are other answers."""

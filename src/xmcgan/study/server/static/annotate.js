@@ -12,7 +12,7 @@ const count = Number(countText);
 const ranks = mode === "rank" ? rankText.split("|") : ["Better"];
 const screens = [...document.querySelectorAll(".screen")];
 const places = () => [...document.querySelectorAll("#places li")];
-const PARTS = {realism: "Realism", alignment: "Caption"};
+const PARTS = {realism: "Realism", alignment: "Alignment with the caption"};
 
 let step = null; // what the server sent last
 let cards = []; // of the item, once every picture has loaded; empty before
