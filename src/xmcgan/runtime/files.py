@@ -93,14 +93,16 @@ class NamedWriter(io.FileIO):
         super().__init__(partial, "w")
         self.path = path
 
-    def write(self, content: Any, /) -> int | None:
+    def write(self, content: Any, /) -> int:
         """Writes some of the bytes, and returns how many."""
         with write_errors(self.path):
-            return super().write(content)
+            return super().write(content) or 0
 
 
 @contextmanager
-def atomic_stream(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[io.BufferedWriter]:
+def atomic_stream(
+    path: Path, *, partial: Path | None = None, flush: bool = False
+) -> "Generator[io.BufferedWriter[Any]]":
     """Like ``atomic_file``, but yields an open binary file, and only its writes are errors of ``path``.
 
     For content that is read or computed within the block: errors of that pass unchanged.

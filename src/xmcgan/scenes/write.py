@@ -68,7 +68,8 @@ def write_scenes(
     A finished data set with the same settings is kept. The files are written to a folder beside `root` and moved to
     `root` when complete, so an interrupted data set never looks finished. Nothing is ever overwritten.
 
-    With several workers a calling script needs the usual `if __name__ == "__main__":`.
+    With several workers a calling script needs `if __name__ == "__main__":`.
+
     Args:
         layout: "coco" (captions and narratives) or "open-images" (narratives only), with the same pictures.
         size: side of the pictures in pixels, at least 16; they are JPEGs.
@@ -90,9 +91,7 @@ def write_scenes(
         "seed": seed,
         "size": size,
         "most_objects": world.most_objects,
-        "backgrounds": list(world.backgrounds),
-        "kinds": list(world.kinds),
-        "counts": counts,
+        **{"backgrounds": list(world.backgrounds), "kinds": list(world.kinds), "counts": counts},
         **_unusual(layout, world),
     }
     if _already_there(root, manifest):

@@ -139,8 +139,7 @@ def make_validation(config: Config, output: Path, held_out: Sequence[Record], *,
             progress=False,
         )
         on_main(shutil.rmtree, images_folder)
-        values = {result.metric: result.value for result in results}
-        first = values[metrics[0]]
+        values, first = {result.metric: result.value for result in results}, results[0].value
         return Evaluation(values, -first if metrics[0] in LOWER_IS_BETTER else first)
 
     return evaluate_generator

@@ -57,10 +57,7 @@ def create(
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
     if real is None and settings.attention_every > 0:
-        print(
-            "Attention checks will show a system's picture beside noise; --real DIR makes it a photograph.\n",
-            flush=True,
-        )
+        print("Attention checks show a system's picture beside noise; --real DIR makes it a photograph.\n", flush=True)
     made = create_study(
         study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file),
         criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,

@@ -65,19 +65,16 @@ def prepare(
 
     It can be killed at any time; the same call resumes at the first unfinished shard, and keeps a finished output. The
     files do not depend on ``workers``. Shards whose source has changed are rewritten.
-
     Images become JPEGs of size x size pixels without chroma subsampling; an RGB JPEG of that size is copied unchanged.
-    With several workers, a calling script needs ``if __name__ == "__main__":``.
 
     Args:
-        source: recorded by name only; ``entries`` reads it.
+        source: recorded by name.
         output: a folder that is new, empty, or from an interrupted preparation with the same settings.
         name, layout, splits: of the set.
         entries: yields a split's entries, the same ones in the same order at every call.
-        size, quality: side of the images in pixels, and JPEG quality, 1 to 100.
+        size, quality, shard_records: side of the images in pixels, JPEG quality (1 to 100), entries in a shard.
         fit: ``squash`` the image to a square, or ``crop`` the middle square (boxes and traces too, see `crop`).
-        shard_records: entries in a shard.
-        workers: processes; None for one on each core, 1 for this one alone. With an executor, tasks that run at a time.
+        workers: processes (a script needs ``if __name__ == "__main__":``), or tasks at a time; None for one a core.
         executor: encodes images instead of processes here; its workers need this library and the source's paths.
         most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
         total: about how many records a split has, for the progress bar; None if unknown.
@@ -85,19 +82,13 @@ def prepare(
         rules: how the images of a split were chosen, as a sentence for the manifest.
 
     Raises:
-        ValueError: if settings or source differ from those of the output, or too many entries are bad.
-        FileExistsError: if the output holds anything else, or another process is preparing it.
+        ValueError, FileExistsError: if the output is of other settings, source or kind, is in use, or too much is bad.
         ChildProcessError, OSError: if workers died several times in a row, or a file cannot be written.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
-    plan = {
-        "name": name,
-        "layout": layout,
-        "source": source.resolve().name,
-        "settings": settings,
-        "splits": list(splits),
-    }
+    origin = {"name": name, "layout": layout, "source": source.resolve().name}
+    plan = origin | {"settings": settings, "splits": list(splits)}
     _check_output(output)
     if (output / MANIFEST).exists():
         return _finished(output, plan, fingerprint)
