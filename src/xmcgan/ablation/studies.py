@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xmcgan.config import Config, LossConfig, check, flatten, from_dict, to_dict
-from xmcgan.techniques import PenaltyConfig
+from xmcgan.config.techniques import PenaltyConfig
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xmcgan.config.techniques import AugmentationConfig, PenaltyConfig, check
 from xmcgan.runtime.field_types import check_fields, shortened
-from xmcgan.techniques import AugmentationConfig, PenaltyConfig, check
 
 Layout = Literal[
     "coco", "localized-narratives", "flowers102", "cub200", "cub200-cropped", "flickr8k", "flickr30k",
