@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
 from xmcgan.cli.generate import file_name, file_names, grid, write_new
-from xmcgan.cli.main import COMMANDS, main, summary
+from xmcgan.cli.main import COMMANDS, main, summary, words_of
 from xmcgan.config import flatten, to_dict
 from xmcgan.recipes import RECIPES
 
@@ -225,6 +225,11 @@ def test_names_of_files_are_all_different():
     assert names == {"x": "x", "X!": "x-2", "x 2": "x-2-2", "x?": "x-3"}
 
 
+def test_an_error_of_the_system_begins_with_the_file():
+    assert words_of(FileNotFoundError(2, "No such file or directory", "a.csv")) == "a.csv: No such file or directory"
+    assert words_of(FileNotFoundError("a.csv is missing")) == "a.csv is missing"
+
+
 def test_a_grid_is_filled_row_by_row():
     images = [Image.new("RGB", (4, 3), (50 * number, 0, 0)) for number in range(5)]
     sheet = grid(images, 3)
@@ -255,6 +260,9 @@ def test_files_are_written_all_or_none(tmp_path):
         (["train", "scenes-64", "more", "--output", "x"], "unrecognized arguments: more"),
         (["train", "--output", "x"], "the recipe comes first: xmcgan train RECIPE --output ..."),
         (["generate"], "CAPTIONS"),
+        (["generate", "a car", " "], "a caption is empty; give a few words in quotes"),
+        (["data", "verify", "nosuch"], "nosuch is no prepared data: it has no manifest.json; `xmcgan data prepare`"),
+        (["train-dual-encoder", "--data", "nosuch.csv", "--output", "x"], "nosuch.csv"),
         (
             ["generate", "a car", "--model", "no/such/folder"],
             "there is no folder no/such/folder, and the hub gives",

@@ -43,6 +43,9 @@ def generate(
         xmcgan generate "two umbrellas on a beach at sunset"
         xmcgan generate "a red car" "a blue bus" --model runs/first --count 4 --seed 7
     """
+    if not all(caption.strip() for caption in captions):
+        raise ValueError("a caption is empty; give a few words in quotes")
+
     import torch
 
     from xmcgan.inference.pipeline import Pipeline

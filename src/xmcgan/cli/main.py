@@ -50,11 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         return 141
     except (ValueError, TypeError, OSError) as error:
-        say(f"xmcgan: {' '.join(str(error).split())}", sys.stderr)
+        say(f"xmcgan: {' '.join(words_of(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         say("xmcgan: interrupted", sys.stderr)
         return 130
+
+
+def words_of(error: Exception) -> str:
+    """An error's message; the system's own begins with the file, and has no number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror and str(error).startswith("[Errno"):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -56,6 +56,10 @@ def read_manifest(root: str | Path) -> dict[str, Any]:
     path = f"{root}/{MANIFEST}"
     try:
         manifest = json.loads(_content(root, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"{root} is no prepared data: it has no {MANIFEST}; `xmcgan data prepare` writes such a folder"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, it is not JSON: {error}") from error
     match manifest:
