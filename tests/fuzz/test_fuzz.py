@@ -1,5 +1,8 @@
 """Random damage to every kind of file that a command reads; for an hour: ``python benchmarks/fuzz.py --minutes 60``."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
 from fuzz import fuzz
@@ -9,11 +12,11 @@ CASES = 400
 
 
 @pytest.fixture(scope="module")
-def targets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("fuzz")
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)  # cases without permission are read as nobody
-    return make_targets(root)
+def targets():
+    # Cases without permission are read as nobody, who cannot enter the folders of pytest.
+    with TemporaryDirectory(prefix="xmcgan-fuzz-") as root:
+        Path(root).chmod(0o755)
+        yield make_targets(Path(root))
 
 
 def test_damage_gives_the_right_result_or_one_line(targets):
@@ -21,7 +24,8 @@ def test_damage_gives_the_right_result_or_one_line(targets):
     outcomes = fuzz(quick, CASES, seed=0)
     assert outcomes.wrong == []
     refused = {target for target, ended in outcomes.counts if ended == "refused"}
-    assert refused | {"cache"} == {target.name for target in quick} | {"cache"}  # a cache may be computed anew
+    assert refused == {target.name for target in quick} - {"cache"}
+    assert outcomes.counts["cache", "other"] > 0  # its features are computed anew
 
 
 def test_a_damaged_text_encoder_is_named(targets):

@@ -24,7 +24,7 @@ from xmcgan.data.records import Record
 from xmcgan.encoders.image import read_state_dict
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.evaluation.compare import compare, read_measured
-from xmcgan.evaluation.features import read_cached
+from xmcgan.evaluation.features import ExtractedFeatures, cached_tensors, read_cached
 from xmcgan.evaluation.image_set import claim_image_set, find_images, generate_set, random_captions
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderNetwork, load_dual_encoder_folder
 from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder, presence_network
@@ -159,7 +159,8 @@ def evaluation_targets(root: Path, scenes: Path) -> list[Target]:
     statistics = FeatureStatistics(4)
     statistics.update(torch.randn(20, 4, generator=torch.Generator().manual_seed(0)))
     (root / "cache").mkdir()
-    save_tensors(statistics.to_tensors(), root / "cache" / "features.safetensors")
+    kept = cached_tensors(ExtractedFeatures(statistics))
+    save_tensors(kept, root / "cache" / "features.safetensors")
     bench = root / "bench"
     bench.mkdir()
     part = {"part": "training", "tflops": 1.0, "tflops_run": 0.5, "precision": "float32"}
@@ -181,7 +182,7 @@ def compared(path: Path) -> str:
 
 
 def cached(path: Path) -> Any:
-    """None, after which the features are computed anew, or what was saved."""
+    """What was saved; None if it is damaged, after which the features are computed anew."""
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         features = read_cached(path)
     return None if features is None or features.statistics is None else features.statistics.scatter_FF.tolist()

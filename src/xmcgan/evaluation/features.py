@@ -291,7 +291,11 @@ def cached_tensors(extracted: ExtractedFeatures) -> dict[str, Tensor]:
 
 
 def read_cached(path: Path) -> ExtractedFeatures | None:
-    """The features in a cache file; None if there is none, or it is damaged: then they are computed anew."""
+    """The features in a cache file; None if there is none, or it is damaged: then they are computed anew.
+
+    Raises:
+        PermissionError: if the folder cannot be entered: computed anew, the features could not be kept there.
+    """
     if not path.is_file():
         return None
     try:
