@@ -44,6 +44,14 @@ class ImageBody(Body):
     style: Any = Field(None, description="accepted and ignored")
     moderation: Any = Field(None, description="accepted and ignored")
 
+    @field_validator("prompt", "second_prompt", check_fields=False)
+    @classmethod
+    def some_words(cls, value: str | None) -> str | None:
+        """Refuses an empty caption, which is nearly always a mistake."""
+        if value is not None and not value.strip():
+            raise ValueError("it is empty; describe an image in a few words")
+        return value
+
     @model_validator(mode="after")
     def compression(self) -> "ImageBody":
         """Refuses a quality for PNG, which loses nothing."""
