@@ -10,7 +10,14 @@ CRITERIA = ("realism", "alignment")
 """What can be judged; the caption is shown for alignment alone."""
 
 CRITERION_NAMES = {"realism": "Realism", "alignment": "Alignment with the caption"}
-"""What people read on every page; ``annotate.js`` has the same."""
+"""What people read on every page."""
+
+
+def criterion_name(criterion: str) -> str:
+    """The name that people read; a simulated study may have criteria of its own."""
+    return CRITERION_NAMES.get(criterion, criterion.capitalize())
+
+
 
 REFERENCE = "reference"
 """The picture of an attention check that should be ranked first; the others are ``noise-1``, ``noise-2``, ..."""

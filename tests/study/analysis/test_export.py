@@ -114,7 +114,7 @@ def test_the_command_reads_raw_answers(simulated, tmp_path, capsys):
     ]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "realism, ranked best of" in printed
+    assert "Realism, ranked best of" in printed
     assert "XMC-GAN" in printed
     assert f"are in {tmp_path / 'out'}" in printed
     assert json.loads((tmp_path / "out" / "results.json").read_text())["method"]["replicates"] == 150

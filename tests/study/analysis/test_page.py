@@ -39,6 +39,14 @@ def test_it_says_each_number_of_the_figure(results):
     assert results.excluded[0].reasons[0] in page.replace("&lt;", "<")
 
 
+def test_a_criterion_has_one_name_on_the_page(results):
+    page = re.sub(r"<style>.*?</style>", "", render(results), flags=re.DOTALL)
+    assert {each.criterion for each in results.excluded} == {"realism", "alignment"}
+    assert not re.search(r"\b(realism|alignment)\b", page)
+    assert 'aria-label="Win rates, Alignment with the caption"' in page
+    assert "Alignment with the caption, " in page[page.index("Exclusion") :]
+
+
 def test_it_is_one_file_without_script_that_fetches_nothing(results):
     page = render(results, downloads={"answers.csv": "raw answers"})
     assert "<script" not in page

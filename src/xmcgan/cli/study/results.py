@@ -75,13 +75,15 @@ def read(study: Path, database: str | None) -> "tuple[Study, list[Answer]]":
 
 def summary(found: "Results") -> list[str]:
     """Shares ranked best, and who was left out, as lines."""
+    from xmcgan.study.records import criterion_name
+
     lines = []
     for each in found.criteria:
-        lines.append(f"{each.criterion}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
+        lines.append(f"{criterion_name(each.criterion)}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
         for system in sorted(each.systems, key=lambda one: -one.best.value):
             value, low, high, _ = system.best
             ends = "" if low is None or high is None else f"  ({100 * low:.1f} to {100 * high:.1f})"
             lines.append(f"  {100 * value:5.1f} %{ends}  {system.system}")
     for one in found.excluded:
-        lines.append(f"left out: annotator {one.annotator} in {one.criterion}: {'; '.join(one.reasons)}")
+        lines.append(f"left out: annotator {one.annotator} in {criterion_name(one.criterion)}: {'; '.join(one.reasons)}")
     return lines

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from xmcgan.study.analysis.results import Results
-from xmcgan.study.records import CRITERION_NAMES
+from xmcgan.study.records import criterion_name
 
 BEST, OTHER, INK, SOFT = "#2f5d8a", "#a9b8c6", "#23262b", "#5c6169"
 
@@ -45,9 +45,7 @@ def figure_3(results: Results) -> Figure:
         axis.tick_params(length=0)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
         axis.spines["left"].set_color(SOFT)
-        axis.set_title(
-            CRITERION_NAMES.get(criterion.criterion, criterion.criterion), fontsize=10.5, color=INK, loc="left"
-        )
+        axis.set_title(criterion_name(criterion.criterion), fontsize=10.5, color=INK, loc="left")
         axis.set_xlabel(f"ranked best, of {criterion.answers:,} answers", fontsize=8.5, color=SOFT)
     return figure
 

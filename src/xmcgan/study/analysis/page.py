@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from xmcgan.study.analysis.agreement import Agreement
 from xmcgan.study.analysis.estimates import Estimate
 from xmcgan.study.analysis.results import REPLICATES, CriterionResult, PairResult, Results, analyse
-from xmcgan.study.records import CRITERION_NAMES, Answer, Study
+from xmcgan.study.records import Answer, Study, criterion_name
 
 HERE = Path(__file__).parent / "templates"
 STYLE = (HERE / "results.css").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def render(results: Results, *, downloads: Mapping[str, str] | None = None, note
     )
     environment.filters |= {
         "percent": percent, "interval": interval, "number": number, "p": p_text, "share": share, "shade": shade,
-        "agreement": agreement, "title": lambda criterion: CRITERION_NAMES.get(criterion, criterion.capitalize()),
+        "agreement": agreement, "title": criterion_name,
         "count": lambda value: f"{value:,}",
         "counted": lambda value, what: f"{value:,} {what}{'s' * (value != 1)}",
     }  # fmt: skip

@@ -14,6 +14,7 @@ from xmcgan.study.annotators import Annotator, consent, find_annotator, introduc
 from xmcgan.study.answering import NotTheirs, Refused, can_undo, report, save_answer, undo
 from xmcgan.study.assignment import Step, next_step
 from xmcgan.study.pictures import picture_file
+from xmcgan.study.records import criterion_name
 from xmcgan.study.server.models import (
     AnswerBody,
     IntroducedBody,
@@ -158,6 +159,7 @@ def reply(site: Site, step: Step, undoable: bool) -> StepReply:
     return StepReply(
         screen=step.name,
         criterion=step.criterion,
+        criterion_name=step.criterion and criterion_name(step.criterion),
         question=step.criterion and question(step.criterion, site.study.mode),
         task=task,
         progress=step.progress and ProgressReply(**step.progress._asdict()),

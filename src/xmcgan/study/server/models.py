@@ -62,6 +62,7 @@ class StepReply(BaseModel):
 
     screen: Literal["welcome", "instructions", "task", "wait", "finished"]
     criterion: str | None = None
+    criterion_name: str | None = None
     question: str | None = None
     task: TaskReply | None = None
     progress: ProgressReply | None = None

@@ -12,7 +12,6 @@ const count = Number(countText);
 const ranks = mode === "rank" ? rankText.split("|") : ["Better"];
 const screens = [...document.querySelectorAll(".screen")];
 const places = () => [...document.querySelectorAll("#places li")];
-const PARTS = {realism: "Realism", alignment: "Alignment with the caption"};
 
 let step = null; // what the server sent last
 let cards = []; // of the item, once every picture has loaded; empty before
@@ -55,7 +54,7 @@ function take(next) {
   const {progress} = step;
   if (progress) {
     $("part").textContent = progress.blocks > 1
-      ? `Part ${progress.block} of ${progress.blocks}: ${PARTS[step.criterion]}` : PARTS[step.criterion];
+      ? `Part ${progress.block} of ${progress.blocks}: ${step.criterion_name}` : step.criterion_name;
     $("done").max = Math.max(1, progress.total);
     $("done").value = progress.done;
     $("count").textContent = step.task?.practice ? "Practice" : `${Math.min(progress.done + 1, progress.total)} of ${progress.total}`;
