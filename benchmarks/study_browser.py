@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -29,6 +28,7 @@ from study_browser import (
     launch,
     links_of,
     serving,
+    shoot,
     systems_of,
     violations,
 )
@@ -74,13 +74,6 @@ def whole_study(browser: Browser, study: Path, base: str, shots: Path | None) ->
             given = annotate(page, link, order, how=how, reload_at=reloads, undo_at=undos, look=look)
             print(f"annotator {number + 1}, {how}, {scheme}: {given} answers", flush=True)
     return wrong, looked
-
-
-def shoot(page: Page, path: Path) -> None:
-    """A screenshot in few bytes."""
-    page.wait_for_timeout(400)
-    page.screenshot(path=str(path))
-    Image.open(path).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def administration(browser: Browser, study: Path, base: str, output: Path, shots: Path | None) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright
 from sqlalchemy import select
 
@@ -186,3 +187,10 @@ def press(page: Page, button: str, key: str, how: str) -> None:
         page.tap(button)
     else:
         page.click(button)
+
+
+def shoot(page: Page, path: Path) -> None:
+    """A screenshot in few bytes."""
+    page.wait_for_timeout(400)
+    page.screenshot(path=str(path))
+    Image.open(path).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -79,11 +79,13 @@ def summary(found: "Results") -> list[str]:
 
     lines = []
     for each in found.criteria:
-        lines.append(f"{criterion_name(each.criterion)}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
+        name = criterion_name(each.criterion)
+        lines.append(f"{name}, ranked best of {each.answers:,} answers by {each.annotators} annotators:")
         for system in sorted(each.systems, key=lambda one: -one.best.value):
             value, low, high, _ = system.best
             ends = "" if low is None or high is None else f"  ({100 * low:.1f} to {100 * high:.1f})"
             lines.append(f"  {100 * value:5.1f} %{ends}  {system.system}")
     for one in found.excluded:
-        lines.append(f"left out: annotator {one.annotator} in {criterion_name(one.criterion)}: {'; '.join(one.reasons)}")
+        reasons = "; ".join(one.reasons)
+        lines.append(f"left out: annotator {one.annotator} in {criterion_name(one.criterion)}: {reasons}")
     return lines
