@@ -3,7 +3,7 @@
 import pytest
 
 from xmcgan.evaluation import remaining as module
-from xmcgan.evaluation.remaining import REMAINING, Remaining, duration, report
+from xmcgan.evaluation.remaining import Remaining, duration, report, time_left_shown
 from xmcgan.runtime.progress import ProgressBar
 
 
@@ -30,16 +30,21 @@ def test_time_left_is_by_kind_of_work(clock):
 
 def test_a_bar_says_what_all_parts_still_take(clock):
     bar = ProgressBar(total=4, unit="image", disable=True)
-    REMAINING.set(None)
     report("generating", 1, bar)
     assert bar.postfix == ""
-    token = REMAINING.set(Remaining({"generating": 4}))
-    try:
+    with time_left_shown({"generating": 4}):
         clock[0] = 60.0
         report("generating", 1, bar)
-    finally:
-        REMAINING.reset(token)
     assert bar.postfix == "all parts: 3 min left"
+
+
+def test_the_time_left_ends_with_its_evaluation(clock):
+    bar = ProgressBar(total=4, unit="image", disable=True)
+    with pytest.raises(RuntimeError), time_left_shown({"generating": 4}):
+        raise RuntimeError
+    clock[0] = 60.0
+    report("generating", 1, bar)
+    assert bar.postfix == ""
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (170, "3 min"), (7500, "2 h 05 min")])

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from xmcgan.evaluation.caption_sets import CaptionSet
     from xmcgan.evaluation.chosen_networks import EvaluationNetworks
     from xmcgan.evaluation.image_set import Request
-    from xmcgan.evaluation.remaining import Remaining
     from xmcgan.inference.pipeline import Pipeline
 
 COUNT = 30_000
@@ -215,7 +214,7 @@ def evaluate_source(
     from xmcgan.data.layouts import read_records
     from xmcgan.evaluation.checks import check_metrics
     from xmcgan.evaluation.metric_names import TRAINING, metric_names
-    from xmcgan.evaluation.remaining import REMAINING
+    from xmcgan.evaluation.remaining import time_left_shown
     from xmcgan.runtime.distributed import is_main, on_main
 
     data, split = source.data, source.split
@@ -237,9 +236,9 @@ def evaluate_source(
     sets = sets_of(source, ",".join(names))
     for each in sets:
         check_metrics(each.metrics, each.requests, len(references), loaded)
-    REMAINING.set(planned(source, sets, len(references), len(trained)))
-    for each in sets:
-        evaluate_set(source, each, loaded, references, trained, output, batch_size)
+    with time_left_shown(planned(source, sets, len(references), len(trained))):
+        for each in sets:
+            evaluate_set(source, each, loaded, references, trained, output, batch_size)
     if is_main():
         say(f"\n{results_file} has them; `xmcgan compare` makes tables of it")
     return 0
@@ -324,16 +323,15 @@ def train_split(source: Source) -> str:
     return source.data.train_split or dataset.split
 
 
-def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, trained: int) -> "Remaining":
-    """What is to be done in all: images to generate, to evaluate, and real ones."""
+def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, trained: int) -> dict[str, int]:
+    """How many images there are to generate, to evaluate, and real ones to compare with."""
     from xmcgan.evaluation.metric_names import DISTRIBUTION
-    from xmcgan.evaluation.remaining import Remaining
     from xmcgan.runtime.distributed import world_size
 
     images = sum(len(each.requests) for each in sets)
     compared = any(name in (*DISTRIBUTION, "ct-score") for each in sets for name in each.metrics)
     generated = -(-images // world_size()) if source.pipe else 0
-    return Remaining({"generating": generated, "evaluating": images, "real images": references * compared + trained})
+    return {"generating": generated, "evaluating": images, "real images": references * compared + trained}
 
 
 def without_distances(names: list[str], split: str) -> list[str]:

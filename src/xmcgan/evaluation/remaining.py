@@ -1,13 +1,14 @@
 """How long an evaluation still takes, over all of its parts."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from xmcgan.runtime.progress import ProgressBar
 
 REMAINING: ContextVar["Remaining | None"] = ContextVar("REMAINING", default=None)
-"""The evaluation in progress, to which its parts report; None if nobody wants to know."""
+"""The evaluation in progress, to which its parts report; None outside ``time_left_shown``."""
 
 
 class Remaining:
@@ -49,6 +50,20 @@ class Remaining:
             return None
         mean = sum(self.seconds[kind] for kind in rates) / sum(self.done[kind] for kind in rates)
         return sum(count * rates.get(kind, mean) for kind, count in self.left.items())
+
+
+@contextmanager
+def time_left_shown(planned: Mapping[str, int]) -> Iterator[None]:
+    """Inside, the bars of an evaluation's parts show how long all of them still take.
+
+    Args:
+        planned: images of each kind of work.
+    """
+    token = REMAINING.set(Remaining(planned))
+    try:
+        yield
+    finally:
+        REMAINING.reset(token)
 
 
 def begin() -> None:
