@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xmcgan.config import Config, LossConfig, check, flatten, from_dict, to_dict
-from xmcgan.config.techniques import PenaltyConfig
+from xmcgan.config import Config, LossConfig, PenaltyConfig, check, flatten, from_dict, to_dict, unflatten
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def study_from_file(name: str, content: Any, base: Config) -> Study:
         unknown = [setting for setting in each["changes"] if setting not in plain]
         check(not unknown, f"{where} changes {', '.join(unknown)}, which the configuration does not have")
         try:
-            config = from_dict(nested(plain | each["changes"]))
+            config = from_dict(unflatten(plain | each["changes"]))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         rows.append(Row(each["name"], config))
@@ -277,15 +276,3 @@ def study_from_file(name: str, content: Any, base: Config) -> Study:
     names = [row.name for row in rows]
     check(len(set(names)) == len(names), f"{name} has two rows with the same name")
     return Study("own", str(content.get("title", name)), str(content.get("question", "")), tuple(rows))
-
-
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under dotted names as nested dictionaries, the inverse of ``flatten``."""
-    values: dict[str, Any] = {}
-    for name, value in flat.items():
-        *sections, last = name.split(".")
-        target = values
-        for section in sections:
-            target = target.setdefault(section, {})
-        target[last] = value
-    return values

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from xmcgan.ablation.studies import STUDIES, Study, study_from_file
 from xmcgan.cli.parser import FieldsOf, OneOf
-from xmcgan.cli.train import describe, nested
-from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict
+from xmcgan.cli.train import describe
+from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict, unflatten
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.files import read_json
 
@@ -71,7 +71,7 @@ def ablate(
     from xmcgan.ablation.plan import Budget, Plan, rows_named, write_plan
 
     own = {"evaluation.metrics": measurement.metrics, "evaluation.count": measurement.count}
-    base = from_dict(nested(flatten(to_dict(RECIPES[recipe])) | own | settings))
+    base = from_dict(unflatten(flatten(to_dict(RECIPES[recipe])) | own | settings))
     chosen = study_named(study, base)
     rows_named(chosen, rows or [])  # refuses unknown names
     plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from xmcgan.cli.parser import FieldsOf, OneOf
-from xmcgan.config import Config, flatten, from_dict, to_dict
+from xmcgan.config import Config, flatten, from_dict, to_dict, unflatten
 from xmcgan.recipes import RECIPES
 
 OWN_LAYOUTS = ("folder", "table", "webdataset")
@@ -45,7 +45,7 @@ def train(
     defaults = flatten(to_dict(RECIPES[recipe])) | initial_settings(init)
     if settings.get("dataset.layout") in OWN_LAYOUTS:
         defaults["dataset.split"] = "train"  # the recipe's is a name in a public set
-    config = from_dict(nested(defaults | settings))
+    config = from_dict(unflatten(defaults | settings))
 
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
@@ -75,18 +75,6 @@ def initial_settings(init: str | None) -> dict[str, Any]:
     from xmcgan.training.initial_weights import architecture
 
     return architecture(init) | {"training.init": init}
-
-
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Values under dotted names as nested dicts, as ``flatten`` reads them."""
-    found: dict[str, Any] = {}
-    for name, value in flat.items():
-        *sections, last = name.split(".")
-        target = found
-        for section in sections:
-            target = target.setdefault(section, {})
-        target[last] = value
-    return found
 
 
 def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_named: bool) -> int:

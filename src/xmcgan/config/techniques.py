@@ -1,15 +1,8 @@
-"""Settings of the training techniques that the paper does not use, as sections of a configuration; all off by default.
-
-They are a file of their own because ``config`` imports them.
-"""
+"""The sections of a configuration for training techniques that the paper does not use; all off by default."""
 
 from dataclasses import dataclass
 
-
-def check(condition: bool, message: str) -> None:
-    """Raises a ValueError with the message unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
+from xmcgan.runtime.field_types import check
 
 
 @dataclass(frozen=True)

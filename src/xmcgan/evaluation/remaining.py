@@ -1,7 +1,7 @@
 """How long an evaluation still takes, over all of its parts."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -53,7 +53,7 @@ class Remaining:
 
 
 @contextmanager
-def time_left_shown(planned: Mapping[str, int]) -> Iterator[None]:
+def time_left_shown(planned: Mapping[str, int]) -> Generator[None]:
     """Inside, the bars of an evaluation's parts show how long all of them still take.
 
     Args:

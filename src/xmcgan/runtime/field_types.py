@@ -11,6 +11,12 @@ LARGEST = 2**63
 WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", type(None): "null"}
 
 
+def check(condition: bool, message: str) -> None:
+    """Raises a ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
 def check_fields(kind: Any, values: dict[str, Any], prefix: str = "") -> None:
     """Refuses a value that is not of its field's type.
 

@@ -21,6 +21,7 @@ from xmcgan.config import (
     from_dict,
     suggestion,
     to_dict,
+    unflatten,
 )
 from xmcgan.recipes import RECIPES
 
@@ -207,6 +208,12 @@ def test_suggestions():
 def test_flatten_gives_dotted_names():
     assert flatten({"a": 1, "b": {"c": 2, "d": {"e": None}}}) == {"a": 1, "b.c": 2, "b.d.e": None}
     assert flatten({}) == {}
+
+
+def test_unflatten_is_the_inverse_of_flatten():
+    assert unflatten({"a": 1, "b.c": 2, "b.d.e": None, "b.d.f": 3}) == {"a": 1, "b": {"c": 2, "d": {"e": None, "f": 3}}}
+    values = to_dict(Config())
+    assert unflatten(flatten(values)) == values
 
 
 def test_every_field_has_a_dotted_name():
