@@ -162,14 +162,14 @@ def test_the_most_of_an_annotator(tmp_path, database_url, database):
 
 
 def test_checks_and_repeats(tmp_path, database_url, database):
-    make_study(tmp_path, database_url, captions=12, annotators=2, practice=2, attention_every=4, repeat_every=6)
+    make_study(tmp_path, database_url, captions=12, annotators=2, practice=2, attention_every=20, repeat_every=6)
     (token,) = new_tokens(database, 1)
     work(database, token)
     _, answers = read_answers(database_url)
     for criterion in ("realism", "alignment"):
         mine = [each for each in answers if each.criterion == criterion]
         assert [each.kind for each in mine[:2]] == ["practice"] * 2
-        assert Counter(each.kind for each in mine) == {"practice": 2, "main": 12, "attention": 3, "repeat": 2}
+        assert Counter(each.kind for each in mine) == {"practice": 2, "main": 12, "attention": 4, "repeat": 2}
         captions = [each.caption_id for each in mine if each.kind != "repeat"]
         assert len(captions) == len(set(captions))
         for number, each in enumerate(mine):
@@ -183,11 +183,11 @@ def test_checks_and_repeats(tmp_path, database_url, database):
 
 
 @SQLITE
-def test_a_short_block_has_a_check_and_a_repeat_at_least(tmp_path, database_url, database):
+def test_a_short_block_has_four_checks_and_a_repeat_at_least(tmp_path, database_url, database):
     make_study(tmp_path, database_url, captions=3, attention_every=20, repeat_every=20, criteria=("alignment",))
     (token,) = new_tokens(database, 1)
     work(database, token)
-    assert Counter(each.kind for each in read_answers(database_url)[1]) == {"main": 3, "attention": 1, "repeat": 1}
+    assert Counter(each.kind for each in read_answers(database_url)[1]) == {"main": 3, "attention": 4, "repeat": 1}
 
 
 @SQLITE

@@ -38,7 +38,8 @@ def context(browser, scheme, size):
 
 def test_a_whole_study(tmp_path, browser, monkeypatch):
     monkeypatch.setattr("xmcgan.study.server.admin.REPLICATES", 100)
-    study = make_study(tmp_path, captions=2, annotators=2, practice=1, attention_every=2, size=64)
+    study = make_study(tmp_path, captions=2, annotators=2, practice=1, attention_every=2, min_attention_checks=1,
+                       size=64)  # fmt: skip
     wrong: list[str] = []
     errors: list[str] = []
     with serving(study) as base:

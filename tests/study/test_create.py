@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from studies import SYSTEMS, make_study, write_systems
+from studies import SYSTEMS, make_study, write_captions, write_systems
 from xmcgan.cli.main import main
 from xmcgan.study.captions import choose_captions, read_captions
 from xmcgan.study.create import create_study
 from xmcgan.study.pictures import noise, picture_file, write_alike
 from xmcgan.study.records import ExclusionRules
+from xmcgan.study.settings import Settings
 from xmcgan.study.storage import open_database, read_answers, read_study, reading, sqlite_url
 from xmcgan.study.tables import CAPTION, ITEM, PICTURE
 
@@ -25,19 +26,19 @@ def rows(study, table):
 
 
 def test_what_is_made(tmp_path):
-    study = make_study(tmp_path, captions=5, annotators=3, practice=2, attention_every=2, repeat_every=4, seed=7,
+    study = make_study(tmp_path, captions=5, annotators=3, practice=2, attention_every=1, repeat_every=4, seed=7,
                        exclusion=ExclusionRules(min_attention_correct=0.5))  # fmt: skip
     described, answers = read_answers(sqlite_url(study))
     assert answers == []
     assert (described.systems, described.seed, described.annotators_per_item) == (SYSTEMS, 7, 3)
     assert described.exclusion.min_attention_correct == 0.5
     kinds = [(each.criterion, each.kind) for each in rows(study, ITEM)]
-    assert len(rows(study, CAPTION)) == 5 + 2 + 3
+    assert len(rows(study, CAPTION)) == 5 + 2 + 5
     for criterion in ("realism", "alignment"):
-        assert [kinds.count((criterion, kind)) for kind in ("main", "practice", "attention")] == [5, 2, 3]
+        assert [kinds.count((criterion, kind)) for kind in ("main", "practice", "attention")] == [5, 2, 5]
     files = {path.name for path in (study / "pictures").iterdir()}
     assert files == {f"{each.name}.png" for each in rows(study, PICTURE)}
-    assert len(files) == 4 * 10
+    assert len(files) == 4 * 12
     links = (study / "links.txt").read_text().split()
     assert len(set(links)) == 3
     assert all(link.startswith("http://127.0.0.1:8000/a/") for link in links)
@@ -129,13 +130,14 @@ def test_the_command(tmp_path, capsys):
     arguments += ["--url", "https://study.example.org/", "--contact", "me@example.org"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
+    assert printed.index("with --real DIR, a photograph.") < printed.index("The study study is in")
     assert "https://study.example.org/a/TOKEN" in printed
     assert str(tmp_path / "study" / "admin-token") in printed
     database = open_database(sqlite_url(tmp_path / "study"))
     with reading(database) as connection:
         _, settings = read_study(connection)
     assert settings.contact == "me@example.org"
-    assert len({each.caption for each in rows(tmp_path / "study", ITEM) if each.kind == "main"}) == 5  # 9 less 2 and 2
+    assert len({each.caption for each in rows(tmp_path / "study", ITEM) if each.kind == "main"}) == 3  # 9 less 2 and 4
     assert main(arguments) == 2
     assert "is there already" in capsys.readouterr().err
 
@@ -162,15 +164,67 @@ def test_photographs_for_the_checks(tmp_path):
 def test_captions_are_drawn_by_the_seed_and_used_once(tmp_path):
     write_systems(tmp_path, 30, ("one",))
     captions = read_captions(tmp_path / "captions.jsonl")
-    fields = {"practice": 2, "attention_every": 4, "most": None}
-    first, again, other = (choose_captions(captions, 10, seed=seed, **fields) for seed in (1, 1, 2))
+    settings = Settings(practice=2, attention_every=4, min_attention_checks=1)
+    first, again, other = (choose_captions(captions, 10, settings, seed) for seed in (1, 1, 2))
     assert first == again
     assert first.main != other.main
     assert [len(each) for each in first] == [10, 2, 3]
     assert len({each.id for each in first.all}) == 15
-    assert len(choose_captions(captions, None, seed=0, **fields).main) == 22  # 22 + 2 + 6 = 30
-    with pytest.raises(ValueError, match=r"captions is 23; it can be 1 to 22: there are 30, of which .* need 8"):
-        choose_captions(captions, 23, seed=0, **fields)
+    assert len(choose_captions(captions, None, settings, 0).main) == 22  # 22 + 2 + 6 = 30
+    with pytest.raises(ValueError, match=r"captions is 23; it can be 1 to 22: .* take 8 of the 30 captions"):
+        choose_captions(captions, 23, settings, 0)
+
+
+@pytest.mark.parametrize(
+    ("captions", "count", "main", "attention"),
+    [
+        (30, 10, 10, 4),  # one in each twenty would be 1
+        (30, None, 24, 4),
+        (9, None, 3, 4),
+        (9, 5, 5, 2),  # as many as there are captions for
+        (7, 4, 4, 1),
+        (6, None, 3, 1),  # none is left for four: one
+    ],
+)
+def test_a_block_has_four_checks_where_there_are_captions_for_them(tmp_path, captions, count, main, attention):
+    path = write_captions(tmp_path / "captions.jsonl", captions)
+    chosen = choose_captions(read_captions(path), count, Settings(), seed=0)
+    assert [len(each) for each in chosen] == [main, 2, attention]
+
+
+def test_too_few_captions_for_a_study(tmp_path):
+    captions = read_captions(write_captions(tmp_path / "captions.jsonl", 3))
+    with pytest.raises(
+        ValueError, match="there are 3 captions; the fewest are 2 for practice, 1 for attention checks and 1"
+    ):
+        choose_captions(captions, None, Settings(), seed=0)
+
+
+def test_too_few_checks_are_remarked_before_anything_is_written(tmp_path):
+    systems = write_systems(tmp_path / "systems", 9)
+    fields = {"systems": systems, "captions_file": tmp_path / "systems" / "captions.jsonl", "progress": False}
+    found = []
+
+    def remark(text):
+        found.append(text)
+        assert [path.name for path in tmp_path.iterdir()] == ["systems"]
+
+    create_study(tmp_path / "study", captions=5, remark=remark, **fields)
+    assert found == [
+        "Attention checks show a picture of one of the systems beside noise; with --real DIR, a photograph.",
+        "There are too few captions for 4 attention checks in a block; there will be 2. Add 2 to the file of captions, "
+        "or set --captions to 3.",
+        "With 2 attention checks in a block, a single miss excludes an annotator: at least 75 % have to be right. That "
+        "takes 4 checks (--min-attention-checks), or --min-attention-correct 0.5.",
+    ]
+    database = open_database(sqlite_url(tmp_path / "study"))
+    with reading(database) as connection:
+        assert read_study(connection)[1].min_attention_checks == 2
+    found.clear()
+    create_study(tmp_path / "other", captions=3, remark=found.append, **fields)
+    assert found == [
+        "Attention checks show a picture of one of the systems beside noise; with --real DIR, a photograph."
+    ]
 
 
 @pytest.mark.parametrize(

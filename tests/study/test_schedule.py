@@ -50,3 +50,13 @@ def test_a_place_in_each_stretch(every, main, count):
     assert all(0 < place <= main for place in found)
     if main >= every > 0:
         assert [(place - 1) // every for place in found] == list(range(count))
+
+
+@pytest.mark.parametrize(("main", "count"), [(1, 4), (3, 4), (4, 4), (30, 4), (79, 4), (80, 4), (1000, 50)])
+def test_a_block_too_short_for_the_least_has_them_more_often(main, count):
+    found = places(STUDY, 1, "realism", "attention", 20, main, least=4)
+    assert len(found) == count
+    assert found == sorted(found)
+    assert all(0 <= place <= main for place in found)
+    if 4 <= main < 80:  # one in each quarter
+        assert all(main * part // 4 < place <= main * (part + 1) // 4 for part, place in enumerate(found))

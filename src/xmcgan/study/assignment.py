@@ -121,10 +121,17 @@ def choose(
 
 def is_due(study: Study, settings: Settings, annotator: Annotator, block: Block, kind: Extra) -> bool:
     """Whether a check or a repeat is to come now."""
-    every = settings.attention_every if kind == "attention" else settings.repeat_every
-    planned = places(study, annotator.number, block.criterion, kind, every, block.main)
+    planned = planned_places(study, settings, annotator, block, kind)
     done = block.answered.get(kind, 0)
     return done < len(planned) and planned[done] <= block.answered.get("main", 0)
+
+
+def planned_places(study: Study, settings: Settings, annotator: Annotator, block: Block, kind: Extra) -> list[int]:
+    """After how many main items of a block its checks or repeats come, as far as can be foreseen."""
+    attention = kind == "attention"
+    every = settings.attention_every if attention else settings.repeat_every
+    least = settings.min_attention_checks if attention else 0
+    return places(study, annotator.number, block.criterion, kind, every, block.main, least)
 
 
 def unmet(kind: Kind) -> list[sa.ColumnElement[bool]]:
@@ -335,9 +342,7 @@ def task_step(
 def progress_of(study: Study, settings: Settings, annotator: Annotator, block: Block) -> Progress:
     """How far the annotator is in a block; practice does not count."""
     done = sum(count for kind, count in block.answered.items() if kind != "practice")
-    extras = 0
-    for kind, every in (("attention", settings.attention_every), ("repeat", settings.repeat_every)):
-        extras += len(places(study, annotator.number, block.criterion, kind, every, block.main))
+    extras = sum(len(planned_places(study, settings, annotator, block, kind)) for kind in ("attention", "repeat"))
     order = block_order(study, annotator.number)
     total = max(block.main + extras, done)
     return Progress(done, total, order.index(block.criterion) + 1, len(order))

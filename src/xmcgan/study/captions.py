@@ -9,6 +9,7 @@ import numpy as np
 
 from xmcgan.data.records import Record, one_line
 from xmcgan.evaluation.image_set import REQUESTS, Request, find_images
+from xmcgan.study.settings import Settings
 
 
 class Chosen(NamedTuple):
@@ -62,35 +63,43 @@ def read_captions(path: Path) -> list[Request]:
     return list(found.values())
 
 
-def choose_captions(
-    captions: Sequence[Request], count: int | None, *, practice: int, attention_every: int, most: int | None, seed: int
-) -> Chosen:
-    """Chooses captions at random, and others for practice and checks.
+def choose_captions(captions: Sequence[Request], count: int | None, settings: Settings, seed: int) -> Chosen:
+    """Draws the captions of the main items, and others for practice and attention checks.
+
+    A block gets ``min_attention_checks`` where there are enough captions for them, and fewer where there are not.
 
     Args:
-        count: captions to judge; None for all that practice and checks leave.
-        practice: practice items.
-        attention_every: main items for each attention check of a block, at least one; 0 for no checks.
-        most: most main items of one annotator in a block.
+        count: captions of the main items; None for all that practice and checks leave.
 
     Raises:
         ValueError: if there are too few captions, saying how many there can be.
     """
+    free = len(captions) - settings.practice
 
-    def checks(main: int) -> int:
-        return -(-min(main, most or main) // attention_every) if attention_every else 0
+    def checks(main: int, least: int) -> int:
+        block = min(main, settings.most_per_annotator or main)
+        return max(least, -(-block // settings.attention_every)) if settings.attention_every else 0
 
-    possible = max(main for main in range(len(captions) + 1) if main + practice + checks(main) <= len(captions))
-    count = possible if count is None else count
-    if not 1 <= count <= possible:
-        kept = practice + checks(max(1, count))
+    def most(least: int) -> int:
+        return max((main for main in range(1, free + 1) if main + checks(main, least) <= free), default=0)
+
+    if not (possible := most(1)):
         raise ValueError(
-            f"captions is {count}; it can be 1 to {possible}: there are {len(captions)}, of which practice and "
-            f"attention checks need {kept} that are not judged"
+            f"there are {len(captions)} captions; the fewest are {settings.practice} for practice, {checks(1, 1)} for "
+            "attention checks and 1 for the study itself"
         )
+    if count is None:
+        count = most(settings.min_attention_checks) or possible
+    if not 1 <= count <= possible:
+        kept = settings.practice + checks(max(1, count), 1)
+        raise ValueError(
+            f"captions is {count}; it can be 1 to {possible}: practice and attention checks take {kept} of the "
+            f"{len(captions)} captions in the file"
+        )
+    attention = min(checks(count, settings.min_attention_checks), free - count)
     order = np.random.default_rng(seed).permutation(len(captions))
-    drawn = [captions[index] for index in order[: count + practice + checks(count)]]
-    return Chosen(drawn[:count], drawn[count : count + practice], drawn[count + practice :])
+    drawn = [captions[index] for index in order[: count + settings.practice + attention]]
+    return Chosen(drawn[:count], drawn[count : count + settings.practice], drawn[count + settings.practice :])
 
 
 def find_systems(systems: Mapping[str, Path], chosen: Chosen, *, real: bool) -> dict[str, dict[str, Record]]:

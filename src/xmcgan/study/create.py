@@ -9,7 +9,7 @@ STUDY/links.txt        personal links of the first annotators, likewise
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import combinations
@@ -24,7 +24,8 @@ from xmcgan.data.records import Record
 from xmcgan.evaluation.image_set import Request
 from xmcgan.runtime.progress import ProgressBar
 from xmcgan.study.annotators import create_annotators
-from xmcgan.study.captions import Chosen, choose_captions, find_photographs, find_systems, read_captions
+from xmcgan.study.attention import as_planned, references_of, remarks
+from xmcgan.study.captions import Chosen, choose_captions, find_systems, read_captions
 from xmcgan.study.pictures import Written, noise, write_alike
 from xmcgan.study.records import CRITERIA, REFERENCE, ExclusionRules, Mode, Study
 from xmcgan.study.settings import Settings
@@ -53,18 +54,20 @@ def create_study(
     database_url: str | None = None,
     url: str = "http://127.0.0.1:8000",
     progress: bool = True,
+    remark: Callable[[str], object] = lambda text: None,
 ) -> Study:
     """Makes a study in a new or empty folder.
 
     Args:
         systems: 2 to 9 folders of pictures, by system, as ``find_images`` reads them.
         captions_file: lines with ``id`` and ``caption``.
-        captions: how many are judged; None for all but those of practice and checks.
+        captions: captions of the main items; None for all that practice and attention checks leave.
         annotators: distinct annotators of each item.
         links: personal links to make; None for ``annotators``.
-        real: photographs for the attention checks; without, a system's picture is set against noise.
+        real: photographs for the attention checks; None for pictures of the systems.
         seed: of captions and orders, 0 to 2^31 - 1.
         database_url: PostgreSQL or SQLite; None for SQLite in the folder.
+        remark: takes what is worth knowing about the attention checks, before anything is written.
 
     Raises:
         ValueError, FileNotFoundError: naming the argument, or the folder and the first caption that it lacks.
@@ -73,27 +76,22 @@ def create_study(
     settings = settings or Settings()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
-    chosen = choose_captions(
-        read_captions(captions_file), captions, seed=seed, practice=settings.practice,
-        attention_every=settings.attention_every, most=settings.most_per_annotator,
-    )  # fmt: skip
-    references = references_of(chosen, found := find_systems(systems, chosen, real=real is not None), real, seed)
     rules = exclusion or ExclusionRules()
+    chosen = choose_captions(read_captions(captions_file), captions, settings, seed)
+    references = references_of(chosen, found := find_systems(systems, chosen, real=real is not None), real, seed)
+    for text in remarks(chosen, settings, rules, photographs=real is not None):
+        remark(text)
+    settings = as_planned(settings, chosen)
     study = Study(new_token(), name or folder.name, seed, (*criteria,), mode, annotators, (*systems,), rules, now())
-    with whole_folder(folder) as partial:
-        database = open_database(database_url or sqlite_url(partial))
-        try:
-            refuse_used(database)
-            (partial / PICTURES).mkdir()
-            rows = write_pictures(partial / PICTURES, study, chosen, found, references, settings.size, progress)
-            token = new_token()
-            with writing(database) as connection:
-                insert(connection, study, settings, chosen, rows, token)
-                tokens = create_annotators(connection, annotators if links is None else links)
-        finally:
-            database.engine.dispose()
-        write_secret(partial / ADMIN_TOKEN, token + "\n")
-        write_secret(partial / LINKS, "".join(f"{url.rstrip('/')}/a/{each}\n" for each in tokens))
+    with whole_folder(folder) as partial, empty_database(database_url or sqlite_url(partial)) as database:
+        (partial / PICTURES).mkdir()
+        rows = write_pictures(partial / PICTURES, study, chosen, found, references, settings.size, progress)
+        token = new_token()
+        with writing(database) as connection:  # the secrets too: a study that nobody can open is not stored
+            insert(connection, study, settings, chosen, rows, token)
+            tokens = create_annotators(connection, annotators if links is None else links)
+            write_secret(partial / ADMIN_TOKEN, token + "\n")
+            write_secret(partial / LINKS, "".join(f"{url.rstrip('/')}/a/{each}\n" for each in tokens))
     return study
 
 
@@ -112,16 +110,6 @@ def check(systems: Mapping[str, Path], criteria: Sequence[str], mode: str, annot
         raise ValueError(f"annotators is {annotators}; it should be 1 to 1000 for each item")
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed is {seed}; it should be 0 to {2**31 - 1}")
-
-
-def references_of(
-    chosen: Chosen, found: Mapping[str, Mapping[str, Record]], real: Path | None, seed: int
-) -> dict[str, Record]:
-    """The picture that should win each attention check, by caption id."""
-    if real is not None:
-        return find_photographs(real, chosen.attention)
-    draw = random.Random(f"{seed} references")
-    return {request.id: found[draw.choice(sorted(found))][request.id] for request in chosen.attention}
 
 
 def write_pictures(
@@ -204,13 +192,19 @@ def items(
     return rows
 
 
-def refuse_used(database: Database) -> None:
-    """Makes the tables, and refuses a database that holds a study already."""
-    migrate(database)
-    with reading(database) as connection:
-        if connection.execute(sa.select(STUDY.c.name)).first() is not None:
-            place = database.engine.url.render_as_string(hide_password=True)
-            raise ValueError(f"{place} holds a study already; name another database")
+@contextmanager
+def empty_database(url: str) -> Generator[Database]:
+    """Opens a database and makes the tables; refuses one that holds a study already."""
+    database = open_database(url)
+    try:
+        migrate(database)
+        with reading(database) as connection:
+            if connection.execute(sa.select(STUDY.c.name)).first() is not None:
+                place = database.engine.url.render_as_string(hide_password=True)
+                raise ValueError(f"{place} holds a study already; name another database")
+        yield database
+    finally:
+        database.engine.dispose()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from xmcgan.study.records import Study
 
@@ -17,15 +18,22 @@ def shown_order(study: Study, item: int, annotator: int, kind: str, systems: Seq
     return random.Random(f"{study.seed} order {item} {annotator} {kind}").sample(list(systems), len(systems))
 
 
-def places(study: Study, annotator: int, criterion: str, kind: str, every: int, main: int) -> list[int]:
-    """After how many main items of a block of ``main`` each check or repeat comes: one in each stretch of ``every``.
+def places(study: Study, annotator: int, criterion: str, kind: str, every: int, main: int, least: int = 0) -> list[int]:
+    """After how many main items of a block each check or repeat comes.
 
-    A block shorter than its first place has one at its end. ``every`` 0 means none.
+    Args:
+        every: one comes in each stretch of this many main items, and one at the end of a block shorter than its first
+            place; 0: none.
+        main: main items of the block.
+        least: a block too short for so many is cut into this many stretches instead. In one of fewer main items, some
+            come before the first main item.
     """
     if not every or not main:
         return []
+    short = main < every * least
+    cuts = [main * part // least for part in range(least + 1)] if short else range(0, main + every, every)
     found = []
-    for stretch in range(main // every + 1):
+    for stretch, (after, end) in enumerate(pairwise(cuts)):
         draw = random.Random(f"{study.seed} place {annotator} {criterion} {kind} {stretch}")
-        found.append(stretch * every + draw.randint(1, every))
+        found.append(draw.randint(min(after + 1, end), end))
     return [place for place in found if place <= main] or [main]

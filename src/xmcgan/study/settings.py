@@ -28,9 +28,10 @@ class Settings:
     Args:
         size: side of every picture, in pixels.
         practice: practice items before each block.
-        attention_every: an attention check in each stretch of this many main items, at a place drawn by the seed, and
-            at least one in a block; 0: none.
-        repeat_every: likewise, an earlier item again.
+        attention_every: an attention check in each stretch of this many main items, at a place drawn by the seed;
+            0: no checks.
+        min_attention_checks: fewest checks of a block; where the block is too short for so many, they come more often.
+        repeat_every: an earlier item again in each stretch of this many main items, at least one in a block; 0: none.
         reservation_minutes: after this long without an answer, an item goes to someone else.
         most_per_annotator: most main items of one annotator in a block; None: as many as there are.
         welcome: first sentence of the start page.
@@ -42,6 +43,7 @@ class Settings:
     size: int = 256
     practice: int = 2
     attention_every: int = 20
+    min_attention_checks: int = 4
     repeat_every: int = 20
     reservation_minutes: float = 30.0
     most_per_annotator: int | None = None
@@ -55,6 +57,7 @@ class Settings:
             "size": (16, 2048),
             "practice": (0, 20),
             "attention_every": (0, 10_000),
+            "min_attention_checks": (1, 100),
             "repeat_every": (0, 10_000),
             "reservation_minutes": (0.001, 100_000),
         }

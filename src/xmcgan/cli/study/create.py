@@ -31,13 +31,13 @@ def create(
     Args:
         study: folder to make.
         systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR NAME=DIR, or with commas.
-        captions: how many are judged; by default all but those of practice and attention checks.
+        captions: how many are rated; by default all but those of practice and attention checks.
         captions_file: as `xmcgan evaluate --write-captions` writes it; by default a system's requests.jsonl.
         criteria: realism, alignment, or both, each in a block of its own.
         mode: rank all systems, or compare pairs, without or with ties.
         annotators: distinct annotators of each item.
         links: personal links to make at once; by default --annotators.
-        real: photographs for attention checks, named by caption or image id; without, a system's picture serves.
+        real: photographs for attention checks, named by caption or image id; by default a system's pictures.
         name: shown to annotators; by default the folder's.
         seed: of captions and orders.
         database: URL, such as postgresql://user@host/name; by default SQLite in the folder.
@@ -56,12 +56,11 @@ def create(
             raise
         raise ValueError(f"{error.name} is not installed; studies need pip install 'xmcgan[study]'") from None
 
-    if real is None and settings.attention_every > 0:
-        print("Attention checks show a system's picture beside noise; --real DIR makes it a photograph.\n", flush=True)
     made = create_study(
         study, systems=folders_of(systems), captions_file=find_captions(folders_of(systems), captions_file),
         criteria=criteria or CRITERIA, mode=mode, annotators=annotators, links=links, real=real, name=name, seed=seed,
         exclusion=exclusion, settings=settings, database_url=database, url=url, captions=captions,
+        remark=lambda text: print(f"{text}\n", flush=True),
     )  # fmt: skip
     print(f"The study {made.name} is in {study}. It needs at least {fewest(made)} annotators.\n")
     print(places(study, url, bool(database)))
