@@ -18,7 +18,7 @@ def test_a_port_that_is_taken(capsys):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port} cannot be listened on" in refused(["--port", str(port)], capsys)
+        assert f"cannot listen on 127.0.0.1:{port}" in refused(["--port", str(port)], capsys)
 
 
 @pytest.mark.parametrize(

@@ -51,27 +51,25 @@ def test_images_have_the_bits_of_a_pipeline(client, tiny_model):
 
 
 def test_requests_of_many_users_share_batches_and_no_bit_changes(client, tiny_model):
-    """Thirty requests at once: each image is what it is alone, and they took fewer batches than requests."""
-    asked = [(CAPTIONS[k % 5], 100 + k, 1 + k % 3) for k in range(30)]
-    alone = [tiny_model.pipe(caption, seed=seed, num_images=n).images for caption, seed, n in asked]
+    """Thirty requests at once: each image is what it is alone, and there are fewer batches than requests."""
+    requests = [(CAPTIONS[k % 5], 100 + k, 1 + k % 3) for k in range(30)]
+    alone = [tiny_model.pipe(caption, seed=seed, num_images=n).images for caption, seed, n in requests]
     before = figures(client)
 
-    def ask(request):
+    def post(request):
         caption, seed, n = request
         answer = client.post(GENERATIONS, json={"prompt": caption, "seed": seed, "n": n})
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
     with ThreadPoolExecutor(30) as threads:
-        answers = list(threads.map(ask, asked))
+        answers = list(threads.map(post, requests))
     for data, expected in zip(answers, alone, strict=True):
         assert [pixels(entry) for entry in data] == [image.tobytes() for image in expected]
     after = figures(client)
-    images = after['xmcgan_images_total{model="tiny"}'] - before.get('xmcgan_images_total{model="tiny"}', 0)
-    drawn = 'xmcgan_batch_seconds_count{model="tiny"}'
-    batches = after[drawn] - before.get(drawn, 0)
-    assert images == sum(n for _, _, n in asked)
-    assert batches < 30
+    images, batches = 'xmcgan_images_total{model="tiny"}', 'xmcgan_batch_seconds_count{model="tiny"}'
+    assert after[images] - before[images] == sum(n for _, _, n in requests)
+    assert after[batches] - before[batches] < 30
 
 
 def figures(client) -> dict[str, float]:
@@ -79,7 +77,7 @@ def figures(client) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def test_a_seed_is_chosen_and_told(client):
+def test_a_random_seed_is_in_the_answer(client):
     first, second = (client.post(GENERATIONS, json={"prompt": "a car"}).json()["data"][0] for _ in range(2))
     assert first["seed"] != second["seed"]
     again = client.post(GENERATIONS, json={"prompt": "a car", "seed": first["seed"]}).json()["data"][0]
@@ -319,6 +317,13 @@ def test_a_token(tiny_model):
 
 
 # -------------------------------------------------------------------------------------------------- descriptions
+
+
+def test_metrics_of_a_model_begin_at_0(tiny_model):
+    with running({"tiny": tiny_model}, ServeSettings()) as url, httpx.Client(base_url=url) as client:
+        found = figures(client)
+    for name in ("images_total", "batch_rows_total", "batch_seconds_count"):
+        assert found[f'xmcgan_{name}{{model="tiny"}}'] == 0
 
 
 def test_models_health_and_metrics(client):

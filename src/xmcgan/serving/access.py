@@ -1,4 +1,4 @@
-"""Who may come in, how much they may send and how often."""
+"""Access and limits: the token, the size of a body, images a minute."""
 
 import asyncio
 import math
@@ -12,11 +12,11 @@ from xmcgan.serving.errors import ApiError
 from xmcgan.serving.settings import BODY_SECONDS, MAX_BODY
 
 GUARDED = ("/v1/", "/metrics")
-"""Paths that need the token. The page itself and an image's url, which nobody can guess, do not."""
+"""Paths that need the token. The page does not, nor do images, whose URLs cannot be guessed."""
 
 
 class Guard:
-    """ASGI middleware: checks the token, and reads the whole body within limits before the application sees it."""
+    """ASGI middleware: checks the token, then reads the whole body within its limits before the application runs."""
 
     def __init__(self, app: ASGIApp, token: str | None):
         self.app, self.token = app, token
@@ -36,7 +36,7 @@ class Guard:
 
 
 def check_token(header: bytes, token: str) -> None:
-    """Refuses a request without the token, in a time that does not depend on what it holds."""
+    """Refuses a request without the token; the comparison takes constant time."""
     kind, _, given = header.partition(b" ")
     if kind.lower() != b"bearer" or not secrets.compare_digest(given.strip(), token.encode()):
         raise ApiError(401, "the token is missing or wrong; send Authorization: Bearer TOKEN", code="invalid_api_key")
@@ -54,7 +54,7 @@ async def read_body(receive: Receive) -> bytes:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise ApiError(499, "the client has gone", code="client_gone")
+                    raise ApiError(499, "the client closed the connection", code="client_gone")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > MAX_BODY:
@@ -66,7 +66,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body that was read, then what comes: the client's leaving."""
+    """A ``receive`` that gives the body already read, and after it what comes next: the disconnect."""
     given = False
 
     async def again() -> Message:
@@ -80,7 +80,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 class RateLimit:
-    """Images a minute for each client: a bucket that holds one minute's and is filled evenly.
+    """Images a minute for each client, by a token bucket that holds one minute's.
 
     Args:
         rate: images a minute; 0 is no limit.
@@ -96,12 +96,12 @@ class RateLimit:
         """Takes images out of a client's bucket.
 
         Raises:
-            ApiError: 400 if it never holds so many, 429 if it does not now.
+            ApiError: 400 if it can never hold so many, 429 if it does not hold them now.
         """
         if not self.rate:
             return
         if images > self.rate:
-            raise ApiError(400, f"{images} images are more than the {self.rate:g} a minute that this server gives",
+            raise ApiError(400, f"{images} images are more than this server's limit of {self.rate:g} a minute",
                            param="n", code="rate_limit_exceeded")  # fmt: skip
         now = time.monotonic()
         left, then = self.buckets.pop(client, (self.rate, now))
@@ -112,5 +112,5 @@ class RateLimit:
             self.buckets.popitem(last=False)
         if not enough:
             wait = math.ceil((images - left) * 60 / self.rate)
-            raise ApiError(429, f"this server gives {self.rate:g} images a minute; come back in {wait} s",
+            raise ApiError(429, f"the limit is {self.rate:g} images a minute; try again in {wait} s",
                            code="rate_limit_exceeded", retry_after=wait)  # fmt: skip

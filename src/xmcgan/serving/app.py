@@ -1,4 +1,4 @@
-"""The application: routes, middleware and what they share."""
+"""The application: its routes, its middleware, and how it starts and stops."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -29,7 +29,7 @@ from xmcgan.serving.words import words_of
 STATIC = Path(__file__).parent / "static"
 
 SWEEP_SECONDS = 60.0
-"""How often old images of urls are deleted."""
+"""Time between two deletions of expired images."""
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors *",
@@ -41,8 +41,12 @@ router = APIRouter()
 
 
 def create_app(models: Mapping[str, ServedModel], settings: ServeSettings) -> FastAPI:
-    """The page and the API on some models; the first is the default."""
-    metrics = Metrics()
+    """The application that serves the page and the API.
+
+    Args:
+        models: by name; the first is the default.
+    """
+    metrics = Metrics(models)
     urls = settings.url_folder
     state = State(
         models=models,
@@ -56,26 +60,26 @@ def create_app(models: Mapping[str, ServedModel], settings: ServeSettings) -> Fa
     metrics.waiting.set_function(lambda: len(state.queue.waiting))
     app = FastAPI(
         title="XMC-GAN", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-        description="Images from captions. Errors have one shape; 429 says in Retry-After when to come back.",
+        description="Images from captions. All errors have one shape; a 429 has a Retry-After header.",
     )  # fmt: skip
     app.state.own = state
     install(app)
     app.include_router(router)
     app.include_router(images_router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.openapi = lambda: described(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     app.add_middleware(Guard, token=settings.token)
     return app
 
 
 def measured(app: FastAPI) -> Measured:
-    """The application inside the middleware that counts."""
+    """The application inside the middleware that counts requests."""
     return Measured(app, app.state.own.metrics)
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """Starts the drawing thread; at the end draws what was accepted."""
+    """Starts the drawing thread; at shutdown draws what was accepted."""
     state: State = app.state.own
     state.queue.start()
     sweeping = asyncio.create_task(sweep(state))
@@ -88,14 +92,14 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 async def sweep(state: State) -> None:
-    """Deletes old images of urls, now and then."""
+    """Deletes expired images, again and again."""
     while state.urls is not None:
         await run_in_threadpool(state.urls.delete_old)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-def described(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI description, with the errors as they are answered."""
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description, with this API's errors in place of FastAPI's."""
     if app.openapi_schema is None:
         schema = FastAPI.openapi(app)
         schemas = schema.setdefault("components", {}).setdefault("schemas", {})
@@ -115,23 +119,23 @@ async def page() -> Response:
     return FileResponse(STATIC / "index.html", headers=SECURITY)
 
 
-@router.get("/healthz", summary="Whether the process answers")
+@router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> Response:
-    """Always well while the process runs."""
+    """200 while the process runs."""
     return Json({"status": "ok"})
 
 
-@router.get("/readyz", summary="Whether images are drawn", responses={503: ERRORS[503]})
+@router.get("/readyz", summary="Are images being drawn?", responses={503: ERRORS[503]})
 async def readyz(request: Request) -> Response:
-    """503 while the server stops, or if its drawing thread has died."""
+    """503 if the server is stopping or its drawing thread has died."""
     if not state_of(request).queue.alive:
-        raise ApiError(503, "images are not drawn: the server is stopping", code="not_ready", retry_after=5)
+        raise ApiError(503, "the server is stopping", code="not_ready", retry_after=5)
     return Json({"status": "ready"})
 
 
-@router.get("/metrics", summary="Figures for Prometheus", responses={401: ERRORS[401]})
+@router.get("/metrics", summary="Metrics for Prometheus", responses={401: ERRORS[401]})
 async def metrics(request: Request) -> Response:
-    """Requests, times, images and batches, in Prometheus' text format."""
+    """Counts and times of requests, images and batches, in Prometheus' text format."""
     return PlainTextResponse(state_of(request).metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -152,18 +156,18 @@ async def one_model(model_id: str, request: Request) -> Response:
 
 @router.post("/v1/captions", summary="The words of a caption", responses=ERRORS)
 async def captions(body: CaptionBody, request: Request) -> Response:
-    """The words of a caption: where they are, whether the model knows them, and whether it reads that far."""
+    """The position of each word, whether the model knows it, and whether the caption is cut before it."""
     state = state_of(request)
     model = state.model(body.model)
-    words = await state.beside(lambda: words_of(body.prompt, model))
+    words = await state.in_encoding_thread(lambda: words_of(body.prompt, model))
     return Json({"model": model.id, "words": [word.describe() for word in words]})
 
 
-@router.get("/images/{name}", summary="An image that was answered as a url", responses={404: ERRORS[404]})
+@router.get("/images/{name}", summary="An image by its URL", responses={404: ERRORS[404]})
 async def kept_image(name: str, request: Request) -> Response:
-    """The image, until its time is over."""
+    """An image of an answer with URLs, until it expires."""
     urls = state_of(request).urls
     path = None if urls is None else urls.find(name)
     if path is None:
-        raise ApiError(404, "there is no such image, or its time is over", code="image_not_found")
+        raise ApiError(404, "there is no such image, or it has expired", code="image_not_found")
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix[1:]], headers={"X-Content-Type-Options": "nosniff"})

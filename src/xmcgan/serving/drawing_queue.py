@@ -1,7 +1,7 @@
 """Images of many requests, drawn in batches of one shape by one thread.
 
-Every batch of a model has the same number of rows, whoever's images are in it and however few: so an image has the bits
-that it would have alone. The queue is bounded; an image that nobody waits for any more leaves it.
+Every batch of a model has the same number of rows, however few images it holds, so that an image has the same bits
+alone and among others. The queue is bounded, and an image whose client has disconnected leaves it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from xmcgan.serving.models import ServedModel
 
 
 class QueueFull(Exception):
-    """There is no place; ``seconds`` is when there should be one."""
+    """The queue has no room; in ``seconds`` it should."""
 
     def __init__(self, seconds: int):
         super().__init__(f"try again in {seconds} s")
@@ -40,7 +40,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Waiting:
-    """One image that somebody waits for."""
+    """An image in the queue."""
 
     model: ServedModel
     drawing: Drawing
@@ -48,15 +48,15 @@ class Waiting:
 
     @property
     def shape(self) -> tuple[str, int]:
-        """Images that can share a batch have the same."""
+        """Images of equal shape can share a batch."""
         return self.model.id, len(self.drawing.captions)
 
 
 class DrawingQueue:
-    """First come, first served, by one thread.
+    """A queue of images and the thread that draws them, first come, first served.
 
     Args:
-        capacity: images that may wait, those being drawn not counted.
+        capacity: most images in the queue, those being drawn not counted.
         on_batch: called in the drawing thread with (model id, images, rows, seconds) after every batch.
     """
 
@@ -73,7 +73,7 @@ class DrawingQueue:
         self.thread.start()
 
     def close(self) -> None:
-        """Takes no more images, draws those that wait, and returns when that is done."""
+        """Accepts no more images, draws those in the queue, and returns when that is done."""
         with self.changed:
             self.closed = True
             self.changed.notify()
@@ -85,10 +85,10 @@ class DrawingQueue:
         return self.thread.is_alive() and not self.closed
 
     def submit(self, model: ServedModel, drawings: Sequence[Drawing]) -> "list[asyncio.Future[Drawn]]":
-        """Queues images, all or none; called in an event loop, whose futures they are.
+        """Queues all images or none. Called in an event loop, to which the futures belong.
 
         Raises:
-            QueueFull: if there is no place for them.
+            QueueFull: if there is no room for all.
             Closed: after ``close``.
         """
         loop = asyncio.get_running_loop()
@@ -102,8 +102,8 @@ class DrawingQueue:
             self.changed.notify()
         return [entry.future for entry in entries]
 
-    def forget(self, futures: "Sequence[asyncio.Future[Drawn]]") -> None:
-        """Cancels images; those that wait leave the queue at once."""
+    def cancel(self, futures: "Sequence[asyncio.Future[Drawn]]") -> None:
+        """Cancels images; those in the queue leave it at once."""
         for future in futures:
             future.cancel()
         with self.changed:
@@ -129,7 +129,7 @@ class DrawingQueue:
             deliver(batch, results)
 
     def take(self) -> list[Waiting]:
-        """Takes the first image, and those behind it that fit into its batch, out of the queue."""
+        """Takes the first image, and others that can share its batch, out of the queue."""
         first = self.waiting[0]
         batch = [entry for entry in self.waiting if entry.shape == first.shape][: first.model.rows]
         taken = {id(entry) for entry in batch}
@@ -138,7 +138,7 @@ class DrawingQueue:
 
 
 def draw_batch(batch: Sequence[Waiting]) -> list[Drawn]:
-    """Draws up to a batch's rows of images; ``sample_noise`` pads what is missing."""
+    """Draws at most a batch of images; ``draw`` pads it to its full number of rows."""
     model = batch[0].model
     samples = draw(model.pipe.fused, model.pipe.encoder, [entry.drawing for entry in batch], batch_size=model.rows)
     maps = samples.attention_BRT
@@ -146,11 +146,11 @@ def draw_batch(batch: Sequence[Waiting]) -> list[Drawn]:
 
 
 def deliver(batch: Sequence[Waiting], results: list[Drawn] | Exception) -> None:
-    """Hands results to the event loop that waits for them; a loop that is gone waits for nothing."""
+    """Hands results to the event loop of their futures, unless it is closed."""
 
     def set_results() -> None:
         for row, entry in enumerate(batch):
-            if entry.future.done():  # the client has gone
+            if entry.future.done():  # cancelled: the client disconnected
                 continue
             if isinstance(results, Exception):
                 entry.future.set_exception(results)

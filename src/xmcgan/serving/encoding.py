@@ -1,4 +1,4 @@
-"""Images as files that say how they were made."""
+"""Images as files with the settings that made them."""
 
 import io
 import json
@@ -23,8 +23,8 @@ def encode(
     """An image file with its settings: PNG text chunks (Description, Software, xmcgan), or the same in EXIF.
 
     Args:
-        settings: all that made the image; ``prompt`` is its description, the whole is JSON.
-        size: side in pixels; a larger one than the image's enlarges it smoothly.
+        settings: what made the image, stored as JSON; ``prompt`` is also the description.
+        size: side in pixels; the image is enlarged to it smoothly.
         quality: of JPEG and WebP, 0 to 100.
     """
     if size != image.width:
@@ -58,7 +58,7 @@ def read_settings(content: bytes) -> dict[str, Any]:
         comment = image.getexif().get_ifd(0x8769).get(USER_COMMENT, b"")
         text = comment.removeprefix(b"ASCII\0\0\0").decode() if isinstance(comment, bytes) else ""
     if not text:
-        raise ValueError("the image does not say how it was made")
+        raise ValueError("the image holds no settings of xmcgan")
     return json.loads(text)
 
 

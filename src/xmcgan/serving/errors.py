@@ -1,4 +1,4 @@
-"""Every error as image clients expect it: {"error": {"message", "type", "param", "code"}}."""
+"""Errors in the shape that image clients expect: {"error": {"message", "type", "param", "code"}}."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_e
 
 
 class Json(Response):
-    """JSON in ASCII: a lone surrogate in a field's name cannot break the answer."""
+    """JSON in ASCII, so that a lone surrogate in a field's name cannot break the response."""
 
     media_type = "application/json"
 
@@ -23,14 +23,14 @@ class Json(Response):
 
 
 class ApiError(Exception):
-    """An error that a client is told of.
+    """An error that is the response to a request.
 
     Args:
-        status: of the answer.
+        status: HTTP status.
         message: one sentence: what is wrong, and what would be right.
-        param: the field.
-        code: a word for programs.
-        retry_after: seconds until a new try makes sense.
+        param: the field that is wrong.
+        code: the kind of error, for programs.
+        retry_after: seconds after which a client should try again; 0 leaves it out.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code, self.retry_after = status, message, param, code, retry_after
 
     def response(self) -> Response:
-        """The answer."""
+        """As an HTTP response."""
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
@@ -50,14 +50,14 @@ class ApiError(Exception):
 def error_response(
     status: int, message: str, param: str | None, code: str | None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An error's answer."""
+    """The response for an error."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
     return Json(content, status_code=status, headers=dict(headers or {}))
 
 
 def install(app: FastAPI) -> None:
-    """Answers every error of an application in this shape."""
+    """Gives every error of an application this shape."""
 
     @app.exception_handler(ApiError)
     async def own(_: Request, error: ApiError) -> Response:
@@ -82,7 +82,7 @@ def install(app: FastAPI) -> None:
 
 
 def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
-    """The answer to a body that does not fit, about its first mistake."""
+    """The response to an invalid body; it names the first mistake."""
     first = errors[0]
     place = [str(part) for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":

@@ -39,7 +39,7 @@ async def generations(body: GenerationBody, request: Request) -> Response:
     if seed + n - 1 > MAX_SEED:
         raise ApiError(400, f"seed: the last image's would be {seed + n - 1}, more than {MAX_SEED}", param="seed")
     if body.response_format == "url" and state.urls is None:
-        raise ApiError(400, "response_format: this server answers b64_json only", param="response_format")
+        raise ApiError(400, "response_format: this server returns b64_json only", param="response_format")
     size = side(body.size, model)
     drawings = [Drawing(body.prompt, seed + k, truncation=body.truncation) for k in range(n)]
     futures = submit(request, state, model, drawings)
@@ -51,13 +51,13 @@ async def generations(body: GenerationBody, request: Request) -> Response:
             headers={"Cache-Control": "no-store"},
         )
     drawn = await collect(request, state, futures, time.monotonic())
-    data = await state.beside(lambda: [answer(*each) for each in zip(drawings, drawn, strict=True)])
+    data = await state.in_encoding_thread(lambda: [answer(*each) for each in zip(drawings, drawn, strict=True)])
     return Json({"created": int(time.time()), "data": data, **common(body, model, size)})
 
 
 @router.post("/interpolations", summary="Images between two captions or seeds")
 async def interpolations(body: InterpolationBody, request: Request) -> Response:
-    """Draws steps images from the first caption and seed to the second, and one image of all in a row (``strip``)."""
+    """Draws a number of steps from one caption and seed to another, and all of them in a row (``strip``)."""
     state = state_of(request)
     model = state.model(body.model)
     check_count("steps", body.steps, state)
@@ -79,12 +79,12 @@ async def interpolations(body: InterpolationBody, request: Request) -> Response:
         whole = file_of(strip(images), settings_of(drawings[0], model) | ends, body, size)
         return steps, {"b64_json": in_base64(whole)}
 
-    data, whole = await state.beside(files)
+    data, whole = await state.in_encoding_thread(files)
     return Json({"created": int(time.time()), "data": data, "strip": whole, **common(body, model, size)})
 
 
 def common(body: ImageBody, model: ServedModel, size: int) -> dict[str, Any]:
-    """What every answer says of its images."""
+    """The fields of every answer that hold for all of its images."""
     return {"model": model.id, "size": f"{size}x{size}", "output_format": body.output_format}
 
 
@@ -113,13 +113,20 @@ def side(size: str, model: ServedModel) -> int:
 def submit(
     request: Request, state: State, model: ServedModel, drawings: Sequence[Drawing]
 ) -> "list[asyncio.Future[Drawn]]":
-    """Queues images for a client, or says why not."""
+    """Queues images for a client.
+
+    Raises:
+        ApiError: 429 or 503.
+    """
     state.rate.take(request.client.host if request.client else "", len(drawings))
     try:
         return state.queue.submit(model, drawings)
     except QueueFull as full:
         raise ApiError(
-            429, f"{state.settings.queue} images wait already; {full}", code="queue_full", retry_after=full.seconds
+            429,
+            f"the queue is full ({state.settings.queue} images); {full}",
+            code="queue_full",
+            retry_after=full.seconds,
         ) from None
     except Closed:
         raise ApiError(503, "the server is stopping", code="stopping", retry_after=5) from None
@@ -128,7 +135,7 @@ def submit(
 async def collect(
     request: Request, state: State, futures: "Sequence[asyncio.Future[Drawn]]", began: float
 ) -> list[Drawn]:
-    """Waits for images; if the client goes, or they take too long, those not yet drawn leave the queue.
+    """Waits for images. If the client disconnects, or they take too long, those not yet drawn are cancelled.
 
     Raises:
         ApiError: 499 or 504.
@@ -141,13 +148,13 @@ async def collect(
         if drawn.done():
             return [future.result() for future in futures]
         if gone.done():
-            raise ApiError(499, "the client has gone", code="client_gone")
+            raise ApiError(499, "the client closed the connection", code="client_gone")
         raise ApiError(504, f"the images were not drawn within {state.settings.timeout:g} s", code="timeout")
     finally:
         gone.cancel()
         if not drawn.done():
             drawn.cancel()
-            state.queue.forget(futures)
+            state.queue.cancel(futures)
 
 
 async def disconnected(request: Request) -> None:
@@ -157,7 +164,7 @@ async def disconnected(request: Request) -> None:
 
 
 def settings_of(drawing: Drawing, model: ServedModel) -> dict[str, Any]:
-    """All that made an image, as its file says."""
+    """What made an image, to be stored in its file."""
     settings = {
         "prompt": drawing.caption,
         "seed": drawing.seed,
@@ -174,12 +181,12 @@ def settings_of(drawing: Drawing, model: ServedModel) -> dict[str, Any]:
 
 
 def in_base64(content: bytes) -> str:
-    """Bytes as JSON can hold them."""
+    """Bytes as base64 text, for JSON."""
     return base64.b64encode(content).decode()
 
 
 def file_of(image: Image.Image, settings: dict[str, Any], body: ImageBody, size: int) -> bytes:
-    """A file of an image, as the request wants it."""
+    """An image as a file, in the format that the request names."""
     quality = QUALITY if body.output_compression is None else body.output_compression
     return encode(image, settings, format=body.output_format, size=size, quality=quality)
 
@@ -187,7 +194,7 @@ def file_of(image: Image.Image, settings: dict[str, Any], body: ImageBody, size:
 def image_entry(
     request: Request, body: GenerationBody, model: ServedModel, size: int, drawing: Drawing, drawn: Drawn
 ) -> dict[str, Any]:
-    """One image as the answer lists it."""
+    """The answer's entry for one image."""
     state = state_of(request)
     content = file_of(to_image(drawn.pixels_3HW), settings_of(drawing, model), body, size)
     entry: dict[str, Any] = {"seed": drawing.seed}
@@ -213,19 +220,19 @@ async def events(
     try:
         for number, (drawing, future) in enumerate(zip(drawings, futures, strict=True)):
             (drawn,) = await collect(request, state, [future], began)
-            entry = await state.beside(partial(answer, drawing, drawn))
+            entry = await state.in_encoding_thread(partial(answer, drawing, drawn))
             yield event("image_generation.completed", {
                 "type": "image_generation.completed", "created_at": int(time.time()), "index": number,
                 "output_format": body.output_format, **entry,
             })  # fmt: skip
     except ApiError as error:
         yield event("error", {"type": "error", "error": {"message": error.message, "code": error.code}})
-    except Exception as error:  # the status has been sent: an event is all that can say so
+    except Exception as error:  # too late for a status: it has been sent
         message = f"the server failed: {type(error).__name__}"
         yield event("error", {"type": "error", "error": {"message": message, "code": "internal_error"}})
         raise
     finally:
-        state.queue.forget(futures)
+        state.queue.cancel(futures)
 
 
 def event(name: str, content: dict[str, Any]) -> str:

@@ -20,12 +20,12 @@ EXAMPLES = (
     "a yellow bus on a snowy street",
     "a traffic light and a green truck on a rainy street",
 )
-"""Captions to begin with. A model that carries a vocabulary shows those of which it knows every word."""
+"""Captions to start from. A model with a vocabulary offers those of which it knows every word."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model under the name that clients give."""
+    """A model and the name by which clients choose it."""
 
     id: str
     pipe: Pipeline
@@ -34,11 +34,11 @@ class ServedModel:
 
     @property
     def rows(self) -> int:
-        """Images of one forward pass, always: a batch of another size could change an image's last bit."""
+        """Images of a forward pass. It is constant, because another batch size could change an image's last bit."""
         return self.pipe.batch_size or batch_rows(self.pipe.config.image_size, self.pipe.device)
 
     def describe(self, max_images: int) -> dict[str, Any]:
-        """What GET /v1/models says."""
+        """Its entry in GET /v1/models."""
         return {
             "id": self.id,
             "object": "model",
@@ -58,7 +58,7 @@ def load_models(sources: Sequence[str], *, device: str = "auto") -> dict[str, Se
     """Models by name, the first being the default.
 
     Args:
-        sources: as ``Pipeline.from_pretrained`` takes them, or NAME=SOURCE; otherwise a folder's own name is taken.
+        sources: as ``Pipeline.from_pretrained`` takes them, or NAME=SOURCE; without a NAME, that of the folder.
 
     Raises:
         ValueError: if two have one name, or a model is damaged.

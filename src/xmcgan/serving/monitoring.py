@@ -1,6 +1,7 @@
-"""Counters and times for Prometheus, and whether the server is well."""
+"""Counters and times for Prometheus."""
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,9 +10,13 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The figures of one server, in a registry of its own."""
+    """The metrics of one server, in a registry of its own.
 
-    def __init__(self):
+    Args:
+        models: names; their series begin at 0, because Prometheus sees no increase to a series that was not there.
+    """
+
+    def __init__(self, models: Iterable[str]):
         self.registry = CollectorRegistry()
         self.requests = Counter("xmcgan_requests", "Requests answered", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
@@ -28,8 +33,11 @@ class Metrics:
         self.batch_seconds = Histogram(
             "xmcgan_batch_seconds", "Time to draw a batch", ["model"], buckets=SECONDS, registry=self.registry
         )
-        self.waiting = Gauge("xmcgan_queue_images", "Images that wait", registry=self.registry)
+        self.waiting = Gauge("xmcgan_queue_images", "Images in the queue", registry=self.registry)
         self.running = Gauge("xmcgan_requests_running", "Requests not yet answered", registry=self.registry)
+        for model in models:
+            for metric in (self.images, self.rows, self.batch_seconds):
+                metric.labels(model)
 
     def batch(self, model: str, images: int, rows: int, seconds: float) -> None:
         """Counts a batch."""
@@ -38,12 +46,12 @@ class Metrics:
         self.batch_seconds.labels(model).observe(seconds)
 
     def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 
 class Measured:
-    """ASGI middleware, the outermost: counts requests by route and status."""
+    """The outermost ASGI middleware: counts requests by route and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
         self.app, self.metrics = app, metrics
@@ -55,7 +63,7 @@ class Measured:
             return
         began, status, complete = time.perf_counter(), 500, False
 
-        async def noted(message: Message) -> None:
+        async def counted(message: Message) -> None:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -66,7 +74,7 @@ class Measured:
         self.accepted += 1
         try:
             with self.metrics.running.track_inprogress():
-                await self.app(scope, receive, noted)
+                await self.app(scope, receive, counted)
         finally:
             self.answered += complete
             route = getattr(scope.get("route"), "path", "none")

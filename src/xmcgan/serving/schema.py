@@ -14,31 +14,31 @@ Include = Literal["attention"]
 
 
 class Body(BaseModel):
-    """Types are taken literally, and an unknown field is an error."""
+    """Values are not converted to another type, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: str | None = Field(None, max_length=200, description="a name of GET /v1/models; the first one by default")
+    model: str | None = Field(None, max_length=200, description="a name from GET /v1/models; by default the first")
 
     @field_validator("prompt", "second_prompt", check_fields=False)
     @classmethod
     def printable(cls, value: str | None) -> str | None:
-        """Refuses NUL, which no caption holds and many programs end a text at."""
+        """Refuses NUL, at which many programs end a text."""
         if value is not None and "\0" in value:
             raise ValueError("it holds the character NUL; a prompt is plain text")
         return value
 
 
 class ImageBody(Body):
-    """What requests for images share."""
+    """The fields that all requests for images have."""
 
     prompt: Prompt = Field(description="the caption")
-    truncation: Truncation = Field(1.0, description="factor of the noise: less is more typical")
-    size: str = Field("auto", max_length=20, description="auto is the model's own; a larger square is enlarged")
+    truncation: Truncation = Field(1.0, description="factor of the noise; smaller gives more typical images")
+    size: str = Field("auto", max_length=20, description="auto is the model's size, which larger squares enlarge")
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="quality, jpeg and webp")
 
-    # Fields of other image services that change nothing here.
+    # Clients of other image services send these.
     user: Any = Field(None, description="accepted and ignored")
     quality: Any = Field(None, description="accepted and ignored")
     style: Any = Field(None, description="accepted and ignored")
@@ -54,7 +54,7 @@ class ImageBody(Body):
 
     @model_validator(mode="after")
     def compression(self) -> "ImageBody":
-        """Refuses a quality for PNG, which loses nothing."""
+        """Refuses a quality for PNG, which is lossless."""
         if self.output_compression is not None and self.output_format == "png":
             raise ValueError("output_compression is for output_format jpeg or webp")
         return self
@@ -66,10 +66,10 @@ class GenerationBody(ImageBody):
     n: Annotated[int, Field(ge=1)] | None = Field(None, description="images; 1 by default")
     seed: Seed | None = Field(None, description="of the first image, the next has seed + 1; random by default")
     response_format: Literal["b64_json", "url"] | None = Field(None, description="b64_json by default")
-    stream: bool | None = Field(None, description="one server-sent event an image, as it is drawn")
-    include: list[Include] = Field([], max_length=1, description="attention: each word's map over the image")
+    stream: bool | None = Field(None, description="one server-sent event for each image as it is drawn")
+    include: list[Include] = Field([], max_length=1, description="attention adds each word's attention map")
     background: Literal["auto", "opaque"] | None = Field(None, description="images are never transparent")
-    partial_images: Literal[0] | None = Field(None, description="an image is drawn in one pass: there are no parts")
+    partial_images: Literal[0] | None = Field(None, description="an image is drawn in one pass: none is partial")
 
     @model_validator(mode="after")
     def streamed(self) -> "GenerationBody":
@@ -105,8 +105,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "there is no such model",
         408: "the body did not arrive in time",
         413: "the body is too large",
-        429: "too many images wait, or the client has had its share: Retry-After says when to come back",
-        499: "the client has gone",
+        429: "the queue is full, or the client is over its rate; Retry-After says when to try again",
+        499: "the client closed the connection",
         503: "the server is stopping",
         504: "the images were not drawn in time",
     }.items()

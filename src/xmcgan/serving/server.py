@@ -1,4 +1,4 @@
-"""Runs the application: one process, one port, and an end that loses no accepted request."""
+"""Runs the application in one process on one port; shutdown loses no accepted request."""
 
 import signal
 import socket
@@ -32,7 +32,7 @@ def serve(
         ready: called with the server's address once it listens.
 
     Returns:
-        how many requests were accepted and how many answered completely; clients that went away make the difference.
+        how many requests were accepted, and how many answered completely; the others were abandoned by their clients.
 
     Raises:
         OSError: if the port is taken.
@@ -40,7 +40,7 @@ def serve(
     """
     with bound(host, port) as listening:
         models = load_models(sources, device=device)
-        for model in models.values():  # the first batch takes longer than others; no client is to wait for it
+        for model in models.values():  # the first batch is slower than others; no client should wait for it
             draw(model.pipe.fused, model.pipe.encoder, [Drawing("", 0)], batch_size=model.rows)
         app = measured(create_app(models, settings))
         server = Server(
@@ -56,7 +56,7 @@ def serve(
             ),
             lambda: ready(address(listening)),
         )
-        # uvicorn raises the signals that stopped it once more when it is done; then they have done their work.
+        # After shutdown uvicorn raises the signals that stopped it again; they must not end this process.
         kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             server.run(sockets=[listening])
@@ -67,7 +67,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which says when it listens."""
+    """uvicorn's server, with a call when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
         super().__init__(config)
@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket on an address; a port that is taken is an error before any model is loaded."""
+    """A socket bound to an address, so that a taken port is an error before any model is loaded."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,12 +89,12 @@ def bound(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise OSError(f"{host}:{port} cannot be listened on: {error.strerror}; choose another --port") from error
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
     return listening
 
 
 def address(listening: socket.socket) -> str:
-    """The address of a socket as a browser takes it."""
+    """The URL of a socket, for a browser."""
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}"

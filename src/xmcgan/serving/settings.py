@@ -1,10 +1,10 @@
-"""What a server allows."""
+"""Limits and access of a server."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_CAPTION = 4000
-"""Characters of a prompt. Every encoder here reads far fewer."""
+"""Characters of a prompt; every text encoder here reads far fewer."""
 
 MAX_BODY = 2**20
 """Bytes of a request's body."""
@@ -18,18 +18,18 @@ MAX_SIZE = 1024
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Limits and access of one server.
+    """Settings of one server.
 
     Args:
-        token: clients must send it as ``Authorization: Bearer TOKEN``; None lets everyone in.
+        token: clients must send it as ``Authorization: Bearer TOKEN``; None needs no token.
         max_images: largest ``n`` and number of steps of one request.
-        queue: images that may wait; more are answered 429.
+        queue: most images in the queue; a request for more gets a 429.
         timeout: seconds from a request to its last image.
         rate: images a minute for each client address; 0 is no limit.
-        url_folder: where images that are answered as a url lie; None answers no urls.
+        url_folder: folder of the images that are answered as URLs; None answers none.
         url_lifetime: seconds until such an image is deleted.
-        url_megabytes: how much they may hold together.
-        public_url: the address by which clients reach the server, if a proxy hides it.
+        url_megabytes: most that these images may take together.
+        public_url: the address by which clients reach the server, where a proxy is in between.
     """
 
     token: str | None = None
@@ -51,4 +51,4 @@ class ServeSettings:
         if self.queue < self.max_images:
             raise ValueError(f"queue is {self.queue}; it should be at least max_images, {self.max_images}")
         if self.token == "":
-            raise ValueError("token is empty; leave it out to let everyone in")
+            raise ValueError("token is empty; leave it out to need none")

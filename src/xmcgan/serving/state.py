@@ -1,4 +1,4 @@
-"""What the routes of one server share."""
+"""State that the routes of one server share."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class State:
-    """Models, queue, limits and figures."""
+    """Models, queue, limits and metrics."""
 
     models: Mapping[str, ServedModel]
     settings: ServeSettings
@@ -29,7 +29,7 @@ class State:
     metrics: Metrics
     rate: RateLimit
     urls: UrlFolder | None
-    encoding: ThreadPoolExecutor  # one thread: it encodes files, and no other uses the models' tokenizers
+    encoding: ThreadPoolExecutor  # a single thread, because it alone may use the models' tokenizers
 
     def model(self, name: str | None) -> ServedModel:
         """A model by name; the first one for None.
@@ -44,12 +44,12 @@ class State:
             raise ApiError(404, message, param="model", code="model_not_found")
         return self.models[name]
 
-    async def beside(self, make: Callable[[], T]) -> T:
-        """Calls a function in the encoding thread, so that the event loop goes on."""
+    async def in_encoding_thread(self, make: Callable[[], T]) -> T:
+        """Calls a function in the encoding thread, to keep the event loop free."""
         return await asyncio.get_running_loop().run_in_executor(self.encoding, make)
 
     def url(self, request: Request, name: str) -> str:
-        """The address of an image that is kept, as the client of this request reaches it."""
+        """The URL of a stored image, as the client of this request reaches it."""
         base = self.settings.public_url or str(request.base_url)
         return f"{base.rstrip('/')}/images/{name}"
 

@@ -1,6 +1,7 @@
-"""Images that are answered as a url: files in a folder, deleted when they are old.
+"""Images that are answered as URLs: files in a folder, deleted when they expire.
 
-The only state outside memory, and any number of servers may share the folder: a file's age is that of its content.
+It is the only state outside memory. Any number of servers can share the folder, because an image expires by its file's
+modification time.
 """
 
 import re
@@ -18,9 +19,9 @@ class UrlFolder:
     """Writes and finds images under names that nobody can guess.
 
     Args:
-        folder: made if there is none.
-        lifetime: seconds.
-        megabytes: what all may hold together.
+        folder: created if it does not exist.
+        lifetime: seconds until an image expires.
+        megabytes: most that all images may take.
     """
 
     def __init__(self, folder: Path, lifetime: float, megabytes: float):
@@ -29,7 +30,7 @@ class UrlFolder:
         self.bytes = self.size()  # as last counted, and what this server has added since
 
     def write(self, content: bytes, extension: str) -> str:
-        """Keeps an image; its file's name.
+        """Stores an image and returns its file's name.
 
         Raises:
             ApiError: 429 if the folder is full.
@@ -40,7 +41,7 @@ class UrlFolder:
                 oldest = min((path.stat().st_mtime for path in self.files()), default=time.time())
                 wait = max(1, int(oldest + self.lifetime - time.time()) + 1)
                 raise ApiError(
-                    429, "no more images can be kept for urls; take response_format b64_json, or come back later",
+                    429, "there is no room for more images as URLs; use response_format b64_json, or try again later",
                     param="response_format", code="url_folder_full", retry_after=wait,
                 )  # fmt: skip
         name = f"{secrets.token_hex(16)}.{extension}"
@@ -49,26 +50,26 @@ class UrlFolder:
         return name
 
     def find(self, name: str) -> Path | None:
-        """An image's file, unless it is too old or was never there."""
+        """An image's file; None if there is none, or it has expired."""
         path = self.folder / name
         if not NAME.fullmatch(name) or not path.is_file() or self.is_old(path):
             return None
         return path
 
     def delete_old(self) -> int:
-        """Deletes what is too old; how many files that were."""
+        """Deletes expired images and returns their number."""
         old = [path for path in self.files() if self.is_old(path)]
         for path in old:
-            path.unlink(missing_ok=True)  # another server of the same folder may be faster
+            path.unlink(missing_ok=True)  # another server may have deleted it
         self.bytes = self.size()
         return len(old)
 
     def is_old(self, path: Path) -> bool:
-        """Whether a file's time is over."""
+        """Whether an image has expired."""
         return time.time() - path.stat().st_mtime > self.lifetime
 
     def files(self) -> list[Path]:
-        """The images, and nothing else that lies in the folder."""
+        """The images; other files in the folder are left alone."""
         return [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
 
     def size(self) -> int:

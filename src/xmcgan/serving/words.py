@@ -1,4 +1,4 @@
-"""The words of a caption as people see them: places, whether the model knows and reads them, attention."""
+"""The words of a caption for the page: positions, whether the model knows and reads them, attention."""
 
 import base64
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class CaptionWord:
     text: str
     start: int  # in characters (code points) of the caption
     end: int
-    known: bool  # some training caption had it; True where the model carries no vocabulary
-    pieces: tuple[int, ...]  # its word pieces among the encoder's; none where the caption is cut before it
+    known: bool  # in the model's vocabulary; True if it has none
+    pieces: tuple[int, ...]  # places among the encoder's word pieces; none if the caption is cut before the word
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
@@ -34,7 +34,7 @@ class CaptionWord:
 
 
 def words_of(caption: str, model: ServedModel) -> list[CaptionWord]:
-    """The words of a caption, in order, punctuation left out."""
+    """The words of a caption in order, without punctuation."""
     tokens = model.tokenizer(
         [caption],
         truncation=True,
@@ -54,7 +54,7 @@ def words_of(caption: str, model: ServedModel) -> list[CaptionWord]:
 
 
 def attention_of(words: list[CaptionWord], attention_RT: Tensor) -> list[str]:
-    """Each word's share of the attention of the 16 x 16 regions: base64 of 256 bytes in rows, 255 being all of it.
+    """Each word's share of the attention of the 16 x 16 regions: 256 bytes in rows as base64, where 255 is all of it.
 
     The shares of a word's pieces are added up. A word that is not read has none.
     """

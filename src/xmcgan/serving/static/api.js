@@ -29,7 +29,7 @@ async function call(path, body, signal) {
   throw new ServerError(error.message, { status: answer.status, param: error.param, wait });
 }
 
-// Calls again while the server is busy; `busy` is told how many seconds it waits.
+// Calls again while the server is busy; `busy` gets the seconds until then.
 async function patiently(make, busy, signal) {
   for (let attempt = 0; ; attempt++) {
     try {

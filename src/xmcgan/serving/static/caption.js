@@ -2,7 +2,7 @@
 
 import { words } from "./api.js";
 
-const WAIT = 200; // ms without a key before the server is asked
+const WAIT = 200; // ms after the last key before a request
 
 export class CaptionField {
   constructor(name, model) {

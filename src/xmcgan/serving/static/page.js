@@ -29,7 +29,7 @@ function fail(error) {
   if (field) at(field).focus();
 }
 
-const busy = (seconds) => (at("status").textContent = `Many are drawing. Trying again in ${seconds} s ...`);
+const busy = (seconds) => (at("status").textContent = `The server is busy. Trying again in ${seconds} s ...`);
 
 // Draws what the form says, or `wanted`; with `remembered` from a link, shows that image and word.
 async function draw(wanted = read(), remembered = {}) {
@@ -168,7 +168,7 @@ async function copyLink() {
     await navigator.clipboard.writeText(location.href);
     button.textContent = "Copied";
   } catch {
-    button.textContent = "The address bar has it";
+    button.textContent = "Copy it from the address bar";
   }
   setTimeout(() => (button.textContent = "Copy link"), 2000);
 }
