@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from xmcgan.study.storage import now
 from xmcgan.study.tables import ANNOTATOR
@@ -54,7 +54,12 @@ def find_annotator(connection: Connection, token: str, *, lock: bool = False) ->
     if not TOKEN.fullmatch(token):
         return None
     row = connection.execute(FIND[lock], {"hash": token_hash(token)}).first()
-    return row and Annotator(row.id, row.number, row.consented is not None, row.introduced, row.block)
+    return row and from_row(row)
+
+
+def from_row(row: Row) -> Annotator:
+    """An annotator, from a row of the table."""
+    return Annotator(row.id, row.number, row.consented is not None, row.introduced, row.block)
 
 
 def consent(connection: Connection, annotator: Annotator) -> None:

@@ -101,6 +101,33 @@ def next_step(connection: Connection, study: Study, settings: Settings, annotato
     return Step("wait" if waits else "finished")
 
 
+OPEN_OR_FREE = (
+    select(ASSIGNMENT.c.id)
+    .join(ITEM, ITEM.c.id == ASSIGNMENT.c.item)
+    .where(
+        ASSIGNMENT.c.annotator == bindparam("annotator"),
+        sa.or_(
+            ASSIGNMENT.c.state == "reserved",
+            sa.and_(ASSIGNMENT.c.state == "released", sa.or_(ITEM.c.quota == 0, ITEM.c.taken < ITEM.c.quota)),
+        ),
+    )
+    .limit(1)
+)
+
+
+def is_finished(connection: Connection, study: Study, settings: Settings, annotator: Annotator) -> bool:
+    """Whether ``next_step`` would find nothing for the annotator, now or later. It changes nothing."""
+    if connection.execute(OPEN_OR_FREE, {"annotator": annotator.id}).first() is not None:
+        return False
+    for criterion in study.criteria:
+        block = read_block(connection, settings, annotator, criterion)
+        if block.remaining or held_by_others(connection, settings, annotator, block):
+            return False
+        if choose(connection, study, settings, annotator, block)[0] is not None:  # a check or repeat at the end
+            return False
+    return True
+
+
 def choose(
     connection: Connection, study: Study, settings: Settings, annotator: Annotator, block: Block
 ) -> tuple[Row | None, Kind]:

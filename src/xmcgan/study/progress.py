@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection, func, select
 
+from xmcgan.study.annotators import from_row
+from xmcgan.study.assignment import is_finished
 from xmcgan.study.records import Study
+from xmcgan.study.settings import Settings
 from xmcgan.study.tables import ANNOTATOR, ANSWER, ASSIGNMENT, CAPTION, ITEM, REPORT
 
 
@@ -32,6 +35,7 @@ class AnnotatorProgress:
     number: int
     consented: bool
     closed: bool
+    finished: bool  # answered something, and nothing is left
     main: dict[str, int]  # answers by criterion
     attention_correct: int
     attention: int
@@ -76,7 +80,7 @@ def case_count(state: str) -> sa.ColumnElement[int]:
     return func.coalesce(func.sum(sa.case((ASSIGNMENT.c.state == state, 1), else_=0)), 0)
 
 
-def by_annotator(connection: Connection) -> list[AnnotatorProgress]:
+def by_annotator(connection: Connection, study: Study, settings: Settings) -> list[AnnotatorProgress]:
     """Progress of each annotator, by number."""
     query = (
         select(
@@ -92,10 +96,14 @@ def by_annotator(connection: Connection) -> list[AnnotatorProgress]:
     for row in connection.execute(query):
         answers.setdefault(row.number, []).append(row)
     rows = connection.execute(select(ANNOTATOR).order_by(ANNOTATOR.c.number)).all()
-    return [annotator_progress(row, answers.get(row.number, [])) for row in rows]
+    return [
+        annotator_progress(row, own, finished=bool(own) and is_finished(connection, study, settings, from_row(row)))
+        for row in rows
+        for own in [answers.get(row.number, [])]
+    ]
 
 
-def annotator_progress(row: sa.Row, answers: list[sa.Row]) -> AnnotatorProgress:
+def annotator_progress(row: sa.Row, answers: list[sa.Row], *, finished: bool) -> AnnotatorProgress:
     """One line of the administrator's table."""
     main = [answer for answer in answers if answer.kind == "main"]
     checks = [answer for answer in answers if answer.kind == "attention"]
@@ -108,6 +116,7 @@ def annotator_progress(row: sa.Row, answers: list[sa.Row]) -> AnnotatorProgress:
         number=row.number,
         consented=row.consented is not None,
         closed=row.closed is not None,
+        finished=finished,
         main=counts,
         attention_correct=sum(answer.ranking[0] == ["reference"] for answer in checks),
         attention=len(checks),
