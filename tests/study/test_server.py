@@ -217,6 +217,32 @@ def test_the_administrator(client, site, folder, token):
     assert client.get("/admin/answers.csv").status_code == 401
 
 
+def test_the_results_page_answers_head_and_not_without_the_token(client, site, token, admin):
+    step = started(client, token)
+    while step["screen"] == "task" and step["task"]["practice"]:
+        step = client.post(f"/api/a/{token}/answer", json=body(step)).json()
+    client.post(f"/api/a/{token}/answer", json=body(step))
+    found, seen = client.head("/admin/results", headers=admin), client.get("/admin/results", headers=admin)
+    assert (found.status_code, found.content) == (200, b"")
+    assert found.headers["content-security-policy"] == seen.headers["content-security-policy"]
+    assert found.headers["content-type"] == seen.headers["content-type"]
+    assert "Ranked best" in seen.text
+    assert client.head("/admin/results").status_code == 401
+    assert "/admin/results" in client.get("/openapi.json").json()["paths"]
+    assert "head" not in client.get("/openapi.json").json()["paths"]["/admin/results"]
+
+
+def test_a_password_manager_finds_a_user_name_in_the_login(client, folder):
+    """Browsers store a password under a name; the field is not shown, and the server takes no notice of it."""
+    form = re.search(r"<form.*?</form>", client.get("/admin").text, re.DOTALL)[0]
+    field = re.search(r"<input [^>]*autocomplete=\"username\"[^>]*>", form)[0]
+    assert 'value="administrator"' in field
+    assert "hidden" in field
+    assert form.index('autocomplete="username"') < form.index('autocomplete="current-password"')
+    given = {"username": "administrator", "token": (folder / "admin-token").read_text().strip()}
+    assert client.post("/admin/login", data=given, follow_redirects=False).status_code == 303
+
+
 def test_rates(client, site, token):
     assert {client.post(f"/api/a/{'B' * 31}{n % 10}/next").status_code for n in range(40)} == {404, 429}
     assert client.post(f"/api/a/{token}/next").status_code == 200  # who has a link is not disturbed by it
