@@ -61,8 +61,8 @@ def text_of(page: str) -> str:
 
 def test_the_page_says_what_was_measured(report):
     shown = text_of(report.read_text())
-    assert "one 103,479th of the paper's 82,783,000" in shown
-    assert "Metrics are of 128 generated images" in shown
+    assert "1/103,479 of the paper's 82,783,000" in shown
+    assert "Metrics use 128 generated images" in shown
     assert "Some variants have no finished run yet" in shown
     assert "image D + encoder , seed 0: TrainingDiverged: step 4: <g_hinge> is nan" in shown
     assert "Not done yet: " in shown

@@ -44,7 +44,7 @@ def test_pairs():
     found = compare_pairs({"a": [1.0, 1.1, 0.9], "b": [9.0, 9.1, 8.9], "c": [1.05]})
     assert [(each.first, each.second) for each in found] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert found[0].difference == pytest.approx(-8)
-    assert found[0].beyond_noise
+    assert found[0].significant
     assert found[1].p is None
-    assert not found[1].beyond_noise
+    assert not found[1].significant
     assert found[0].adjusted == found[0].p  # the only pair that can be tested

@@ -1,7 +1,7 @@
 """The figures of an ablation's report, as SVG for the page and PNG for elsewhere.
 
-A figure is drawn once. In its SVG the colours of text and lines are replaced by CSS variables, so that it follows the
-page, or the reader's system where it stands alone, into light or dark.
+A figure is drawn once. In its SVG the colours of text and lines become CSS variables, so that it is light or dark like
+the page, or like the reader's system where it stands alone.
 """
 
 import io
@@ -23,7 +23,7 @@ VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line"}
 COLOURS = ("#3b73d9", "#d9822b", "#2a9d6f", "#c2459b", "#8a63d2", "#b8493c", "#2596a8", "#8a8f2e", "#6b7688")
 
 WIDTH = 5.2
-"""Inches: narrow enough to be read on a phone, where a figure takes the width of the screen."""
+"""Inches; narrow, because on a phone a figure takes the width of the screen."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -47,7 +47,7 @@ def colour_of(results: Results, row: str) -> str:
 
 
 def plot_metric(results: Results, metric: str) -> Figure:
-    """Each row's mean and deviation, with a dot for every seed."""
+    """Mean and standard deviation of each row, and a dot for every seed."""
     values, summaries = results.values(metric), results.summaries(metric)
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(values)), layout="constrained")
@@ -67,33 +67,14 @@ def plot_metric(results: Results, metric: str) -> Figure:
     return figure
 
 
-def plot_curves(results: Results, metric: str) -> Figure:
-    """A metric over the images seen: the mean over seeds as a line, every seed as a thin one."""
+def plot_over_training(results: Results, name: str) -> Figure:
+    """A metric, loss or statistic over the images seen: a thin line for every seed, a thick one for their mean."""
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axis = figure.subplots()
         for row in results.plan.study.rows:
             curves = [
-                [(point["images"], point[metric]) for point in outcome.curve if metric in point]
-                for outcome in results.done()
-                if outcome.row == row.name
-            ]
-            colour = colour_of(results, row.name)
-            draw_curves(axis, curves, row.name, colour)
-        axis.set(xlabel="real images seen", ylabel=metric)
-        axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-        clean(axis, "both")
-    return figure
-
-
-def plot_losses(results: Results, name: str) -> Figure:
-    """A loss or statistic of training over the images seen."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-        axis = figure.subplots()
-        for row in results.plan.study.rows:
-            curves = [
-                [(line["images"], line[name]) for line in outcome.losses if name in line]
+                [(line["images"], line[name]) for line in (*outcome.curve, *outcome.losses) if name in line]
                 for outcome in results.done()
                 if outcome.row == row.name
             ]
@@ -105,7 +86,7 @@ def plot_losses(results: Results, name: str) -> Figure:
 
 
 def draw_curves(axis: Axes, curves: Sequence[Sequence[tuple[float, float]]], label: str, colour: str) -> None:
-    """The curves of a row's seeds, and their mean where all have the same places."""
+    """The curves of a row's seeds, and their mean where all were measured at the same points."""
     for curve in curves:
         axis.plot(*zip(*curve, strict=True), color=colour, linewidth=0.8, alpha=0.4)
     if curves and len({tuple(x for x, _ in curve) for curve in curves}) == 1:
@@ -114,7 +95,7 @@ def draw_curves(axis: Axes, curves: Sequence[Sequence[tuple[float, float]]], lab
 
 
 def clean(axis: Axes, grid: str) -> None:
-    """Takes the frame away and puts a light grid behind."""
+    """Replaces the frame by a light grid."""
     axis.grid(axis=grid, color=LINE, linewidth=0.6)  # ty: ignore[invalid-argument-type]
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
@@ -124,7 +105,7 @@ def to_svg(figure: Figure, label: str) -> str:
     """A figure as an SVG element for a page, with the page's variables for its colours.
 
     Args:
-        label: read out instead of it.
+        label: for screen readers.
     """
     buffer = io.StringIO()
     with rc_context(STYLE):
@@ -143,7 +124,7 @@ def save_figure(figure: Figure, svg: str, folder: Path, name: str) -> None:
     """Writes a figure as NAME.svg, light or dark as the reader's system is, and as NAME.png.
 
     Args:
-        svg: of ``to_svg``.
+        svg: the same figure, from ``to_svg``.
     """
     light, dark = ("".join(f"{variable}: {colours[colour]}; " for colour, variable in VARIABLES.items())
                    for colours in ({colour: colour for colour in VARIABLES}, DARK))  # fmt: skip

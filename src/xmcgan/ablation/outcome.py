@@ -1,4 +1,4 @@
-"""What a run of an ablation came to: its metrics over training and at the end, or the error that ended it."""
+"""The outcome of a run: its metrics over training and at the end, or the error that ended it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ class Outcome:
     Args:
         row: its row's name.
         status: ``done``, or ``failed`` with an error.
-        values: metrics at the end; of a failed run none.
-        curve: by evaluation: ``step``, ``images`` seen, and the metrics.
-        losses: by line of the log: ``step``, ``images``, and every loss and statistic.
+        values: metrics at the end; empty for a failed run.
+        curve: for each evaluation ``step``, ``images`` seen and the metrics.
+        losses: for each line of the log ``step``, ``images``, and every loss and statistic.
         steps: training steps taken.
         images: real images that the discriminator saw.
         seconds: of training, without evaluation and loading.
-        protocol: how it was evaluated: networks, captions, settings.
+        protocol: networks, captions and settings of the evaluation.
         captions: of the sample grid, one column each.
     """
 

@@ -1,10 +1,10 @@
-"""The folder of an ablation: what is compared, at which cost, and which runs there are.
+"""The folder of an ablation: what is compared, at which cost, by which runs.
 
 OUTPUT/study.json            the rows with their whole configurations, seeds and budget
 OUTPUT/steps.json            steps of each row, where the budget is a time
 OUTPUT/runs/ROW/seed-N/      a training run each
-OUTPUT/outcomes/ROW-seed-N.json  its result, or why it failed; a run with one is done
-OUTPUT/samples/ROW-seed-N.png    pictures of the same captions and seeds
+OUTPUT/outcomes/ROW-seed-N.json  its result, or its error; a run with an outcome is done
+OUTPUT/samples/ROW-seed-N.png    images of the same captions and seeds
 """
 
 import math
@@ -26,11 +26,11 @@ MAY_CHANGE = ("seeds", "title", "question", "remark", "claims", "version")
 
 @dataclass(frozen=True)
 class Budget:
-    """What every run may cost; neither gives each row its recipe's steps.
+    """What every run may cost. Without a limit, a run has its recipe's steps.
 
     Args:
         images: real images that the discriminator sees.
-        minutes: of training on this machine, turned into steps by timing some of every row first.
+        minutes: of training on this machine; some steps of every row are timed first to fix its number of steps.
     """
 
     images: int | None = None
@@ -51,12 +51,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """The name of its files."""
         return f"{slug(self.row.name)}-seed-{self.seed}"
 
     @property
     def folder(self) -> Path:
-        """Of its training, under ``runs``."""
+        """The folder of its training, under ``runs``."""
         return Path(slug(self.row.name)) / f"seed-{self.seed}"
 
 
@@ -66,10 +66,10 @@ class Plan:
 
     Args:
         output: its folder.
-        recipe: name of the recipe that the rows are variants of.
+        recipe: name of the recipe whose variants the rows are.
         seeds: number of seeds, 0, 1, ...
         points: evaluations of each run after its first step, evenly spaced; the last is the result.
-        pairs: captions of which two pictures are compared for the diversity; 0 leaves it out.
+        pairs: captions of which two images each are compared for the diversity; 0 leaves it out.
     """
 
     output: Path
@@ -81,25 +81,25 @@ class Plan:
     pairs: int
 
     def runs(self) -> list[Run]:
-        """All runs: every row with the first seed, then with the next, so that a partial study compares all rows."""
+        """All runs, seed by seed, so that an unfinished study already compares all rows."""
         return [Run(row, seed) for seed in range(self.seeds) for row in self.study.rows]
 
     def outcome_file(self, run: Run) -> Path:
-        """Where the result of a run is."""
+        """The file of a run's outcome."""
         return self.output / "outcomes" / f"{run.name}.json"
 
     def samples_file(self, run: Run) -> Path:
-        """Where its sample grid is."""
+        """The file of a run's sample grid."""
         return self.output / "samples" / f"{run.name}.png"
 
 
 def slug(name: str) -> str:
-    """A row's name as part of a file name; a + becomes "and"."""
+    """A row's name for file names; + becomes "and"."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower().replace("+", " and ")).strip("-") or "row"
 
 
 def write_plan(plan: Plan) -> None:
-    """Claims the folder for the study, or checks that it holds the same one; more seeds may be added.
+    """Writes the plan into its folder, or checks that the folder holds the same study; more seeds may be added.
 
     Raises:
         ValueError: naming what differs.
@@ -121,13 +121,13 @@ def write_plan(plan: Plan) -> None:
 
 
 def comparable(content: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal to go on with a study; rows by name, without the settings that decide no result."""
+    """What must be equal to resume a study: rows by name, without the settings that change no result."""
     rows = {f"row {row['name']}": without_machine(row["config"]) for row in content["rows"]}
     return {name: value for name, value in content.items() if name not in (*MAY_CHANGE, "rows")} | rows
 
 
 def without_machine(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without what differs from machine to machine."""
+    """A configuration without the settings that differ between machines."""
     kept = {name: value for name, value in config.items() if name != "data"}
     return kept | {"training": {name: value for name, value in config["training"].items() if name != "device"}}
 

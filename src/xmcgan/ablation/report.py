@@ -1,4 +1,4 @@
-"""The report of an ablation: one self-contained page, and the same as Markdown with figures as files."""
+"""The report of an ablation: one self-contained page, and the same as Markdown with its figures as files."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
 
-from xmcgan.ablation.figures import plot_curves, plot_losses, plot_metric, save_figure, to_svg
+from xmcgan.ablation.figures import plot_metric, plot_over_training, save_figure, to_svg
 from xmcgan.ablation.plan import Plan, read_plan, slug
 from xmcgan.ablation.statistics import Difference, Summary
 from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, has_direction, lower_is_better
@@ -19,13 +19,13 @@ from xmcgan.runtime.files import make_folder, write_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 FRACTIONS = ("r-precision", "contrastive-accuracy", "soa-c", "soa-i")
-"""Metrics that are fractions here and per cent in the paper."""
+"""Metrics that are fractions here and percentages in the paper."""
 
 CHANCE = 1 / (MISMATCHED + 1)
-"""R-precision of images that have nothing to do with their captions."""
+"""R-precision of images that are independent of their captions."""
 
 LOSSES = ("fake_sentence_accuracy", "fake_word_accuracy", "real_sentence_accuracy")
-"""Statistics of the log that are drawn over training, where rows have them."""
+"""Statistics of the log that are plotted over training, where rows have them."""
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -57,11 +57,11 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
 
 
 def content_of(results: Results) -> dict[str, Any]:
-    """Everything that the templates say in words and tables."""
+    """The words and tables of the templates."""
     plan, verdicts = results.plan, results.verdicts()
     agreeing = sum(verdict.agrees for verdict in verdicts)
-    certain = sum(verdict.agrees and verdict.beyond_noise for verdict in verdicts)
-    against = sum(not verdict.agrees and verdict.beyond_noise for verdict in verdicts)
+    certain = sum(verdict.agrees and verdict.significant for verdict in verdicts)
+    against = sum(not verdict.agrees and verdict.significant for verdict in verdicts)
     captions = next((outcome.captions for outcome in results.done()), [])
     done = {(outcome.row, outcome.seed) for outcome in results.outcomes}
     return {
@@ -76,12 +76,12 @@ def content_of(results: Results) -> dict[str, Any]:
             for name in results.metrics
         ],
         "rows": [table_row(results, row.name) for row in plan.study.rows],
-        "verdicts": [{**verdict.claim.__dict__, "agrees": verdict.agrees, "beyond_noise": verdict.beyond_noise}
+        "verdicts": [{**verdict.claim.__dict__, "agrees": verdict.agrees, "significant": verdict.significant}
                      for verdict in verdicts],
-        "agreement": f"As in the paper: {agreeing} of {len(verdicts)} pairs, {certain} of them beyond the noise. The "
-        f"reverse: {len(verdicts) - agreeing}, {against} of them beyond the noise.",
+        "agreement": f"As in the paper: {agreeing} of {len(verdicts)} pairs, {certain} of them significantly. The "
+        f"reverse: {len(verdicts) - agreeing}, {against} of them significantly.",
         "tested": tested(results),
-        "differences": list(significant(results).items()),
+        "differences": list(significant_differences(results).items()),
         "captions": captions,
         "failures": [outcome.__dict__ for outcome in results.failed()],
         "missing": [f"{run.row.name}, seed {run.seed}" for run in plan.runs() if (run.row.name, run.seed) not in done],
@@ -107,21 +107,19 @@ def setting(results: Results) -> str:
 
 
 def cautions(results: Results) -> list[str]:
-    """How little a study can say, from its own numbers."""
+    """The limits of a study, from its own numbers."""
     found, (fewest, _) = [], results.seeds()
     done = results.done()
     if done:
         images = max(outcome.images for outcome in done)
         if images < PAPER_IMAGES / 10:
             found.append(
-                f"A run saw {images:,} images, one {round(PAPER_IMAGES / images):,}th of the paper's {PAPER_IMAGES:,} "
-                "(1000 epochs of COCO-14). This shows how the variants begin, not where they end."
+                f"A run saw {images:,} images, 1/{round(PAPER_IMAGES / images):,} of the paper's {PAPER_IMAGES:,} "
+                "(1000 epochs of COCO-14). This shows how the variants start, not where they end."
             )
         count = min(outcome.protocol.get("count", 0) for outcome in done)
         if count < 5000:
-            found.append(
-                f"Metrics are of {count:,} generated images, where the paper has 30,000; FID is biased upwards."
-            )
+            found.append(f"Metrics use {count:,} generated images, where the paper has 30,000: FID is biased upwards.")
     means = [summary.mean for summary in results.summaries("r-precision").values()]
     if means and max(means) < 2 * CHANCE:
         found.append(f"R-precision is at chance ({CHANCE:g}) in every variant: none follows its captions yet.")
@@ -129,7 +127,7 @@ def cautions(results: Results) -> list[str]:
         found.append("Some variants have no finished run yet.")
     elif fewest < 3:
         seeds = {1: "one seed", 2: "two seeds"}[fewest]
-        found.append(f"Some variants have {seeds} only: little or nothing can be said about their noise.")
+        found.append(f"Some variants have {seeds} only, too few to estimate the variance.")
     return found
 
 
@@ -159,29 +157,29 @@ def best(metric: str, summaries: dict[str, Summary]) -> float:
 
 
 def number(value: float, summary: Summary) -> str:
-    """A value with as many decimals as the deviation's second digit, or four significant digits without one."""
+    """A value to the second significant digit of its deviation; without one, four significant digits."""
     scale = summary.deviation or abs(summary.mean) / 100
     decimals = 4 if scale == 0 else min(6, max(0, 1 - math.floor(math.log10(scale))))
     return f"{value:,.{decimals}f}"
 
 
 def tested(results: Results) -> str:
-    """How differences were tested, and how many there are."""
+    """How differences were tested, and how many are significant."""
     pairs = [each for metric in results.metrics for each in results.differences(metric)]
     testable = [each for each in pairs if each.p is not None]
     if not testable:
-        return "No pair of variants can be tested: that takes at least two seeds of each."
-    found = sum(each.beyond_noise for each in testable)
+        return "No pair of variants can be tested: a test needs at least two seeds of each."
+    found = sum(each.significant for each in testable)
     return (
         f"Welch's t-test of every pair of variants by every metric, with Holm's correction within a metric, at 5 %: "
-        f"{found or 'none'} of {len(testable)} pairs {'differs' if found == 1 else 'differ'}."
+        f"{found or 'none'} of {len(testable)} pairs {'differs' if found == 1 else 'differ'} significantly."
     )
 
 
-def significant(results: Results) -> dict[str, list[str]]:
-    """The differences beyond the noise in words, by metric."""
+def significant_differences(results: Results) -> dict[str, list[str]]:
+    """The significant differences in words, by metric."""
     found = {
-        metric: [describe(metric, each) for each in results.differences(metric) if each.beyond_noise]
+        metric: [describe(metric, each) for each in results.differences(metric) if each.significant]
         for metric in results.metrics
     }
     return {metric: lines for metric, lines in found.items() if lines}
@@ -232,7 +230,7 @@ def evaluation(results: Results) -> str:
             f" Diversity: mean cosine distance of two images (seeds 0 and 1) of {min(pairs, known['reference'])} "
             "captions, in the feature extractor."
         )
-    return f"{text} Runs were made on {', '.join(sorted({outcome.device for outcome in done}))}."
+    return f"{text} Devices: {', '.join(sorted({outcome.device for outcome in done}))}."
 
 
 def draw_figures(results: Results, output: Path) -> dict[str, list[dict[str, str]]]:
@@ -251,11 +249,11 @@ def draw_figures(results: Results, output: Path) -> dict[str, list[dict[str, str
     for metric in results.metrics:
         if any(metric in point for outcome in done for point in outcome.curve):
             label = f"{metric} over training"
-            add("curve_figures", plot_curves(results, metric), f"curve-{slug(metric)}", label, label)
+            add("curve_figures", plot_over_training(results, metric), f"curve-{slug(metric)}", label, label)
     for name in LOSSES:
         if any(name in line for outcome in done for line in outcome.losses):
             label = f"{name.replace('_', ' ')} in training batches"
-            add("curve_figures", plot_losses(results, name), f"loss-{slug(name)}", label, label)
+            add("curve_figures", plot_over_training(results, name), f"loss-{slug(name)}", label, label)
     return found
 
 

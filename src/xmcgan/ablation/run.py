@@ -1,4 +1,4 @@
-"""One run of an ablation: train, evaluate, draw the samples, and write down the outcome."""
+"""One run of an ablation: train, evaluate, draw the samples, return the outcome."""
 
 import json
 import statistics
@@ -37,11 +37,11 @@ from xmcgan.training.validation import NETWORKS, make_validation
 
 SAMPLE_CAPTIONS, SAMPLE_SEEDS = 8, 2
 WARM_STEPS, TIMED_STEPS = 2, 5
-STATISTICS = ("images_per_second", "data_wait", "time", "step")
+TIMINGS = ("images_per_second", "data_wait", "time", "step")
 
 
 def measure_step(config: Config, records: Sequence[Record], device: torch.device) -> float:
-    """Median seconds of a training step with its data, after some that are not counted."""
+    """Median seconds of a training step with its data, after a few to warm up."""
     if device.type == "cpu":
         keep_freed_memory()
     encoder = TextEncoder.from_config(config.text, device=device)
@@ -107,9 +107,9 @@ def failed_run(run: Run, error: Exception, device: str) -> Outcome:
 
 
 def read_lines(path: Path, images_a_step: int) -> list[dict[str, float]]:
-    """The lines of a log of a run, without the clock, with the images seen so far."""
+    """The lines of a run's log, without timings, with the number of images seen."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = ({name: value for name, value in line.items() if name not in STATISTICS} for line in lines)
+    kept = ({name: value for name, value in line.items() if name not in TIMINGS} for line in lines)
     return [
         {"step": line["step"], "images": line["step"] * images_a_step, **values}
         for line, values in zip(lines, kept, strict=True)
@@ -117,7 +117,7 @@ def read_lines(path: Path, images_a_step: int) -> list[dict[str, float]]:
 
 
 def training_seconds(path: Path, images_a_step: int) -> float:
-    """Seconds of training by the speeds in the log, which leave evaluation and interruptions out."""
+    """Seconds of training by the speeds in the log, which exclude evaluation and interruptions."""
     total, before = 0.0, 0
     for line in map(json.loads, path.read_text().splitlines()):
         total += (line["step"] - before) * images_a_step / line["images_per_second"]
@@ -126,7 +126,7 @@ def training_seconds(path: Path, images_a_step: int) -> float:
 
 
 def protocol(config: Config, held_out: int) -> dict[str, Any]:
-    """What a row's numbers depend on, for the report."""
+    """What the metrics of a row depend on, for the report."""
     settings = config.evaluation
     scenes = (Path(config.data) / "scenes.json").is_file()
     defaults = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
@@ -151,7 +151,7 @@ def write_samples(path: Path, pipe: Pipeline, captions: Sequence[str]) -> None:
 def measure_diversity(
     config: Config, pipe: Pipeline, held_out: Sequence[Record], pairs: int, device: torch.device
 ) -> float:
-    """Mean cosine distance between two pictures of one caption, in the evaluation's feature extractor."""
+    """Mean cosine distance between two images of one caption, in the evaluation's feature extractor."""
     captions = [record.captions[0] for record in held_out[:pairs]]
     settings = config.evaluation
     networks = load_evaluation_networks(

@@ -1,7 +1,7 @@
-"""What a few seeds say: mean, deviation, and which differences are larger than the noise.
+"""Statistics of a few seeds: mean, standard deviation, and which differences are significant.
 
-Welch's test allows rows of different spread; Holm's correction keeps the chance of one false difference among all pairs
-of a metric at 5 %.
+Welch's test allows rows of unequal variance; Holm's correction keeps the probability of any false positive among all
+pairs of a metric at 5 %.
 """
 
 import math
@@ -30,13 +30,13 @@ class Difference(NamedTuple):
     adjusted: float | None  # by Holm over all pairs of the metric
 
     @property
-    def beyond_noise(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is significant at 5 % after the correction."""
         return self.adjusted is not None and self.adjusted < SIGNIFICANT
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean and deviation of at least one value."""
+    """Mean and standard deviation of at least one value."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return Summary(mean, None, len(values))
@@ -46,7 +46,7 @@ def summarise(values: Sequence[float]) -> Summary:
 def welch(a: Sequence[float], b: Sequence[float]) -> float | None:
     """The two-sided p-value of Welch's t-test; None with fewer than two values on a side.
 
-    Values without any spread differ for certain (0) or not at all (1).
+    Without any variance, p is 0 if the means differ and 1 if they are equal.
     """
     if min(len(a), len(b)) < 2:
         return None

@@ -1,7 +1,7 @@
-"""The studies: lists of configurations that differ in one thing, and what the paper says of them.
+"""The studies: lists of configurations that differ in one thing, and the paper's results for them.
 
-Numbers are the paper's (arXiv:2101.04702, Tables 4 to 6 and Figure 5), measured on COCO-14 at 256 px. Where the paper
-gives an order and no number that is known here, the order is a claim.
+Numbers are the paper's (arXiv:2101.04702, Tables 4 to 6 and Figure 5), measured on COCO-14 at 256 px. Where only the
+paper's order is known here, and no number, the order is a ``Claim``.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ class Row:
 
     Args:
         name: in tables and figures.
-        config: with the study's base and one change.
+        config: the study's base with one change.
         paper: the paper's value by metric, as printed.
     """
 
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """That one row is better than another by a metric, in the paper's words where it gives no numbers."""
+    """The paper's statement that one row is better than another by a metric."""
 
     metric: str
     better: str
@@ -41,8 +41,8 @@ class Study:
 
     Args:
         question: what the study asks, in a sentence.
-        claims: orders that the paper states; those that follow from its numbers are added (``all_claims``).
-        remark: what the paper says besides.
+        claims: orders that the paper states without numbers; ``all_claims`` adds those of its numbers.
+        remark: what else the paper says.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Study:
     remark: str = ""
 
     def all_claims(self) -> tuple[Claim, ...]:
-        """The paper's order of every pair of rows: by its numbers, and by its words."""
+        """The paper's order of every pair of rows, by its numbers and its words."""
         from xmcgan.evaluation.metric_names import LOWER_IS_BETTER  # which loads torch; names of studies do not need it
 
         found = []

@@ -1,4 +1,4 @@
-"""The outcomes of an ablation, gathered: values by metric and row, differences, and the paper's order against ours."""
+"""The outcomes of an ablation, summarised: values by metric and row, differences, the paper's order against ours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ PAPER_IMAGES = 82_783_000
 
 
 class Verdict(NamedTuple):
-    """A claim of the paper against what was measured."""
+    """A claim of the paper beside what was measured."""
 
     claim: Claim
-    ours: float  # how much better the claimed row is; negative where it is worse
-    beyond_noise: bool
+    ours: float  # by how much the row is better; negative if it is worse
+    significant: bool
 
     @property
     def agrees(self) -> bool:
@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """What a report shows.
+    """The results that a report shows.
 
     Args:
         outcomes: all runs that ended, in the order of the plan.
@@ -57,7 +57,7 @@ class Results:
         return compare_pairs(self.values(metric))
 
     def verdicts(self) -> list[Verdict]:
-        """The paper's claims of which both rows were measured."""
+        """The paper's claims for which both rows were measured."""
         verdicts = []
         for claim in self.plan.study.all_claims():
             means = self.summaries(claim.metric)
@@ -67,7 +67,7 @@ class Results:
             ours = -difference if lower_is_better(claim.metric) else difference
             pair = {claim.better, claim.worse}
             found = next(each for each in self.differences(claim.metric) if {each.first, each.second} == pair)
-            verdicts.append(Verdict(claim, ours, found.beyond_noise))
+            verdicts.append(Verdict(claim, ours, found.significant))
         return verdicts
 
     def done(self) -> list[Outcome]:
@@ -85,12 +85,12 @@ class Results:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is better."""
+    """Whether smaller values are better."""
     return metric in LOWER_IS_BETTER
 
 
 def has_direction(metric: str) -> bool:
-    """Whether more, or less, of a metric is better: not of the diversity, which is high for noise as well."""
+    """Whether larger or smaller values are better. For the diversity neither is: it is high for noise, too."""
     return metric != "diversity"
 
 
@@ -102,7 +102,7 @@ def gather(plan: Plan) -> Results:
     """
     outcomes = [read_outcome(path) for run in plan.runs() if (path := plan.outcome_file(run)).is_file()]
     if not outcomes:
-        raise ValueError(f"no run of {plan.output} has ended yet; `xmcgan ablate` resumes it")
+        raise ValueError(f"no run of {plan.output} has ended yet; `xmcgan ablate` resumes them")
     return Results(plan, outcomes, list(dict.fromkeys(name for outcome in outcomes for name in outcome.values)))
 
 

@@ -1,4 +1,4 @@
-"""Working through the runs of an ablation: on several devices, by several processes, resumed at any time."""
+"""Executes the runs of an ablation on one or several devices and processes; it can resume at any time."""
 
 import multiprocessing
 import os
@@ -23,21 +23,21 @@ STOPPED = 130
 
 @cache
 def records_of(data: str, layout: str, split: str, traces: bool) -> Sequence[Record]:
-    """The records of a split; rows share them."""
+    """The records of a split, which rows share."""
     return read_records(data, layout, split, annotations=traces)
 
 
 def training_records(config: Config) -> Sequence[Record]:
-    """What a row is trained on."""
+    """The records that a row is trained on."""
     return records_of(config.data, config.dataset.layout, config.dataset.split, config.losses.trace > 0)
 
 
 def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False) -> int:
-    """Runs whatever of a study is not done and nobody else is at, one run after another.
+    """Executes, one after another, the runs that are not done and that no other process has.
 
     Args:
         rows: only these rows, by name; all unless given.
-        retry: runs that failed before, again.
+        retry: also runs that failed before.
 
     Returns:
         0, or ``STOPPED`` after a signal.
@@ -53,7 +53,7 @@ def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bo
                 if not finish(plan, run, device):
                     return STOPPED
         except FileExistsError:
-            continue  # another process is at it
+            continue  # another process has it
     return 0
 
 
@@ -70,7 +70,7 @@ def finish(plan: Plan, run: Run, device: str) -> bool:
         whether it ended; not after a signal.
 
     Raises:
-        OSError: what is wrong with the machine, such as a full disk, is no outcome.
+        OSError: a fault of the machine, such as a full disk, is no outcome.
     """
     from xmcgan.ablation.outcome import write_outcome
     from xmcgan.ablation.run import failed_run, train_run
@@ -91,7 +91,7 @@ def finish(plan: Plan, run: Run, device: str) -> bool:
 
 
 def planned_steps(plan: Plan, run: Run, device: str) -> int:
-    """The steps of a run; where the budget is a time, all rows are timed once, one after the other."""
+    """The steps of a run; if the budget is a time, all rows are timed once."""
     if plan.budget.minutes is None:
         return steps_of(plan, run.row)
     path = plan.output / "steps.json"
@@ -132,7 +132,7 @@ def work_on(output: Path, devices: Sequence[str], rows: Sequence[str] = (), retr
         process.start()
     for process in processes:
         while process.is_alive():
-            with suppress(KeyboardInterrupt):  # the processes have the signal too, and save
+            with suppress(KeyboardInterrupt):  # the processes got the signal too, and save
                 process.join()
     return max(abs(process.exitcode or 0) for process in processes)
 

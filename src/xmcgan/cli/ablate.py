@@ -14,7 +14,7 @@ from xmcgan.runtime.files import read_json
 
 @dataclass(frozen=True)
 class Measurement:
-    """How each run is measured.
+    """How each run is evaluated.
 
     Args:
         metrics: names with commas between, as for evaluate.
@@ -46,20 +46,20 @@ def ablate(
     """Train variants of a recipe with several seeds at equal cost, and report which is better.
 
     Runs one after another, or one on each device. The same command again resumes, and skips what is done; several
-    processes can share one folder. A run that fails is part of the result. The report is written at the end, and by
+    processes can share one folder. A run that fails is reported as such. The report is written at the end, and by
     ``xmcgan report`` at any time. Every field of the configuration is an option and holds for all variants.
 
     Args:
-        recipe: what the variants are variants of.
+        recipe: the configuration whose variants are trained.
         study: table-4, table-5, table-6 or figure-5 (of the paper), trace, techniques, or a JSON file of your own:
             {"rows": [{"name": "no words", "changes": {"losses.word": 0}}, ...]}.
         output: folder of the ablation.
         seeds: runs of each variant, with seeds 0, 1, ...
         images: budget of each run in real images that the discriminator sees.
-        minutes: or in minutes of training, turned into steps by timing each variant first.
-        rows: run these variants alone for now, by name.
+        minutes: or in minutes of training; each variant is timed first to fix its number of steps.
+        rows: names of the variants to run for now; all unless given.
         devices: one process on each, such as cuda:0,cuda:1; one on the default device unless given.
-        retry: run what has failed again.
+        retry: run failed runs again.
         measurement: metrics, count, points and pairs.
         settings: fields that differ from the recipe's, by dotted name.
 
@@ -99,7 +99,7 @@ def write_missing_scenes(recipe: str, base: Config) -> None:
 
 
 def run_and_report(output: Path, devices: list[str], rows: list[str], retry: bool) -> int:
-    """Works through what is left, and writes the report unless a signal came."""
+    """Executes the remaining runs, and writes the report unless a signal stopped them."""
     from xmcgan.ablation.work import work_on
 
     status = work_on(output, devices, rows, retry)
