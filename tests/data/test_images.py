@@ -41,7 +41,7 @@ def test_a_damaged_part_or_content_is_named(banded):
         ValueError, match=r"^the image of record 7 cannot be read as an image: Pillow does not know its format$"
     ):
         ImageTransform(12)(pictured(b"no image"))
-    with pytest.raises(ValueError, match=r"banded\.png, bytes 4 to 24, cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"banded\.png \(bytes 4 to 24\) cannot be read as an image"):
         ImageTransform(12)(pictured(Slice(banded, 4, 20)))
 
 

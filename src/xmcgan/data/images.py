@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from xmcgan.data.crop import middle_square
-from xmcgan.data.records import Crop, Record, Slice
+from xmcgan.data.records import Crop, Record, Slice, image_place
 
 Fit = Literal["squash", "crop"]
 
@@ -73,11 +73,9 @@ def open_image(record: Record) -> Image.Image:
         ValueError: naming the file, if it is not a complete, readable image.
     """
     source = record.image
-    name = f"the image of record {record.id}" if isinstance(source, bytes) else str(source)
-    if isinstance(source, Slice):
-        name = f"{source.file}, bytes {source.offset} to {source.offset + source.length},"
     if isinstance(source, Crop):
         return open_image(record._replace(image=source.file)).crop(source[1:])
+    name = image_place(record)
     try:
         with Image.open(io.BytesIO(image_bytes(record)) if not isinstance(source, Path) else source) as file:
             file.load()

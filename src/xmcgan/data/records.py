@@ -91,6 +91,19 @@ class Problem(NamedTuple):
         return f"{self.where}: {self.reason}"
 
 
+def image_place(record: Record) -> str:
+    """Where a record's image is, for messages."""
+    match record.image:
+        case bytes():
+            return f"the image of record {record.id}"
+        case Slice(file, offset, length):
+            return f"{file} (bytes {offset} to {offset + length})"
+        case Crop(file):
+            return str(file)
+        case path:
+            return str(path)
+
+
 def details(reading: Generator[Problem, None, Value]) -> Generator[Problem, None, Value]:
     """Wraps a reading generator and marks its problems as details."""
     while True:
@@ -121,7 +134,8 @@ def without_duplicates(entries: Iterable[Record | Problem]) -> Iterator[Record |
     for entry in entries:
         if isinstance(entry, Record):
             if entry.id in seen:
-                yield Problem(f"record {entry.id}", "its id occurs twice in the set; the first one is kept")
+                reason = f"its id occurs twice in the set, again with {image_place(entry)}; the first one is kept"
+                yield Problem(f"record {entry.id}", reason)
                 continue
             seen.add(entry.id)
         yield entry

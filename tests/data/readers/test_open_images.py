@@ -102,6 +102,13 @@ def test_what_makes_the_table_unreadable_is_raised(tmp_path):
         read(file)
 
 
+def test_a_table_of_bad_rows_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("xmcgan.data.readers.open_images._TOO_MANY_BAD", 1)
+    file = write(tmp_path, "ImageID,LabelName,XMin,XMax,YMin,YMax\n" + "x,/m/011k07,0,1,0,1\n" * 2)
+    with pytest.raises(ValueError, match=r"line 3 ImageID is 'x'; .*; 2 rows are bad and 0 are good"):
+        read(file)
+
+
 def test_version_7_names_its_classes_in_another_file_with_headings(tmp_path):
     file = write(tmp_path, OFFICIAL, "LabelName,DisplayName\n/m/011k07,Tortoise\n/m/01g317,Person\n")
     expected, _ = read(write(tmp_path, OFFICIAL))

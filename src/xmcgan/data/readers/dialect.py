@@ -113,8 +113,8 @@ def _broken_if_quoted(lines: Sequence[str], dialect: Dialect, columns: int) -> i
 
 def table_rows(
     file: Path, dialect: Dialect, is_row: Callable[[Sequence[str]], bool] = lambda cells: False
-) -> Iterator[tuple[int, list[str]] | Problem]:
-    """The rows of a table, each with the number of its last line; blank lines are skipped.
+) -> Iterator[tuple[str, list[str]] | Problem]:
+    """The rows of a table, each with its place for messages; blank lines are skipped.
 
     Bytes that are not UTF-8 stay in their cell as surrogates, so only their own row is affected.
 
@@ -147,7 +147,7 @@ def table_rows(
                     f"is {length:,} characters long, the rows before it {total / count:.0f} on average (it is kept)"
                 )
                 yield Problem(where, reason, detail=True)
-            yield last, each
+            yield where, each
         count, total = count + 1, total + length
     yield from problems
 

@@ -157,6 +157,15 @@ def byte_lines(file: Path) -> Iterator[tuple[int, bytes] | Problem]:
             yield Problem(f"{file}, line {number}", f"has more than {MOST_LINE:,} bytes")
 
 
+def filled_lines(file: Path) -> Iterator[tuple[str, bytes] | Problem]:
+    """The lines of a file that are not blank, each with its place for messages (`byte_lines`)."""
+    for each in byte_lines(file):
+        if isinstance(each, Problem):
+            yield each
+        elif each[1].strip():
+            yield f"{file}, line {each[0]}", each[1]
+
+
 def text_lines(file: Path) -> Iterator[tuple[int, str] | Problem]:
     """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem.
 

@@ -17,7 +17,7 @@ from xmcgan.data.readers.annotations import (
     words,
 )
 from xmcgan.data.readers.coco import read_instances
-from xmcgan.data.readers.files import Files, below, byte_lines, unused_files
+from xmcgan.data.readers.files import Files, below, filled_lines, unused_files
 from xmcgan.data.readers.open_images import IMAGE_ID, find_box_file, read_box_file
 from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, details
 
@@ -77,15 +77,12 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
 def lines_of(file: Path, split: str) -> Iterator[tuple[str, Any] | Problem]:
     """The lines of a split with their places, parsed; a line without a split is a problem of its neighbours' split."""
     ours = first_is_of(file, split)
-    for each in byte_lines(file):
+    for each in filled_lines(file):
         if isinstance(each, Problem):
             if ours:
                 yield each
             continue
-        number, line = each
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
+        where, line = each
         try:
             entry = parse_json(line)
             ours_now = field(entry, "dataset_id", text).endswith(f"_{split}")
@@ -115,7 +112,7 @@ def find_narratives(root: Path) -> list[Path]:
 
 def first_is_of(file: Path, split: str) -> bool:
     """Whether the first line with a split belongs to this one; True if no line has one, so problems are reported."""
-    for each in byte_lines(file):
+    for each in filled_lines(file):
         try:
             if not isinstance(each, Problem):
                 return field(parse_json(each[1]), "dataset_id", text).endswith(f"_{split}")

@@ -80,7 +80,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             bad += 1
             yield each
             continue
-        line, row = each
+        where, row = each
         try:
             if len(row) != len(columns):
                 raise ValueError(f"has {len(row)} columns; the first line has {len(columns)}")
@@ -88,7 +88,7 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             if not IMAGE_ID.fullmatch(image_id):
                 raise ValueError(f"ImageID is {shown(image_id)}; it should be 16 hexadecimal digits")
             if not wanted(image_id):
-                yield from unused.add(f"{file}, line {line}", f"is a box of {image_id}, which is not there", "box")
+                yield from unused.add(where, f"is a box of {image_id}, which is not there", "box")
                 continue
             if label not in positions:
                 raise ValueError(f"LabelName is {shown(label)}, which {classes_file.name} does not name")
@@ -96,11 +96,9 @@ def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Proble
             _, left, top, width, height = box(label, x_min, y_min, x_max - x_min, y_max - y_min)
         except ValueError as error:
             bad += 1
-            yield Problem(f"{file}, line {line}", str(error))
+            yield Problem(where, str(error))
             if bad > max(_TOO_MANY_BAD, len(images)):
-                raise ValueError(
-                    f"{file}: {bad} rows are bad and {len(images)} are good; line {line} {error}"
-                ) from None
+                raise ValueError(f"{where} {error}; {bad} rows are bad and {len(images)} are good") from None
             continue
         images.append(int(image_id, 16))
         classes.append(positions[label])
@@ -138,7 +136,7 @@ def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
         if isinstance(each, Problem):
             yield each
             continue
-        line, row = each
+        where, row = each
         try:
             if len(row) != 2:
                 raise ValueError(f"has {len(row)} columns; it should be a label and a name")
@@ -146,5 +144,5 @@ def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
                 continue
             names[row[0]] = words(row[1])
         except ValueError as error:
-            yield Problem(f"{file}, line {line}", str(error))
+            yield Problem(where, str(error))
     return names

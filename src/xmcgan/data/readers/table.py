@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from xmcgan.data.readers.annotations import good_ones, parse_json, shown, text, words
+from xmcgan.data.readers.annotations import good_ones, parse_json, printable, shown, text, words
 from xmcgan.data.readers.dialect import Dialect, find_dialect, table_rows
-from xmcgan.data.readers.files import Files, below, byte_lines, unused_files
+from xmcgan.data.readers.files import Files, Unused, below, filled_lines, unused_files
 from xmcgan.data.records import Problem, Record, details
 
 PATHS = ("path", "image", "file_name", "filename")
@@ -44,7 +44,7 @@ def read_table(
     """
     root_is_file, file = root.is_file(), find_table(root, split)
     root = file.parent
-    files = Files(root, root)
+    files, without = Files(root, root), Unused()
     images: dict[str, tuple[Path, list[str]] | None] = {}  # None: unreadable, and already reported
     rows = separated_rows(file, dialect) if dialect else ROWS[file.suffix](file)
     if dialect and file.suffix not in (".csv", ".tsv"):
@@ -62,11 +62,13 @@ def read_table(
             yield Problem(row.where, f"the image's path {error}")
             continue
         if (image := images[name]) is None:
+            yield from without.add(row.where, f"is about {printable(name)}, which an earlier row names", "row")
             continue
         found_captions = row.captions if isinstance(row.captions, list) else [row.captions]
         image[1].extend((yield from details(good_ones(row.where, "caption", found_captions, words))))
         if not found_captions:
             yield Problem(row.where, "its list of captions is empty", detail=True)
+    yield from without.rest()
     if not root_is_file:
         yield from unnamed_images(root, file, images)
     empty = True
@@ -147,11 +149,11 @@ def separated_rows(file: Path, dialect: Dialect | None = None) -> Iterator[Row |
         if isinstance(each, Problem):
             yield each
             continue
-        line, row = each
+        where, row = each
         if len(row) == len(columns):
-            yield Row(f"{file}, line {line}", row[path], row[caption])
+            yield Row(where, row[path], row[caption])
         else:
-            yield Problem(f"{file}, line {line}", f"has {len(row)} columns; the first line has {len(columns)}")
+            yield Problem(where, f"has {len(row)} columns; the first line has {len(columns)}")
 
 
 def dialect_of(file: Path) -> Dialect:
@@ -165,14 +167,11 @@ def dialect_of(file: Path) -> Dialect:
 
 def json_rows(file: Path) -> Iterator[Row | Problem]:
     """The rows of a .jsonl: one object a line; blank lines are skipped."""
-    for each in byte_lines(file):
+    for each in filled_lines(file):
         if isinstance(each, Problem):
             yield each
             continue
-        number, line = each
-        if not line.strip():
-            continue
-        where = f"{file}, line {number}"
+        where, line = each
         try:
             entry = parse_json(line)
             if not isinstance(entry, dict):
