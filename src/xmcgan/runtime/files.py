@@ -96,7 +96,7 @@ class NamedWriter(io.FileIO):
     def write(self, content: Any, /) -> int:
         """Writes some of the bytes, and returns how many."""
         with write_errors(self.path):
-            return super().write(content) or 0
+            return super().write(content)
 
 
 @contextmanager
