@@ -18,7 +18,6 @@ def criterion_name(criterion: str) -> str:
     return CRITERION_NAMES.get(criterion, criterion.capitalize())
 
 
-
 REFERENCE = "reference"
 """The picture of an attention check that should be ranked first; the others are ``noise-1``, ``noise-2``, ..."""
 
