@@ -324,8 +324,8 @@ def system_notes(results: Sequence[Measured]) -> list[str]:
         texts = "; ".join(f"{system} ({networks})" for system, networks in systems.items())
         remarks.append(f"{SEEN}: by a network that the system was trained with, so no independent measure: {texts}.")
     norms = {each.result.system: each.result.protocol.get("batch_norm") for each in results}
-    told = "; ".join(f"{system}: {norm}" for system, norm in norms.items() if norm)
-    return remarks + [f"Batch norm: {told}."] * bool(told)
+    texts = "; ".join(f"{system}: {norm}" for system, norm in norms.items() if norm)
+    return [*remarks, f"Batch norm: {texts}."] if texts else remarks
 
 
 def ignored_differences(results: Sequence[Measured], ignore: Sequence[str]) -> list[str]:

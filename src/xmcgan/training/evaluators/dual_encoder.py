@@ -1,7 +1,6 @@
 """Train a dual encoder on captioned images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,13 @@ from xmcgan.training.evaluators.fitting import (
     Loss,
     batched,
     check_counts,
-    fingerprint,
     finish,
     fit,
     image_precision,
     is_finished,
     load_pixels,
     save_weights,
+    settings_of,
 )
 
 
@@ -73,15 +72,10 @@ def train_dual_encoder(
     """
     check_counts(records, held_out, fitting, candidates)
     words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
-    settings = {
-        "kind": "dual-encoder",
-        "shape": asdict(shape),
-        "fitting": asdict(fitting),
+    settings = settings_of("dual-encoder", shape, fitting, records, held_out) | {
         "candidates": candidates,
         "most_words": vocabulary,
         "exchanged": [list(kind) for kind in exchanged],
-        "data": fingerprint(records),
-        "held_out": fingerprint(held_out),
     }
     exchange = Exchange(exchanged, words)
     if is_finished(output, settings):

@@ -1,9 +1,9 @@
 """Training of evaluation networks: settings, loop and files for resuming."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch.optim import Adam, AdamW
 from xmcgan import __version__
 from xmcgan.config import flatten
 from xmcgan.data.images import ImageTransform, to_images
-from xmcgan.data.records import Record
+from xmcgan.data.records import Record, text_digest
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, random
 from xmcgan.evaluation.networks.folder import CONFIG_FILE, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import CHUNK
@@ -213,10 +213,22 @@ def is_finished(output: Path, settings: dict[str, Any]) -> bool:
     return (output / CONFIG_FILE).exists()
 
 
+def settings_of(
+    kind: str, shape: Any, fitting: Fitting, records: Sequence[Record], held_out: Sequence[Record]
+) -> dict[str, Any]:
+    """What decides an evaluator: its kind, the shape of its network, its training, and its data."""
+    return {
+        "kind": kind,
+        "shape": asdict(shape),
+        "fitting": asdict(fitting),
+        "data": fingerprint(records),
+        "held_out": fingerprint(held_out),
+    }
+
+
 def fingerprint(records: Sequence[Record]) -> dict[str, Any]:
     """Number of records and a hash of their ids and captions, to detect other data on resume."""
-    lines = (line for record in records for line in (record.id, *record.captions))
-    return {"images": len(records), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    return {"images": len(records), "sha256": text_digest((record.id, record.captions) for record in records)}
 
 
 def save_training(network: nn.Module, optimizer: Adam, step: int, path: Path) -> None:

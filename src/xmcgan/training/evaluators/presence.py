@@ -1,7 +1,6 @@
 """Train a presence model on images with boxes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +19,13 @@ from xmcgan.training.evaluators.fitting import (
     Loss,
     batched,
     check_counts,
-    fingerprint,
     finish,
     fit,
     image_precision,
     is_finished,
     load_pixels,
     save_weights,
+    settings_of,
 )
 
 
@@ -57,13 +56,7 @@ def train_presence(
     """
     check_counts(records, held_out, fitting, 1)
     categories_present(held_out, shape)
-    settings = {
-        "kind": "presence",
-        "shape": asdict(shape),
-        "fitting": asdict(fitting),
-        "data": fingerprint(records),
-        "held_out": fingerprint(held_out),
-    }
+    settings = settings_of("presence", shape, fitting, records, held_out)
     if is_finished(output, settings):
         return read_folder(output, "presence")["measured"]
     torch.manual_seed(fitting.seed)

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +28,13 @@ from xmcgan.training.evaluators.fitting import (
     Fitting,
     Loss,
     check_counts,
-    fingerprint,
     finish,
     fit,
     image_precision,
     is_finished,
     load_pixels,
     save_weights,
+    settings_of,
 )
 
 SPREAD = 0.8
@@ -79,13 +78,7 @@ def train_scene_detector(
     records = [to_labels(each, shape) for each in labelled]
     others = [each.record for each in held_out]
     check_counts(records, others, fitting, 1)
-    settings = {
-        "kind": "scene-detector",
-        "shape": asdict(shape),
-        "fitting": asdict(fitting),
-        "data": fingerprint(records),
-        "held_out": fingerprint(others),
-    }
+    settings = settings_of("scene-detector", shape, fitting, records, others)
     if is_finished(output, settings):
         return read_folder(output, "scene-detector")["measured"]
     torch.manual_seed(fitting.seed)
