@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from comparison import random_text
+from pairs import discriminate_pair
 from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
@@ -35,7 +36,7 @@ class Networks:
         self.fake_B3HW = self.generator(torch.randn(4, 5, dtype=torch.float64), self.text).images_B3HW
 
     def discriminate(self, fake_B3HW: Tensor) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        return self.discriminator.discriminate_pair(self.real_B3HW, fake_B3HW, self.text)
+        return discriminate_pair(self.discriminator, self.real_B3HW, fake_B3HW, self.text)
 
 
 def reached(loss: Tensor, parameters: dict[str, Tensor]) -> set[str]:

@@ -5,19 +5,20 @@ import copy
 import pytest
 import torch
 
+from pairs import discriminate_pair
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.types import TextEmbedding
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def test_discriminate_pair_is_one_concatenated_batch():
+def test_a_pair_is_one_concatenated_batch():
     discriminator = Discriminator(image_size=64, width=2, text_dim=5)
     together = copy.deepcopy(discriminator)
     real, fake = torch.rand(2, 3, 3, 64, 64) * 2 - 1
     text = TextEmbedding(torch.randn(3, 4, 5), torch.ones(3, 4, dtype=torch.bool), torch.randn(3, 5))
 
-    pair = discriminator.discriminate_pair(real, fake, text)
+    pair = discriminate_pair(discriminator, real, fake, text)
     ours = [torch.cat(halves) for halves in zip(*(half[:4] for half in pair), strict=True)]
     both = TextEmbedding(*(torch.cat([tensor, tensor]) for tensor in text))
     plain = together(torch.cat([real, fake]), both)[:4]

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from golden_arrays import below, golden, meta, nchw, relative_error
+from pairs import discriminate_pair
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
@@ -106,7 +107,7 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
     conditions: list[SpatialCondition] = []
     generator.attentional_blocks[0].register_forward_pre_hook(lambda _, inputs: conditions.append(inputs[1]))
     drawn = generator(noise_BZ, text)
-    real, fake = discriminator.discriminate_pair(real_B3HW, drawn.images_B3HW, text)
+    real, fake = discriminate_pair(discriminator, real_B3HW, drawn.images_B3HW, text)
     seen |= images("gen_train", drawn.images_B3HW)
     seen["attn_train"] = array(drawn.attention_BRT)
     seen["region_context_train"] = array(conditions[0].attention_BRT @ conditions[0].words_BTD)
@@ -150,7 +151,7 @@ def run_step(dtype: torch.dtype, fast_kernels: bool) -> dict[str, np.ndarray]:
         evaluated = initial.eval()(noise_BZ, text)
         seen |= images("gen_eval", evaluated.images_B3HW)
         seen["attn_eval"] = array(evaluated.attention_BRT)
-        outputs = copy.deepcopy(discriminator).eval().discriminate_pair(real_B3HW, drawn.images_B3HW, text)
+        outputs = discriminate_pair(copy.deepcopy(discriminator).eval(), real_B3HW, drawn.images_B3HW, text)
         seen["d_logits_eval"] = array(torch.cat([output.logits_B for output in outputs])[:, None])
 
     # One Adam step each, then the average.

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pairs import discriminate_pair
 from ranks import BATCH, batch_of, training_of
 from tiny import contents, different, flags, logged, tiny_config
 from xmcgan.inference.model_files import checkpoints, newest_checkpoint
@@ -193,7 +194,7 @@ def test_local_negatives_use_only_the_ranks_part(found, size):
     """The losses are the mean of those of the parts, each by itself; batch norm is still that of the whole."""
     training, batch = training_of(FLOAT64, "local"), batch_of(0, FLOAT64)
     fake = training.generator(batch.noise_BZ, batch.text).images_B3HW
-    real, generated = training.discriminator.discriminate_pair(batch.images_B3HW, fake, batch.text)
+    real, generated = discriminate_pair(training.discriminator, batch.images_B3HW, fake, batch.text)
     encoded = [training.image_encoder(images) for images in (batch.images_B3HW, fake)]
     expected: dict[str, float] = {}
     for start in range(0, BATCH, BATCH // size):

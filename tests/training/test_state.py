@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pairs import discriminate_pair
 from steps import CPU, TEXT_DIM, batches_of, having, started
 from xmcgan.training.state import TrainingState, check_batch_size, initial_state, set_learning_rates
 from xmcgan.training.step import train_step
@@ -101,7 +102,7 @@ def test_memory_format_of_all_maps_and_kernels(config, channels_last):
         for module in network.modules():
             module.register_forward_hook(record)
     images = training.generator(batch.noise_BZ, batch.text).images_B3HW
-    training.discriminator.discriminate_pair(batch.images_B3HW, images, batch.text)
+    discriminate_pair(training.discriminator, batch.images_B3HW, images, batch.text)
     assert len(seen) > 60
     assert {name for name, is_contiguous in seen if not is_contiguous} == set()
     weights = [*training.generator.parameters(), *training.discriminator.parameters()]

@@ -160,10 +160,10 @@ def test_augmentation_is_applied_to_real_and_generated_images(plus, monkeypatch)
     state = initial_state(plus, TEXT_DIM, CPU)
     batch = random_batch(4, plus.generator.noise_dim)
     seen = []
-    monkeypatch.setattr(state.discriminator, "discriminate_pair", lambda *images, **_: seen.append(images) or 1 / 0)
+    monkeypatch.setattr(state.discriminator, "discriminate", lambda images, *_: seen.append(images) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_step(state, [batch])
-    real = seen[0][0]
+    real = seen[0]
     dy = ((batch.augmentation_BU[:, 0] * 17).long() - 8).tolist()
     dx = ((batch.augmentation_BU[:, 1] * 17).long() - 8).tolist()
     for image, original, y, x in zip(real, batch.images_B3HW, dy, dx, strict=True):

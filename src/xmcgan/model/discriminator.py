@@ -107,28 +107,6 @@ class Discriminator(nn.Module):
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         return functional_call(self.network, self.normalised_weights(), (images_B3HW, text))
 
-    def discriminate_pair(
-        self,
-        real_B3HW: Tensor,
-        fake_B3HW: Tensor,
-        text: TextEmbedding,
-        weights: dict[str, Tensor] | None = None,
-        mismatched_BD: Tensor | None = None,
-    ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        """Real and generated images of the same captions, with one power iteration.
-
-        There is no batch norm, so a gradient of the generated images goes through their half alone.
-
-        Args:
-            weights: normalised ones, if several micro-batches share them.
-            mismatched_BD: sentences of other captions, for the real images' ``mismatched_logits_B``.
-        """
-        weights = self.normalised_weights() if weights is None else weights
-        return (
-            self.discriminate(real_B3HW, text, weights, mismatched_BD),
-            self.discriminate(fake_B3HW, text, weights),
-        )
-
     def discriminate(
         self,
         images_B3HW: Tensor,
@@ -136,5 +114,10 @@ class Discriminator(nn.Module):
         weights: dict[str, Tensor],
         mismatched_BD: Tensor | None = None,
     ) -> DiscriminatorOutput:
-        """The output for images, with weights that are already normalised."""
+        """The output for images.
+
+        Args:
+            weights: of ``normalised_weights``; real and generated images of a step share one power iteration.
+            mismatched_BD: sentences of other captions, for ``mismatched_logits_B``.
+        """
         return functional_call(self.network, weights, (images_B3HW, text, mismatched_BD))

@@ -155,26 +155,6 @@ class FrozenFeatureDiscriminator(nn.Module):
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
         return self.discriminate(images_B3HW, text, self.normalised_weights())
 
-    def discriminate_pair(
-        self,
-        real_B3HW: Tensor,
-        fake_B3HW: Tensor,
-        text: TextEmbedding,
-        weights: dict[str, Tensor] | None = None,
-        mismatched_BD: Tensor | None = None,
-    ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-        """Real and generated images of the same captions, with one power iteration.
-
-        Args:
-            weights: normalised ones, if several micro-batches share them.
-            mismatched_BD: sentences of other captions, for the real images' ``mismatched_logits_B``.
-        """
-        weights = self.normalised_weights() if weights is None else weights
-        return (
-            self.discriminate(real_B3HW, text, weights, mismatched_BD),
-            self.discriminate(fake_B3HW, text, weights),
-        )
-
     def discriminate(
         self,
         images_B3HW: Tensor,
@@ -182,7 +162,12 @@ class FrozenFeatureDiscriminator(nn.Module):
         weights: dict[str, Tensor],
         mismatched_BD: Tensor | None = None,
     ) -> DiscriminatorOutput:
-        """The output for images, with weights that are already normalised."""
+        """The output for images.
+
+        Args:
+            weights: of ``normalised_weights``; real and generated images of a step share one power iteration.
+            mismatched_BD: sentences of other captions, for ``mismatched_logits_B``.
+        """
         x = resize(images_B3HW, images_B3HW.shape[-1] * self.upsampling)
         maps = self.frozen[0](to_memory_format(x, channels_last=self.network.channels_last))
         return functional_call(self.network, weights, (maps, text, mismatched_BD))

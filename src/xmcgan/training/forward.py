@@ -50,9 +50,12 @@ def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch,
         real_B3HW = augment(real_B3HW, for_real, state.augmentation, state.strength)
         fake_B3HW = augment(fake_B3HW, for_fake, state.augmentation, state.strength)
     mismatched_BD = swap_neighbours(batch.text.sentence_BD) if state.objective.weights.mismatched else None
+    # Two passes are one of the concatenated batch, for the discriminator has no batch norm; and a gradient of the
+    # generated images goes through their half alone.
     with state.layers_in_precision():
-        pair = state.discriminator.discriminate_pair(real_B3HW, fake_B3HW, batch.text, weights, mismatched_BD)
-    return Features(*pair, penalties_BK=penalty_columns(state, weights, real_B3HW, fake_B3HW, batch.text))
+        real = state.discriminator.discriminate(real_B3HW, batch.text, weights, mismatched_BD)
+        fake = state.discriminator.discriminate(fake_B3HW, batch.text, weights)
+    return Features(real, fake, penalties_BK=penalty_columns(state, weights, real_B3HW, fake_B3HW, batch.text))
 
 
 def generate_and_discriminate(
