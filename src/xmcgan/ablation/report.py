@@ -13,7 +13,7 @@ from xmcgan.ablation.plan import Plan, read_plan, slug
 from xmcgan.ablation.statistics import Difference, Summary
 from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, has_direction, lower_is_better
 from xmcgan.evaluation.evaluate import MISMATCHED
-from xmcgan.pages.run import data_url
+from xmcgan.pages.data_urls import png_url
 from xmcgan.runtime.files import make_folder, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -272,7 +272,7 @@ def sample_rows(results: Results) -> list[dict[str, Any]]:
     rows = []
     for row, path in sample_files(results.plan, results):
         with Image.open(path) as image:
-            rows.append({"row": row, "url": data_url(image), "width": image.width, "height": image.height})
+            rows.append({"row": row, "url": png_url(image), "width": image.width, "height": image.height})
     return rows
 
 

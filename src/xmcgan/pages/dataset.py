@@ -18,6 +18,7 @@ from PIL import Image
 
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Crop, Narrative, Record, Slice
+from xmcgan.pages.data_urls import data_url
 from xmcgan.runtime.files import make_folder, write_new
 
 MAX_RECORDS = 500
@@ -95,8 +96,7 @@ def picture(image: Image.Image, side: int) -> dict[str, Any]:
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
-    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"source": source, "width": image.width, "height": image.height}
+    return {"source": data_url("image/jpeg", buffer.getvalue()), "width": image.width, "height": image.height}
 
 
 def spoken(narrative: Narrative) -> dict[str, Any] | None:

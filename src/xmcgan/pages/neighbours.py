@@ -1,8 +1,6 @@
-"""Writes a page with the generated images that are nearest to training images, and interpolations."""
+"""Writes a page with the generated images nearest to training images, and with interpolations."""
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ from PIL import Image
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pipeline
+from xmcgan.pages.data_urls import png_url
 from xmcgan.runtime.files import make_folder, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class Closest(NamedTuple):
-    """The closest pairs, and what is usual."""
+    """The closest pairs, and the usual distances."""
 
     pairs: Sequence[Pair]  # the closest first
     images: int  # generated images that were compared
@@ -106,7 +105,4 @@ def picture(image: Image.Image, text: str) -> str:
     """An image as an element of the page itself."""
     image = image.convert("RGB")
     image.thumbnail((SIDE, SIDE))
-    stream = io.BytesIO()
-    image.save(stream, format="PNG")
-    data = base64.b64encode(stream.getvalue()).decode()
-    return f'<img alt="{html.escape(text, quote=True)}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(text, quote=True)}" src="{png_url(image)}">'

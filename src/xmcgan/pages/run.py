@@ -1,6 +1,5 @@
 """Writes a self-contained HTML page about a run: samples beside real images, training curves and attention maps."""
 
-import base64
 import html
 import io
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from PIL import Image
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
+from xmcgan.pages.data_urls import data_url, png_url
 from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import make_folder, read_json_lines, read_object, write_text
 
@@ -82,7 +82,7 @@ def evaluations_section(path: Path) -> list[str]:
     """The section on metrics computed during training; empty if there are none."""
     if not path.is_file():
         return []
-    figure = data_url(plot_evaluations(read_log(path)))
+    figure = figure_url(plot_evaluations(read_log(path)))
     return ["<h2>Metrics during training</h2>", f'<img class="wide" alt="metrics against the step" src="{figure}">']
 
 
@@ -138,7 +138,7 @@ def write_report(
         samples_table(beside, held_out, images_a_caption),
         attention_section(alone, images_a_caption),
         "<h2>Training</h2>",
-        f'<img class="wide" alt="training curves" src="{data_url(plot_curves(read_log(run / "log.jsonl")))}">',
+        f'<img class="wide" alt="training curves" src="{figure_url(plot_curves(read_log(run / "log.jsonl")))}">',
         *evaluations_section(run / "evaluations.jsonl"),
         "<h2>The same captions over the course of training</h2>",
         progress_row(run / "samples"),
@@ -244,15 +244,12 @@ def picture(image: Image.Image, alternative: str, size: int = PICTURE) -> str:
     """An HTML image with embedded data."""
     return (
         f'<img class="pixels" width="{size}" height="{size}" alt="{html.escape(alternative)}" '
-        f'title="{html.escape(alternative)}" src="{data_url(image)}">'
+        f'title="{html.escape(alternative)}" src="{png_url(image)}">'
     )
 
 
-def data_url(image: Image.Image | Figure) -> str:
-    """A PNG as a data URL."""
+def figure_url(figure: Figure) -> str:
+    """A figure as the data URL of a PNG."""
     buffer = io.BytesIO()
-    if isinstance(image, Figure):
-        image.savefig(buffer, format="png", dpi=110)
-    else:
-        image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    figure.savefig(buffer, format="png", dpi=110)
+    return data_url("image/png", buffer.getvalue())
