@@ -1,13 +1,13 @@
 """Access and limits: the token, the size of a body, images a minute."""
 
-import asyncio
 import math
 import secrets
 import time
 from collections import OrderedDict
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from xmcgan.runtime.request_body import BodyRefused, read_body, replayed
 from xmcgan.serving.errors import ApiError
 from xmcgan.serving.settings import BODY_SECONDS, MAX_BODY
 
@@ -28,7 +28,12 @@ class Guard:
         try:
             if self.token is not None and scope["path"].startswith(GUARDED):
                 check_token(dict(scope["headers"]).get(b"authorization", b""), self.token)
-            body = await read_body(receive) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+            reads = scope["method"] in ("POST", "PUT", "PATCH")
+            body = await read_body(receive, most=MAX_BODY, seconds=BODY_SECONDS) if reads else b""
+        except BodyRefused as refused:
+            error = ApiError(refused.status, str(refused), code=refused.code)
+            await error.response()(scope, receive, send)
+            return
         except ApiError as error:
             await error.response()(scope, receive, send)
             return
@@ -40,43 +45,6 @@ def check_token(header: bytes, token: str) -> None:
     kind, _, given = header.partition(b" ")
     if kind.lower() != b"bearer" or not secrets.compare_digest(given.strip(), token.encode()):
         raise ApiError(401, "the token is missing or wrong; send Authorization: Bearer TOKEN", code="invalid_api_key")
-
-
-async def read_body(receive: Receive) -> bytes:
-    """A request's body.
-
-    Raises:
-        ApiError: 413 if it is too large, 408 if it comes too slowly.
-    """
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ApiError(499, "the client closed the connection", code="client_gone")
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > MAX_BODY:
-                    raise ApiError(413, f"the body is larger than {MAX_BODY:,} bytes", code="body_too_large")
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {BODY_SECONDS:g} s", code="body_timeout") from None
-
-
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body already read, and after it what comes next: the disconnect."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 class RateLimit:

@@ -10,7 +10,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xmcgan.runtime.request_body import BodyRefused, read_body, replayed
+
 MAX_BODY = 16_384  # bytes; the longest answer takes about 200
+BODY_SECONDS = 10.0
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -85,12 +88,13 @@ class Guard:
             refusal = JSONResponse({"detail": "the request comes from another site"}, 403)
             await refusal(scope, receive, with_headers)
             return
-        body = await read_body(receive, headers)
-        if body is None:
-            refusal = JSONResponse({"detail": f"the body is longer than {MAX_BODY} bytes"}, 413)
+        try:
+            body = await read_body(receive, most=MAX_BODY, seconds=BODY_SECONDS)
+        except BodyRefused as error:
+            refusal = JSONResponse({"detail": str(error)}, error.status)
             await refusal(scope, receive, with_headers)
             return
-        await self.app(scope, replay(body, receive), with_headers)
+        await self.app(scope, replayed(body, receive), with_headers)
 
 
 def same_site(headers: Headers) -> bool:
@@ -99,31 +103,3 @@ def same_site(headers: Headers) -> bool:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")
-
-
-async def read_body(receive: Receive, headers: Headers) -> bytes | None:
-    """The body of a request; None if it is too long, of which no more than the limit is read."""
-    if headers.get("content-length", "0").isdecimal() and int(headers.get("content-length", "0")[:12]) > MAX_BODY:
-        return None
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            return None
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return body
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """A channel that gives the body that was read, then what comes next."""
-    sent = False
-
-    async def channel() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return channel
