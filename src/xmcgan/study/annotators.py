@@ -27,7 +27,7 @@ def create_annotators(connection: Connection, count: int) -> list[str]:
         ValueError: if ``count`` is not 0 to 1000.
     """
     if not 0 <= count <= 1000:
-        raise ValueError(f"{count} links are asked for; it should be 0 to 1000 at a time")
+        raise ValueError(f"links is {count}; it should be 0 to 1000 at a time")
     # Two administrators at once: the unique number makes the second fail whole rather than share one.
     first = (connection.execute(select(func.max(ANNOTATOR.c.number))).scalar() or 0) + 1
     tokens = [new_token() for _ in range(count)]

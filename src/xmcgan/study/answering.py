@@ -64,7 +64,7 @@ def save_answer(
     if assignment.state == "answered":
         raise Refused("This item has been answered already.")
     if assignment.state == "reported":
-        raise Refused("This item was reported, and is not asked any more.")
+        raise Refused("This item was reported, so it takes no answer.")
     if assignment.state == "released" and not retake(connection, assignment, assignment.served, wait=True):
         raise Refused("This item went to someone else, because there was no answer for a long time.")
     since = max(0.0, clock - assignment.served)
@@ -135,7 +135,7 @@ def can_undo(connection: Connection, annotator: Annotator) -> bool:
 
 
 def undo(connection: Connection, annotator: Annotator, *, clock: float, minutes: float) -> bool:
-    """Takes the latest answer back, so that its item is asked again; whether there was one that stood.
+    """Takes the latest answer back, so that its item is shown again. Returns whether there was one to take back.
 
     Args:
         minutes: how long the item is reserved.
@@ -172,7 +172,7 @@ def report(connection: Connection, annotator: Annotator, *, key: str, position: 
 
 
 def settle_reports(connection: Connection) -> int:
-    """Asks reported items of the same annotators again, after the pictures were mended; how many."""
+    """Shows reported items to the same annotators again, after the pictures were fixed. Returns how many."""
     query = select(REPORT.c.assignment).where(REPORT.c.settled_at.is_(None))
     ids = list(connection.execute(query).scalars())
     reported = [ASSIGNMENT.c.id.in_(ids), ASSIGNMENT.c.state == "reported"]

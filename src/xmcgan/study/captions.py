@@ -1,4 +1,4 @@
-"""Which captions a study shows, which are kept for practice and attention checks, and whose pictures they have."""
+"""Which captions a study rates, which it keeps for practice and attention checks, and their pictures."""
 
 import json
 from collections.abc import Mapping, Sequence

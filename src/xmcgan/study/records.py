@@ -7,7 +7,7 @@ Mode = Literal["rank", "pairs", "pairs-ties"]
 Kind = Literal["main", "attention", "repeat", "practice"]
 
 CRITERIA = ("realism", "alignment")
-"""What can be judged; the caption is shown for alignment alone."""
+"""What annotators can rate; the caption is shown for alignment alone."""
 
 CRITERION_NAMES = {"realism": "Realism", "alignment": "Alignment with the caption"}
 """What people read on every page."""

@@ -69,7 +69,7 @@ class Settings:
 
 
 def question(criterion: str, mode: Mode) -> str:
-    """What the annotator is asked."""
+    """The question above the pictures."""
     if criterion not in CRITERIA:
         raise ValueError(f"criteria has {criterion!r}; it can have {', '.join(CRITERIA)}")
     return QUESTIONS["rank" if mode == "rank" else "pairs"][criterion]

@@ -24,7 +24,7 @@ def create(
     exclusion: ExclusionRules,
     settings: Settings,
 ) -> int:
-    """Make a study: people rank the pictures of several systems, without knowing which is whose.
+    """Make a study: people rank pictures without knowing which system drew which.
 
     Pictures are matched by caption id, as `xmcgan evaluate --images` does. The study never changes afterwards.
 

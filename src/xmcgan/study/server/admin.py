@@ -148,11 +148,11 @@ def add_changes(router: APIRouter, site: Site) -> None:
 
     @router.post("/settle", response_class=HTMLResponse)
     def settle(request: Request, csrf: Text) -> Response:
-        """Asks reported items again."""
+        """Shows reported items again."""
         require_form(site, request, csrf)
         with writing(site.database) as connection:
             count = settle_reports(connection)
-        return show(site, request, token_of(request), note=f"Reported items to be asked again: {count}.")
+        return show(site, request, token_of(request), note=f"Reported items that will be shown again: {count}.")
 
 
 def add_results(router: APIRouter, site: Site) -> None:

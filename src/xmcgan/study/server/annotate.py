@@ -101,7 +101,7 @@ def add_changes(router: APIRouter, site: Site) -> None:
 
     @router.post("/api/a/{token}/undo")
     def undo_last(request: Request, token: Token) -> StepReply:
-        """Asks the item of the last answer again."""
+        """Shows the item of the last answer again."""
         minutes = site.settings.reservation_minutes
         return change(
             request,

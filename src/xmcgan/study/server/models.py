@@ -49,7 +49,7 @@ class ProgressReply(BaseModel):
 
 
 class TaskReply(BaseModel):
-    """An item to judge."""
+    """An item to rank."""
 
     key: str
     practice: bool

@@ -180,7 +180,7 @@ function move(position, to) {
   changed(position);
 }
 
-// What the server is asked
+// Requests
 
 async function run(action) {
   if (busy) return;
