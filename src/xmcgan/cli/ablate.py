@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from xmcgan.ablation.studies import STUDIES, Study, study_from_file
 from xmcgan.cli.parser import FieldsOf, OneOf
-from xmcgan.cli.train import describe
+from xmcgan.cli.train import describe, write_missing_scenes
 from xmcgan.config import Config, flatten, from_dict, suggestion, to_dict, unflatten
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.files import read_json
@@ -87,15 +87,6 @@ def study_named(name: str, base: Config) -> Study:
     if Path(name).is_file():
         return study_from_file(name, read_json(Path(name)), base)
     raise ValueError(f"unknown study {name!r}, and no file has that name{suggestion(name, STUDIES)}")
-
-
-def write_missing_scenes(recipe: str, base: Config) -> None:
-    """Writes the data of a recipe for Scenes, as ``xmcgan train`` does."""
-    if base.data == RECIPES[recipe].data and recipe.startswith("scenes-") and not Path(base.data).exists():
-        from xmcgan.scenes import write_scenes
-
-        print(f"{base.data} does not exist: writing Scenes", flush=True)
-        write_scenes(Path(base.data), size=base.image_size)
 
 
 def run_and_report(output: Path, devices: list[str], rows: list[str], retry: bool) -> int:

@@ -51,14 +51,14 @@ def train(
     from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
     from xmcgan.training.state import TrainingDiverged
 
-    speaks = True
+    reports = True
     try:
         with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
-            speaks = is_main()  # where all ranks fail alike, one says so
+            reports = is_main()  # if all ranks fail alike, one reports it
             named = "dataset.validation_split" in settings
             return train_recipe(recipe, config, output, device, validation_named=named)
     except TrainingDiverged as error:
-        if speaks:
+        if reports:
             print(f"xmcgan: training stopped at {error}", file=sys.stderr)
         return 3
     except RankLost as error:
@@ -78,7 +78,7 @@ def initial_settings(init: str | None) -> dict[str, Any]:
 
 
 def train_recipe(recipe: str, config: Config, output: Path, device, *, validation_named: bool) -> int:
-    """Reads the data, trains, and says where the results are; as one of the ranks where there are several.
+    """Reads the data, trains, and prints where the results are; on every rank if there are several.
 
     Args:
         validation_named: whether the validation split was named by the user, and is not the recipe's.
@@ -87,19 +87,15 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     from xmcgan.data.prepared.manifest import is_prepared
     from xmcgan.data.readers.sources import describe_split
     from xmcgan.runtime import progress
-    from xmcgan.runtime.distributed import is_main, on_main
+    from xmcgan.runtime.distributed import is_main
     from xmcgan.training import loop
 
     def say(text: str) -> None:
         if is_main():
             progress.say(text)
 
+    write_missing_scenes(recipe, config)
     data = Path(config.data)
-    if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and on_main(lambda: not data.exists()):
-        from xmcgan.scenes import write_scenes
-
-        say(f"{data} is not there yet: writing the Scenes")
-        on_main(write_scenes, data, size=RECIPES[recipe].image_size)
     layout, traces = config.dataset.layout, config.losses.trace > 0
     records = read_records(config.data, layout, config.dataset.split, annotations=traces)
     is_source = "://" not in config.data and not is_prepared(data)
@@ -125,10 +121,24 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     captions = [record.captions[0] for record in held_out[:16]]
     step = loop.train(config, output, records=records, sample_captions=captions, evaluate=evaluate)
     if step < config.training.steps:
-        say(f"stopped and saved at step {step} of {config.training.steps}; the same command goes on from there")
+        say(f"stopped and saved at step {step} of {config.training.steps}; the same command resumes")
         return 130
     say(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
     return 0
+
+
+def write_missing_scenes(recipe: str, config: Config) -> None:
+    """Writes the data of a recipe for Scenes, unless they exist or the user named others."""
+    from xmcgan.runtime.distributed import is_main, on_main
+    from xmcgan.runtime.progress import say
+
+    data = Path(config.data)
+    if config.data == RECIPES[recipe].data and recipe.startswith("scenes-") and on_main(lambda: not data.exists()):
+        from xmcgan.scenes import write_scenes
+
+        if is_main():
+            say(f"{data} does not exist: writing Scenes")
+        on_main(write_scenes, data, size=RECIPES[recipe].image_size)
 
 
 def has_split(root: str, layout: str, split: str) -> bool:
@@ -143,5 +153,5 @@ def has_split(root: str, layout: str, split: str) -> bool:
     except FileNotFoundError:
         return False
     except ValueError:
-        pass  # whoever reads it says what is wrong
+        pass  # reading it will say what is wrong
     return True
