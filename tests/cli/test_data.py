@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from xmcgan.cli.main import main
+from xmcgan.data.prepared.manifest import read_manifest
+from xmcgan.data.prepared.shards import open_shards
 
 
 def png() -> bytes:
@@ -52,6 +54,10 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
         (["stats", "coco15", "--source", "x"], "unknown data set 'coco15'; did you mean 'coco14'?"),
         (["stats", "coco14", "--source", "x", "--splits", ","], "--splits is ','; it should be names with commas"),
         (["prepare", "coco14", "--source", "https://x.org/y", "--output", "z"], "--source is https://x.org/y, a URL"),
+        (
+            ["prepare", "folder", "--source", "x", "--output", "z", "--dialect", "tab"],
+            "only the data set table has one",
+        ),
         (["stats", "coco14", "--source", "nowhere"], "captions_train2014.json is missing"),
         (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is not a prepared folder"),
         (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "--count 0"),
@@ -203,3 +209,26 @@ def test_a_page_leaves_out_what_cannot_be_read(mine, tmp_path, capsys):
 def test_a_max_length_of_zero_is_refused(mine, capsys):
     assert main(["data", "stats", "folder", "--source", str(mine), "--max_length", "0"]) == 2
     assert "--max-length is 0; it should be at least 1" in capsys.readouterr().err
+
+
+def test_a_table_is_read_by_the_dialect_that_is_named(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(png())
+    # By itself, tabs with well formed quotes are read as quoted.
+    (tmp_path / "train.tsv").write_text('path\tcaption\na.png\t"a sign"\n')
+    arguments = ["data", "prepare", "table", "--source", str(tmp_path / "train.tsv"), "--size", "8", "--workers", "1"]
+    found = {}
+    for name in ("found", "tab-unquoted"):
+        dialect = [] if name == "found" else ["--dialect", name]
+        assert main([*arguments, "--output", str(tmp_path / name), *dialect]) == 0
+        rule = capsys.readouterr().out.splitlines()[0].split("read as ")[1]
+        manifest = read_manifest(tmp_path / name)
+        assert manifest["splits"]["train"]["rule"].endswith(rule)
+        found[rule] = open_shards(tmp_path / name, "train", layout="table")[0].captions
+    assert found == {
+        "tab-separated, quotation marks enclose cells": ("a sign",),
+        "tab-separated, quotation marks are part of the text": ('"a sign"',),
+    }
+    assert main([*arguments, "--output", str(tmp_path / "found"), "--dialect", "tab-unquoted"]) == 2
+    assert "the dialect of its table" in capsys.readouterr().err
+    assert main([*arguments, "--output", str(tmp_path / "comma"), "--dialect", "comma"]) == 2
+    assert "train.tsv, line 1 has none of the columns path, image" in capsys.readouterr().err

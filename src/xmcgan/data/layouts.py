@@ -9,6 +9,7 @@ from xmcgan.data.prepared.manifest import is_prepared
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.readers.cub200 import read_cub200, read_cub200_cropped
+from xmcgan.data.readers.dialect import Dialect
 from xmcgan.data.readers.flickr8k import read_flickr8k
 from xmcgan.data.readers.flickr30k import read_flickr30k
 from xmcgan.data.readers.flowers102 import read_flowers102
@@ -36,15 +37,25 @@ READERS: dict[str, Reader] = {
 """The reader of each layout: (root, split, annotations=) -> records and problems."""
 
 
-def read_entries(root: Path, layout: str, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_entries(
+    root: Path, layout: str, split: str, *, annotations: bool = False, dialect: Dialect | None = None
+) -> Iterator[Record | Problem]:
     """The entries of one split of a data folder; a repeated id is a problem.
 
     Args:
         annotations: also read boxes and mouse traces, if the layout has them.
+        dialect: of a table; found out if not given.
+
+    Raises:
+        ValueError: if a dialect is given for another layout.
     """
-    return without_duplicates(
-        itertools.chain(READERS[layout](root, split, annotations=annotations), unused_at_root(root, layout))
-    )
+    if dialect is None:
+        entries = READERS[layout](root, split, annotations=annotations)
+    elif layout == "table":
+        entries = read_table(root, split, dialect=dialect)
+    else:
+        raise ValueError(f"the layout {layout} has no dialect; only tables have one")
+    return without_duplicates(itertools.chain(entries, unused_at_root(root, layout)))
 
 
 def read_records(

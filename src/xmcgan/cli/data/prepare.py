@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from xmcgan.cli.data.sets import DataSet, DataSetName, chosen_set, entries, patterns, print_splits
+from xmcgan.data.readers.dialect import DIALECTS, DialectName
 from xmcgan.recipes import RECIPES
 
 RECIPE_OF = {
@@ -45,6 +46,7 @@ def prepare(
     source: str,
     output: Path,
     splits: list[str] | None = None,
+    dialect: DialectName | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     max_bad_share: float = 0.01,
@@ -60,18 +62,17 @@ def prepare(
         output: folder to write, new or of an interrupted run.
         splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
             ``train={00000..00999},val={01000..01010}``.
-        workers: processes; by default one for every core. With a scheduler, images that it works on at a time / 32.
+        dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
+        workers: processes; by default one for every core. With a scheduler, tasks of 32 images at a time.
         scheduler: address of a Dask cluster that encodes the images, such as tcp://10.0.0.1:8786.
         max_bad_share: share of bad records above which it stops.
 
     Examples:
         xmcgan data prepare coco14 --source /path/to/coco --output data/coco14
-        xmcgan data prepare folder --source my-images --output data/mine --size 128
+        xmcgan data prepare table --source mine.tsv --output data/mine --size 128 --dialect tab-unquoted
         xmcgan data prepare webdataset --source cc12m --output data/cc12m --scheduler tcp://10.0.0.1:8786
     """
-    data = chosen_set(name, splits)
-    if "://" in source:
-        raise ValueError(f"--source is {source}, a URL; it should be a folder, in its owner's layout")
+    data = set_to_prepare(name, source, splits, dialect)
     from xmcgan.data.prepared import prepare as preparing
     from xmcgan.data.readers.sources import count_entries, fingerprint
 
@@ -91,14 +92,26 @@ def prepare(
             workers=workers or tasks,
             executor=executor,
             most_bad=max_bad_share,
-            total=lambda split: count_entries(folder, data.layout, split_patterns[split]),
-            fingerprint=fingerprint(folder, data.layout, list(split_patterns.values())),
+            total=lambda split: count_entries(folder, data.layout, split_patterns[split], data.dialect),
+            fingerprint=fingerprint(folder, data.layout, list(split_patterns.values()), data.dialect),
             rules=rules,
         )
     report(manifest, output, is_there=is_there)
     command = training_command(name, data, output, size=images.size, fit=images.fit)
     print(f"prepared in {output}; train from it:\n  {command}")
     return 0
+
+
+def set_to_prepare(name: str, source: str, splits: list[str] | None, dialect: DialectName | None) -> DataSet:
+    """The data set, after checking that it can be prepared from this source, by this dialect."""
+    data = chosen_set(name, splits)
+    if "://" in source:
+        raise ValueError(f"--source is {source}, a URL; it should be a folder, in its owner's layout")
+    if dialect is None:
+        return data
+    if data.layout != "table":
+        raise ValueError(f"--dialect is {dialect}; only the data set table has one")
+    return data._replace(dialect=DIALECTS[dialect])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from xmcgan.cli.parser import OneOf
+from xmcgan.data.readers.dialect import Dialect
 
 
 class DataSet(NamedTuple):
@@ -13,6 +14,7 @@ class DataSet(NamedTuple):
     layout: str
     splits: tuple[str, ...]
     max_length: int  # words kept of a caption by the recipes for it
+    dialect: Dialect | None = None  # of a table; found out if not given
 
 
 SETS = {
@@ -71,7 +73,7 @@ def entries(source: str, data: DataSet, split: str) -> Iterator:
 
     if "://" in source or is_prepared(source):
         return iter(read_records(source, data.layout, split))
-    return read_entries(Path(source), data.layout, split, annotations=True)
+    return read_entries(Path(source), data.layout, split, annotations=True, dialect=data.dialect)
 
 
 def print_splits(source: str, data: DataSet) -> dict[str, str]:
@@ -83,9 +85,10 @@ def print_splits(source: str, data: DataSet) -> dict[str, str]:
         splits = read_manifest(source)["splits"]
         rules = {name: splits[name]["rule"] for name in data.splits if "rule" in splits.get(name, {})}
     else:
-        found = [(name, each, describe_split(Path(source), data.layout, each)) for name, each in patterns(data).items()]
-        named = {name: rule and rule.replace(f"split {each} ", f"split {name} ") for name, each, rule in found}
-        rules = {name: rule for name, rule in named.items() if rule}
+        rules = {}
+        for name, pattern in patterns(data).items():
+            if rule := describe_split(Path(source), data.layout, pattern, data.dialect):
+                rules[name] = rule.replace(f"split {pattern} ", f"split {name} ")
     for rule in rules.values():
         print(rule)
     return rules

@@ -109,8 +109,8 @@ def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> di
     known = manifest.get("fingerprint")  # older ones have none
     if known is not None and fingerprint is not None and known != fingerprint:
         raise ValueError(
-            f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files "
-            "differ. Choose another output"
+            f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files, "
+            "or the dialect of its table, differ. Choose another output"
         )
     for left in (JOURNAL, LOCK):  # from a process killed right after writing the manifest
         (output / left).unlink(missing_ok=True)

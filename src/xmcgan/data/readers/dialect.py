@@ -4,7 +4,7 @@ import csv
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from xmcgan.data.readers.files import byte_lines
 from xmcgan.data.records import Problem
@@ -40,10 +40,14 @@ class Dialect(NamedTuple):
         return line.rstrip("\r\n").split(SEPARATORS[self.separator])
 
 
-DIALECTS = {
-    f"{name}{'' if quoted else '-unquoted'}": Dialect(name, quoted) for name in SEPARATORS for quoted in (True, False)
+DialectName = Literal[
+    "comma", "comma-unquoted", "tab", "tab-unquoted", "semicolon", "semicolon-unquoted", "bar", "bar-unquoted"
+]
+"""The dialects that a user can name."""
+
+DIALECTS: dict[str, Dialect] = {
+    name: Dialect(name.removesuffix("-unquoted"), not name.endswith("-unquoted")) for name in get_args(DialectName)
 }
-"""What a user can name: ``comma``, ``tab-unquoted``, ..."""
 
 
 def find_dialect(file: Path, is_header: Callable[[Sequence[str]], bool]) -> Dialect:

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xmcgan.data.readers import cub200, flickr8k, flickr30k, flowers102
+from xmcgan.data.readers.dialect import Dialect
 from xmcgan.data.readers.files import unused_files
 from xmcgan.data.readers.folder import SUFFIXES, split_folder
 from xmcgan.data.readers.localized_narratives import find_narratives
 from xmcgan.data.readers.open_images import find_box_file
-from xmcgan.data.readers.table import ROWS, Row, dialect_of, find_table
+from xmcgan.data.readers.table import Row, dialect_of, find_table, rows_of
 from xmcgan.data.readers.tars import find_tars, is_pattern
 from xmcgan.data.records import Problem
 
@@ -69,8 +70,11 @@ def unused_at_root(root: Path, layout: str) -> Iterator[Problem]:
         yield from unused_files(root, others, f"is not read by the layout {layout}")
 
 
-def describe_split(root: Path, layout: str, split: str) -> str | None:
+def describe_split(root: Path, layout: str, split: str, dialect: Dialect | None = None) -> str | None:
     """Which rule a split is chosen by, or which dialect its table has, as a sentence; None if there is no choice.
+
+    Args:
+        dialect: of the table; found out if not given.
 
     Raises:
         FileNotFoundError: if there is no such split.
@@ -91,17 +95,20 @@ def describe_split(root: Path, layout: str, split: str) -> str | None:
         case "table":
             file = find_table(root, split)
             if file.suffix in (".csv", ".tsv"):
-                return f"{file} is read as {dialect_of(file)}"
+                return f"{file} is read as {dialect or dialect_of(file)}"
     return None
 
 
-def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
+def fingerprint(root: Path, layout: str, splits: Sequence[str], dialect: Dialect | None = None) -> str:
     """A digest of the names, sizes, beginnings and ends of the annotation files, to detect another or changed source.
+
+    Args:
+        dialect: of the table, if one is given: it decides what is read.
 
     Raises:
         FileNotFoundError: if the source or one of its splits is missing.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if dialect is None else json.dumps(dialect).encode())
     base = root.parent if root.is_file() else root
     for split in splits:
         for path in annotation_files(root, layout, split):
@@ -115,7 +122,7 @@ def fingerprint(root: Path, layout: str, splits: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def count_entries(root: Path, layout: str, split: str) -> int | None:
+def count_entries(root: Path, layout: str, split: str, dialect: Dialect | None = None) -> int | None:
     """The approximate number of records of a split, bad ones included; None if counting would take long.
 
     Counts images of COCO, lines of narratives, and images of a table or folder, without parsing annotations.
@@ -131,8 +138,8 @@ def count_entries(root: Path, layout: str, split: str) -> int | None:
                     count += sum(end in line for line in stream)
             return count
         case "table":
-            file = find_table(root, split)
-            return len({row.path for row in ROWS[file.suffix](file) if not isinstance(row, Problem) and _is_text(row)})
+            rows = rows_of(find_table(root, split), dialect)
+            return len({row.path for row in rows if not isinstance(row, Problem) and _is_text(row)})
         case "folder":
             walk = os.walk(split_folder(root, split))
             return sum(Path(name).suffix.lower() in SUFFIXES for _, _, names in walk for name in names)

@@ -46,10 +46,7 @@ def read_table(
     root = file.parent
     files, without = Files(root, root), Unused()
     images: dict[str, tuple[Path, list[str]] | None] = {}  # None: unreadable, and already reported
-    rows = separated_rows(file, dialect) if dialect else ROWS[file.suffix](file)
-    if dialect and file.suffix not in (".csv", ".tsv"):
-        raise ValueError(f"{file} has no dialect; only .csv and .tsv have one")
-    for row in rows:
+    for row in rows_of(file, dialect):
         if isinstance(row, Problem):
             yield row
             continue
@@ -94,6 +91,19 @@ def unnamed_images(root: Path, file: Path, named: Collection[str]) -> Iterator[P
             except ValueError:
                 continue  # it is no table of images
     yield from unused_files(root, names, "is an image that no row names")
+
+
+def rows_of(file: Path, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
+    """The rows of a table.
+
+    Raises:
+        ValueError: if a dialect is given for a table that has none, or the columns are missing.
+    """
+    if dialect is None:
+        return ROWS[file.suffix](file)
+    if file.suffix not in (".csv", ".tsv"):
+        raise ValueError(f"{file} has no dialect; only .csv and .tsv have one")
+    return separated_rows(file, dialect)
 
 
 def find_table(root: Path, split: str) -> Path:
