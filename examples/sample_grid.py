@@ -1,14 +1,16 @@
-"""The first held-out captions of Scenes, drawn unpicked: caption k with seed k, 8 x 8 pictures in one PNG.
+"""The first 64 held-out captions, none picked: caption k with seed k, 8 x 8 images in one file.
 
 python examples/sample_grid.py docs/images/scenes-64-samples.png
+python examples/sample_grid.py flowers.jpg --model runs/flowers --data data/flowers102 --split test
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from PIL import Image
 
 from xmcgan import Pipeline
+from xmcgan.data.layouts import read_records
 from xmcgan.scenes import World, describe, sample_scene
 from xmcgan.scenes.scene import stream
 
@@ -25,15 +27,27 @@ def held_out_caption(index: int) -> str:
 
 
 def main() -> None:
-    output = Path(sys.argv[1] if len(sys.argv) > 1 else "scenes-64-samples.png")
-    captions = [held_out_caption(index) for index in range(ROWS * COLUMNS)]
-    images = Pipeline.from_pretrained("scenes-64")(captions, seed=list(range(len(captions)))).images
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, nargs="?", default=Path("scenes-64-samples.png"))
+    parser.add_argument("--model", default="scenes-64")
+    parser.add_argument("--data", help="folder of the captions; Scenes unless given")
+    parser.add_argument("--split", help="of the captions; the model's validation split unless given")
+    options = parser.parse_args()
+
+    pipe = Pipeline.from_pretrained(options.model)
+    if options.data is None:
+        captions = [held_out_caption(index) for index in range(ROWS * COLUMNS)]
+    else:
+        dataset = pipe.config.dataset
+        records = read_records(options.data, dataset.layout, options.split or dataset.validation_split)
+        captions = [record.captions[0] for record in records[: ROWS * COLUMNS]]
+    images = pipe(captions, seed=list(range(len(captions)))).images
     side = images[0].width + GAP
     sheet = Image.new("RGB", (COLUMNS * side - GAP, ROWS * side - GAP), "white")
     for number, image in enumerate(images):
         row, column = divmod(number, COLUMNS)
         sheet.paste(image, (column * side, row * side))
-    sheet.save(output)
+    sheet.save(options.output, quality=90)
     for number, caption in enumerate(captions):
         print(f"{number // COLUMNS + 1}.{number % COLUMNS + 1}  {caption}")
 
