@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
 from xmcgan.cli.generate import file_name, file_names, grid, write_new
-from xmcgan.cli.main import COMMANDS, main, summary, words_of
+from xmcgan.cli.main import COMMANDS, main, message_of, summary
 from xmcgan.config import flatten, to_dict
 from xmcgan.recipes import RECIPES
 
@@ -150,7 +150,7 @@ def test_other_pictures_of_the_same_name_are_refused(pictures, trained, tmp_path
     before = files(pictures)
     earlier = trained / "checkpoints/step-00000002"
     message = refused(generate(earlier, pictures), capsys)
-    assert "has other files of the same names, which stay as they are: a-red-car-left-of-the-bus-3.png" in message
+    assert "has files of the same names with other content: a-red-car-left-of-the-bus-3.png" in message
     assert files(pictures) == before
 
 
@@ -186,7 +186,7 @@ def test_unknown_words_are_named_in_one_line(trained, tmp_path, capsys):
 
 def test_captions_that_would_have_the_same_name_are_all_kept(trained, tmp_path):
     long = "a very long caption about a red car that is parked left of a bus "
-    captions = [long + "by day", long + "by night", "", "🚗", "A Bus", "a bus", "a bus 2"]
+    captions = [long + "by day", long + "by night", "?!", "🚗", "A Bus", "a bus", "a bus 2"]
     assert main(["generate", *captions, "--model", str(trained), "--output", str(tmp_path)]) == 0
     assert len([name for name in files(tmp_path) if name.endswith("-0.png")]) == len(captions)
 
@@ -226,8 +226,8 @@ def test_names_of_files_are_all_different():
 
 
 def test_an_error_of_the_system_begins_with_the_file():
-    assert words_of(FileNotFoundError(2, "No such file or directory", "a.csv")) == "a.csv: No such file or directory"
-    assert words_of(FileNotFoundError("a.csv is missing")) == "a.csv is missing"
+    assert message_of(FileNotFoundError(2, "No such file or directory", "a.csv")) == "a.csv: No such file or directory"
+    assert message_of(FileNotFoundError("a.csv is missing")) == "a.csv is missing"
 
 
 def test_a_grid_is_filled_row_by_row():

@@ -123,7 +123,7 @@ def test_mistakes_are_named(pipe):
         pipe("a car", num_images=0)
     with pytest.raises(ValueError, match="seed is -1; it should be at least 0"):
         pipe("a car", seed=-1)
-    with pytest.raises(ValueError, match="2 seeds for 3 pictures"):
+    with pytest.raises(ValueError, match="2 seeds for 3 images"):
         pipe(CAPTIONS, seed=[1, 2])
     with pytest.raises(TypeError, match="caption 1 is a int; it should be a string"):
         pipe(["a car", 5])
@@ -135,7 +135,7 @@ def test_mistakes_are_named(pipe):
 
 def test_an_encoder_of_another_width_is_named(pipe):
     config = replace(pipe.config, text=replace(pipe.config.text, encoder="minilm"))
-    with pytest.raises(ValueError, match="minilm gives 384 numbers a word, but the generator takes 32"):
+    with pytest.raises(ValueError, match="minilm has word embeddings of 384 dimensions, but the generator takes 32"):
         Pipeline(pipe.generator, config, 1, device="cpu")
 
 

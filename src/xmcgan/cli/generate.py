@@ -33,10 +33,10 @@ def generate(
         output: folder for the images.
         seed: of the first image of each caption; the next one has seed + 1.
         count: images per caption.
-        truncation: factor of the noise, 0 to 1; less makes images more alike and more typical.
+        truncation: factor of the noise, 0 to 1; smaller makes images more alike and more typical.
         noise: what a seed stands for: philox, or numpy to repeat images of earlier versions.
         attention: also write each word's attention over the image.
-        precision: of weights and layers; half precision is faster on hardware made for it.
+        precision: of weights and layers; half precision is faster on some devices.
         device: auto, cpu, cuda, ...
 
     Examples:
@@ -73,7 +73,7 @@ def generate(
 
 
 def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, bytes]:
-    """The PNG of each image, and of its attention maps if they are wanted, by file name."""
+    """The PNG of each image, with ``attention`` also of its attention maps, by file name."""
     from xmcgan.inference.pipeline import attention_overlay
 
     files: dict[str, bytes] = {}
@@ -97,7 +97,7 @@ def settings_file(drawn, made_by: dict[str, object]) -> bytes:
 
 
 def report(drawn, by: str, path: Path) -> None:
-    """Prints where the images are, and which words of the captions were not in the training captions."""
+    """Prints where the images are, and the words that are in no training caption."""
     count = len(drawn.images)
     print(f"{count} image{'s' if count > 1 else ''} by {by}: {path}")
     if unknown := dict.fromkeys(word for words in drawn.unknown_words for word in words):
@@ -105,12 +105,12 @@ def report(drawn, by: str, path: Path) -> None:
 
 
 def file_name(caption: str) -> str:
-    """A caption as the beginning of a file name; what is no letter or digit becomes a hyphen."""
+    """A caption as the start of a file name, with hyphens for all but letters and digits."""
     return re.sub(r"\W+", "-", caption.lower()).strip("-")[:60].rstrip("-") or "no-words"
 
 
 def file_names(captions: Iterable[str]) -> dict[str, str]:
-    """The beginning of each caption's file names; a number tells apart captions that would have the same."""
+    """The start of each caption's file names; a number distinguishes captions that would have the same."""
     names: dict[str, str] = {}
     for caption in dict.fromkeys(captions):
         name, number = file_name(caption), 1
@@ -143,12 +143,12 @@ def grid(images: list, columns: int, gap: int = 2):
 
 
 def write_new(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes files, or none if one is there with other content; one with the same content stays as it is."""
+    """Writes all files, or none if one exists with other content."""
     different = [name for name, content in files.items()
                  if (folder / name).exists() and (folder / name).read_bytes() != content]  # fmt: skip
     if different:
         raise FileExistsError(
-            f"{folder} has other files of the same names, which stay as they are: {', '.join(different[:3])}"
+            f"{folder} has files of the same names with other content: {', '.join(different[:3])}"
             f"{' ...' if len(different) > 3 else ''}. Choose another --output"
         )
     folder.mkdir(parents=True, exist_ok=True)

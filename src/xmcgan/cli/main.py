@@ -46,19 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a user's mistake is one line on standard error, and exit status 2."""
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         silence(sys.stdout)
         return 141
     except (ValueError, TypeError, OSError) as error:
-        say(f"xmcgan: {' '.join(words_of(error).split())}", sys.stderr)
+        say(f"xmcgan: {' '.join(message_of(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         say("xmcgan: interrupted", sys.stderr)
         return 130
 
 
-def words_of(error: Exception) -> str:
-    """An error's message; the system's own begins with the file, and has no number."""
+def message_of(error: Exception) -> str:
+    """An error's message; that of the operating system starts with the file and leaves out the error number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror and str(error).startswith("[Errno"):
         return f"{error.filename}: {error.strerror}"
     return str(error)
@@ -97,7 +97,7 @@ def overview(prog: str, commands: Mapping[str, str | dict[str, str]]) -> str:
         lines = [f"xmcgan {__version__}: images from captions, by XMC-GAN", "", *lines]
     for name, found in commands.items():
         lines.append(f"  {name:<18} {summary(found)}")
-    lines += ["", f"`{prog} COMMAND --help` says more. In flags, dashes and underscores are alike."]
+    lines += ["", f"`{prog} COMMAND --help` has details. In flags, dashes and underscores are alike."]
     if commands is COMMANDS:
         lines[-1] += " `xmcgan --version` prints the version."
     return "\n".join(lines)

@@ -27,23 +27,23 @@ def serve(
     public_url: str | None = None,
     device: str = "auto",
 ) -> int:
-    """Serve a page to generate images on, and an HTTP API that image clients speak.
+    """Serve a page to generate images on, and an HTTP API for image clients.
 
-    SIGTERM or Ctrl-C stops it after the requests that it has accepted (docs/serving.md).
+    On SIGTERM or Ctrl-C it finishes the requests that it has accepted (docs/serving.md).
 
     Args:
-        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64; NAME=MODEL gives it another name.
+        model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64; NAME=MODEL gives it a name.
         models: more models, to choose from and to compare.
         host: address to listen on; 0.0.0.0 is all of them.
         port: to listen on; 0 takes a free one.
-        token: clients must send it as a bearer token; the environment variable XMCGAN_TOKEN sets it, too.
+        token: bearer token that clients must send; also by the environment variable XMCGAN_TOKEN.
         max_images: most images of one request.
-        queue: images that may wait; more are answered 429.
+        queue: most images in the queue; a request for more gets a 429.
         timeout: seconds that a request may take.
         rate: images a minute for each client address; 0 is no limit.
-        url_folder: keeps images that are answered as a url; by default a folder that ends with the server.
-        url_lifetime: seconds that such an image is kept.
-        public_url: address by which clients reach the server, if a proxy hides it.
+        url_folder: folder of the images that are answered as URLs; by default one that is deleted at the end.
+        url_lifetime: seconds until such an image is deleted.
+        public_url: address by which clients reach the server, where a proxy is in between.
         device: auto, cpu, cuda, ...
 
     Examples:
@@ -65,8 +65,8 @@ def serve(
             url_lifetime=url_lifetime,
             public_url=public_url,
         )
-        tell = partial(announce, sources)
-        accepted, answered = run(sources, settings, host=host, port=port, device=device, ready=tell)
+        ready = partial(announce, sources)
+        accepted, answered = run(sources, settings, host=host, port=port, device=device, ready=ready)
     print(f"stopped: {answered} of {accepted} requests answered", flush=True)
     return 0
 
@@ -77,7 +77,11 @@ def announce(sources: list[str], url: str) -> None:
 
 
 def serving() -> Callable[..., tuple[int, int]]:
-    """The function that serves, or which extra to install for it."""
+    """The function that serves.
+
+    Raises:
+        ValueError: with the extra to install, if it is missing.
+    """
     try:
         from xmcgan.serving.server import serve as run
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""From one caption and seed to another in even steps."""
+"""Interpolation: even steps from one caption and seed to another."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from xmcgan.types import TextEmbedding
 class Drawing:
     """One image to generate: a caption and a seed, or a point between two of each.
 
-    ``share`` is the second's part, 0 to 1; at 0 the image is the first's own, at 1 the second's, to the last bit.
+    ``share`` is the weight of the second, 0 to 1. At 0 the image has the bits of the first, at 1 those of the second.
     """
 
     caption: str
@@ -94,8 +94,8 @@ def draw(
 def mixed_noise(drawings: Sequence[Drawing], dim: int, noise: Noise) -> Tensor:
     """The noise of drawings (B, Z): of two seeds, cos(a) z_1 + sin(a) z_2 with a = share pi/2.
 
-    Its coordinates are normal with one variance at every share; those of a straight line would shrink by 0.7 in the
-    middle.
+    Its coordinates are standard-normal at every share. On a straight line their standard deviation would fall to 0.7 in
+    the middle.
     """
     rows: dict[tuple[int, float], Tensor] = {}
     for truncation in {drawing.truncation for drawing in drawings}:
@@ -112,10 +112,10 @@ def mixed_noise(drawings: Sequence[Drawing], dim: int, noise: Noise) -> Tensor:
 
 
 def mixed_text(first: TextEmbedding, second: TextEmbedding, share_B: Tensor) -> tuple[TextEmbedding, Tensor]:
-    """Mixtures of two captions: the words of both, (B, 2T, D), and the factors of their attention.
+    """Mixtures of two captions: the words of both, (B, 2T, D), and the weights of their attention.
 
-    The words of the first weigh 1 - share, those of the second share, so the image changes smoothly from one to the
-    other whatever the captions' lengths; the sentence embeddings are averaged with the same weights.
+    The words of the first have the weight 1 - share and those of the second share, so that the image changes smoothly
+    whatever the captions' lengths. The sentence embeddings are averaged with the same weights.
     """
     share_B1 = share_B.to(first.words_BTD)[:, None]
     text = TextEmbedding(

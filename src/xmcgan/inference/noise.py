@@ -10,7 +10,7 @@
 
 tests/golden/noise.json holds test vectors; examples/browser/noise.js is the same in JavaScript.
 
-``numpy`` is the noise of version 0.1.0 before its release: NumPy's PCG64 and ziggurat.
+``numpy`` is the noise of the time before the first release: NumPy's PCG64 and ziggurat.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from torch import Tensor
 Noise = Literal["philox", "numpy"]
 
 NOISE: Noise = "philox"
-"""What a seed means unless another kind is asked for."""
+"""The default kind."""
 
 MAX_SEED = 2**53 - 1
-"""The largest whole number up to which JavaScript and JSON hold every one exactly."""
+"""Up to here JavaScript and JSON represent every whole number exactly."""
 
 MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
@@ -41,11 +41,11 @@ COS_TERMS = [1 / 20922789888000, -1 / 87178291200, 1 / 479001600, -1 / 3628800, 
 
 
 def seeded_noise(seeds: Sequence[int], dim: int, kind: Noise = NOISE, truncation: float = 1.0) -> Tensor:
-    """z ~ N(0, truncation^2 I), float32, on the CPU: noise_BZ with one row a seed; each depends only on its seed.
+    """z ~ N(0, truncation^2 I), float32, on the CPU: noise_BZ, one row for each seed, which depends on that seed alone.
 
     Args:
         kind: ``philox``, or ``numpy`` for the images of earlier versions.
-        truncation: factor from 0 to 1: 1 is what the generator was trained with, less gives images that are more
+        truncation: factor from 0 to 1: 1 is what the generator was trained with; smaller ones give images that are more
             alike and closer to its mean (the truncation trick of Karras et al., CVPR 2019, on z, whose mean is 0).
 
     Raises:
@@ -91,7 +91,7 @@ def philox_rounds(words: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def box_muller(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Two independent normals (..., 2), float64, from two 32-bit words: the radius is x's, the angle y's."""
+    """Two independent normals (..., 2), float64, from two 32-bit words: the radius from x, the angle from y."""
     radius = np.sqrt(-2.0 * logarithm((x.astype(np.float64) + 0.5) / 4294967296.0))
     quarter, within = y >> np.uint64(30), y & np.uint64(0x3FFFFFFF)
     angle = ((within.astype(np.float64) + 0.5) / 1073741824.0 - 0.5) * HALF_PI  # -pi/4 to pi/4

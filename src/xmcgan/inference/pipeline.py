@@ -1,4 +1,4 @@
-"""Captions to pictures in two lines.
+"""Captions to images in two lines.
 
 pipe = Pipeline.from_pretrained("scenes-64")
 pipe("a red car left of a stop sign under a night sky", seed=7).images[0].save("car.png")
@@ -46,25 +46,24 @@ MOST_IMAGES = 100_000
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a pipeline drew: one entry a picture in every list."""
+    """The images of a call; every list has one entry for each."""
 
     images: list[Image.Image]
     captions: list[str]
     seeds: list[int]
-    words: list[list[str]]  # as the text encoder spells them, [CLS] and [SEP] included
+    words: list[list[str]]  # the text encoder's word pieces, [CLS] and [SEP] included
     attention: list[np.ndarray] | None
-    """Each word's map over the picture, (words, 16, 16); at every place the words' shares sum to 1. None where the
-    generator has plain self-modulation."""
+    """Each word's map over the image, (words, 16, 16); at every place the words' shares sum to 1. None if the generator
+    has plain self-modulation."""
     unknown_words: list[list[str]]
-    """The words of each caption that no training caption had, as they are written; empty where the model carries no
-    vocabulary."""
+    """The words of each caption that are in no training caption; empty if the model has no vocabulary."""
 
 
 class Pipeline:
     """A text encoder and the averaged generator: captions in, PIL images out.
 
-    The same caption and seed give the same picture: bit for bit on one device, whatever else is drawn with it, and to
-    rounding on every other. The noise of a seed is the same everywhere, in a browser too.
+    The same caption and seed give the same image: bit for bit on one device, whatever else is in the batch, and up to
+    rounding on others. The noise of a seed is the same everywhere, even in a browser.
 
     Args:
         generator: in evaluation mode.
@@ -72,7 +71,7 @@ class Pipeline:
         step: of that run.
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
-        batch_size: pictures of one forward pass; None suits size and device. Another size can change the last bit.
+        batch_size: images of a forward pass; chosen by image size and device unless given. It can change the last bit.
         words: the vocabulary of the training captions, if it is known.
     """
 
@@ -96,8 +95,8 @@ class Pipeline:
         wanted = generator.sentence_projection.in_features
         if self.encoder.dim != wanted:
             raise ValueError(
-                f"the text encoder {config.text.encoder} gives {self.encoder.dim} numbers a word, but the generator "
-                f"takes {wanted}: it was trained with another encoder"
+                f"the text encoder {config.text.encoder} has word embeddings of {self.encoder.dim} dimensions, but the "
+                f"generator takes {wanted}: it was trained with another encoder"
             )
 
     @classmethod
@@ -115,7 +114,7 @@ class Pipeline:
         A local folder comes before a packaged model of the same name.
 
         Raises:
-            FileNotFoundError: if it is neither a folder of this library nor a model that the hub gives.
+            FileNotFoundError: if it is neither a folder of this library nor a model on the hub.
             ValueError: if a file of it is damaged; the file is named.
         """
         folder = find_model(source, revision)
@@ -133,25 +132,25 @@ class Pipeline:
         noise: Noise = NOISE,
         callback: Callable[[int, int], None] | None = None,
     ) -> Pictures:
-        """Draws ``num_images`` pictures of every caption, one caption after the other.
+        """Draws ``num_images`` images of every caption, one caption after the other.
 
-        Any caption gives a picture: of an empty one, what the model draws without a description; what is longer than
-        ``config.text.max_length`` words loses its end; letters the encoder does not know become its unknown word.
+        Any string is a caption. An empty one gives an image without a description, one longer than
+        ``config.text.max_length`` word pieces is cut, and letters that the encoder does not know become [UNK].
 
         Args:
             captions: one or several.
-            seed: picture k of a caption has seed + k; or one seed for every picture.
-            num_images: pictures a caption.
-            truncation: factor of the noise, 0 to 1: less gives pictures that are more alike and more typical.
-            noise: what a seed stands for: ``philox``, or ``numpy`` to repeat pictures of earlier versions.
-            callback: called with (pictures done, pictures in all).
+            seed: image k of a caption has seed + k; or a list with one seed for every image.
+            num_images: images of each caption.
+            truncation: factor of the noise, 0 to 1; smaller gives images that are more alike and more typical.
+            noise: what a seed stands for: ``philox``, or ``numpy`` to repeat images of earlier versions.
+            callback: called with (images done, all images).
 
         Raises:
             TypeError: if a caption is not a string.
-            ValueError: if there is no caption, or the seeds do not fit; a seed is 0 to 2^53 - 1.
+            ValueError: if there is no caption, the number of seeds is wrong, or one is not 0 to 2^53 - 1.
         """
         chosen, repeated, seeds = requested(captions, seed, num_images)
-        text = self.encoder(chosen)  # refuses what is no string; the tokenizer takes lists of words, too
+        text = self.encoder(chosen)  # refuses anything but strings, where the tokenizer would take lists of words
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         samples = sample(
             self.fused,
@@ -183,9 +182,9 @@ class Pipeline:
         truncation: float = 1.0,
         noise: Noise = NOISE,
     ) -> list[Image.Image]:
-        """``steps`` pictures on the way from one caption and seed to another (``xmcgan.inference.interpolation``).
+        """``steps`` images from one caption and seed to another (``xmcgan.inference.interpolation``).
 
-        The first and the last are the pictures of the two captions with their seeds.
+        The first and the last are the images of the two captions with their seeds.
 
         Raises:
             ValueError: if there are fewer than 2 steps, or a seed or truncation is out of range.
@@ -200,11 +199,11 @@ class Pipeline:
         return [first, *(images(drawings[1:-1]) if steps > 2 else []), last]
 
     def unknown_words(self, caption: str) -> list[str]:
-        """The words of a caption that no training caption had; none where the model carries no vocabulary."""
+        """The words of a caption that are in no training caption; empty if the model has no vocabulary."""
         return [] if self.words is None else unknown_words(caption, self.words)
 
     def fingerprint(self) -> dict[str, str | int | None]:
-        """What decides the pictures of a caption and a seed: hashes of all weights, and how captions are read."""
+        """What decides the image of a caption and seed: hashes of all weights, and how captions are encoded."""
         return {
             "generator_sha256": content_sha256(tensors(self.generator)),
             "text_encoder_sha256": content_sha256(tensors(self.encoder.model)),
@@ -238,14 +237,14 @@ class Pipeline:
         return folder
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Uploads the pipeline to a model repository of the hub, made where there is none; its address.
+        """Uploads the pipeline to a model repository on the hub, created if need be, and returns its address.
 
         Raises:
-            ValueError: if the text encoder is a local folder, without which the model draws nothing elsewhere.
+            ValueError: if the text encoder is a local folder, which others do not have.
         """
         if Path(self.config.text.encoder).is_dir():
             raise ValueError(
-                f"the text encoder is the local folder {self.config.text.encoder}, where nobody else has it; push it "
+                f"the text encoder is the local folder {self.config.text.encoder}, which others do not have; push it "
                 "to the hub first and train with its name"
             )
         from huggingface_hub import HfApi
@@ -269,10 +268,10 @@ def holds(path: Path, weights: dict[str, Tensor]) -> bool:
 def requested(
     captions: str | Sequence[str], seed: int | Sequence[int], num_images: int
 ) -> tuple[list[str], list[str], list[int]]:
-    """The captions, and the caption and the seed of every picture.
+    """The captions, and the caption and seed of every image.
 
     Raises:
-        ValueError: if there is no caption, too many pictures, or the seeds do not fit.
+        ValueError: if there is no caption, too many images, or the wrong number of seeds.
     """
     chosen = [captions] if isinstance(captions, str) else list(captions)
     if not chosen:
@@ -287,12 +286,12 @@ def requested(
     repeated = [caption for caption in chosen for _ in range(num_images)]
     seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
     if len(seeds) != len(repeated):
-        raise ValueError(f"{len(seeds)} seeds for {len(repeated)} pictures; give one number, or one seed a picture")
+        raise ValueError(f"{len(seeds)} seeds for {len(repeated)} images; give one number, or one seed for each image")
     return chosen, repeated, seeds
 
 
 def word_maps(attention_RT: Tensor, words: int) -> np.ndarray:
-    """Attention of the regions over T words to one 16 x 16 map a real word."""
+    """Attention of the regions over T words as one 16 x 16 map for each real word."""
     return attention_RT[:, :words].T.reshape(words, REGION_GRID, REGION_GRID).numpy()
 
 
