@@ -163,13 +163,13 @@ def planned_places(study: Study, settings: Settings, annotator: Annotator, block
 
 def unmet(kind: Kind) -> list[sa.ColumnElement[bool]]:
     """Conditions of items whose caption the annotator has not seen in this criterion."""
-    seen = select(ASSIGNMENT.c.id).where(
+    # Not a correlated EXISTS: PostgreSQL runs it once for each item, 20 ms in place of 1 with 600 items.
+    seen = select(ASSIGNMENT.c.caption).where(
         ASSIGNMENT.c.annotator == bindparam("annotator"),
-        ASSIGNMENT.c.caption == ITEM.c.caption,
         ASSIGNMENT.c.criterion == bindparam("criterion"),
         ASSIGNMENT.c.kind == kind,
     )
-    return [ITEM.c.criterion == bindparam("criterion"), ITEM.c.kind == kind, ~seen.exists()]
+    return [ITEM.c.criterion == bindparam("criterion"), ITEM.c.kind == kind, ITEM.c.caption.not_in(seen)]
 
 
 # Statements are built once: building one takes as long as running it, and a server runs these at every answer.
