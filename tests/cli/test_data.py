@@ -3,10 +3,13 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from downloads import downloaded
+from tiny import logged, run
 from xmcgan.cli.main import main
 from xmcgan.data.prepared.manifest import read_manifest
 from xmcgan.data.prepared.shards import open_shards
@@ -232,3 +235,22 @@ def test_a_table_is_read_by_the_dialect_that_is_named(tmp_path, capsys):
     assert "the dialect of its table" in capsys.readouterr().err
     assert main([*arguments, "--output", str(tmp_path / "comma"), "--dialect", "comma"]) == 2
     assert "train.tsv, line 1 has none of the columns path, image" in capsys.readouterr().err
+
+
+def test_what_img2dataset_downloaded_is_prepared_and_trained_from(config, tmp_path, capsys):
+    for shard in range(2):
+        downloaded(tmp_path / "laion", shard, 4)
+    prepared = tmp_path / "prepared"
+    source = ["--source", str(tmp_path / "laion"), "--splits", "train={00000..00000},val={00001..00001}", "--workers=1"]
+    assert main(["data", "prepare", "webdataset", *source, "--output", str(prepared), "--size", "64"]) == 0
+    said = capsys.readouterr().out
+    assert "train: 4 images, 4 captions" in said
+    assert "val: 4 images, 4 captions" in said
+    assert "--dataset.layout webdataset" in said
+    records = open_shards(prepared, "val", layout="webdataset")
+    assert [record.captions for record in records] == [(f"cat 00001000{number}",) for number in range(4)]
+
+    dataset = replace(config.dataset, layout="webdataset", split="train", validation_split="val")
+    training = replace(config.training, steps=1)
+    assert run(replace(config, data=str(prepared), dataset=dataset, training=training), tmp_path / "run") == 1
+    assert [line["step"] for line in logged(tmp_path / "run")] == [1]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from damage import assert_holds, damaged_bytes, damaged_value
+from downloads import downloaded
 from xmcgan.data.images import image_bytes
 from xmcgan.data.layouts import read_entries
 from xmcgan.data.readers.webdataset import read_webdataset
@@ -348,21 +349,6 @@ def test_a_pattern_without_tars_or_outside_is_refused(tmp_path):
 
 
 # -------------------------------------------------------------------------------------------------- img2dataset
-
-
-def downloaded(root: Path, shard: int, count: int) -> None:
-    """A shard as img2dataset writes it: tar with jpg, txt and json; parquet and statistics beside it."""
-    members = []
-    for number in range(count):
-        key = f"{shard:05d}{number:04d}"
-        about = {"url": f"https://example.org/{key}.jpg", "caption": f"cat {key}", "key": key, "status": "success",
-                 "error_message": None, "width": 4, "height": 3, "original_width": 400, "original_height": 300,
-                 "exif": "{}", "sha256": "00"}  # fmt: skip
-        members += [(f"{key}.jpg", picture()), (f"{key}.txt", f"cat {key}"), (f"{key}.json", json.dumps(about))]
-    write(root, members, f"{shard:05d}.tar")
-    (root / f"{shard:05d}.parquet").write_bytes(b"the metadata of all, failed ones too")
-    stats = {"count": count + 3, "successes": count, "failed_to_download": 3, "failed_to_resize": 0}
-    (root / f"{shard:05d}_stats.json").write_text(json.dumps(stats))
 
 
 def test_what_img2dataset_writes_is_read(tmp_path):
