@@ -1,10 +1,11 @@
-"""Training images loaded per second on one core, from prepared shards and from original JPEGs; and memory use.
+"""Training images loaded per second on one core, from shards, from memory and from original JPEGs; and memory use.
 
     python benchmarks/loading.py [--source DIR] [--images 300] [--repetitions 7] [--memory-gb 4]
 
-Both are read by `ExampleStream` in this process, with one thread, from the page cache. Repetitions take turns, so that
-other load on the machine affects both alike; the output is the medians of wall and process time. Without --source (a
-folder of photographs) the originals are Scenes of 640 x 480 pixels, which are easier to decode.
+All are read by `ExampleStream` in this process, with one thread, from the page cache. Repetitions take turns, so that
+other load on the machine affects all alike; the output is the medians of wall and process time. "memory" is the same
+records as shards, held as Python objects: the difference is what shards cost. Then each step of an example is timed.
+Without --source (a folder of photographs) the originals are Scenes of 640 x 480 pixels, which are easier to decode.
 
 With --memory-gb the shards are copied until they have that size, and a DataLoader worker reads random images from them;
 the output is its peak private memory (USS). The last line repeats the results as JSON.
@@ -24,12 +25,12 @@ from pathlib import Path
 
 import torch
 
-from xmcgan.data.images import ImageTransform
+from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared.manifest import MANIFEST
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.records import Record
-from xmcgan.data.stream import ExampleStream, load_batches
+from xmcgan.data.stream import CAPTION, FLIP, ExampleStream, load_batches, random
 from xmcgan.scenes import World, render_scene, sample_scene
 
 BATCH = 16
@@ -65,19 +66,44 @@ def read(records: Sequence[Record], count: int, size: int) -> tuple[float, float
 
 
 def compare_speed(raw: Sequence[Record], prepared: Sequence[Record], size: int, repetitions: int) -> dict[str, float]:
-    """Median images per second of both sources, and the ratio of shards to folder."""
+    """Median images per second of each source, and the ratio of shards to folder."""
     count = len(raw) // BATCH * BATCH
-    taken = {"folder": [], "shards": []}
+    sources = {"folder": raw, "shards": prepared, "memory": list(prepared)}
+    taken = {name: [] for name in sources}
     for repetition in range(repetitions + 1):
-        for name, records in (("folder", raw), ("shards", prepared)):
+        for name, records in sources.items():
             seconds = read(records, count, size)
             if repetition:  # the first fills the page cache
                 taken[name].append(seconds)
     speed = {}
     for kind, each in (("wall", 0), ("cpu", 1)):
-        folder, shards = (count / statistics.median(pair[each] for pair in taken[name]) for name in taken)
-        speed |= {f"folder_{kind}": folder, f"shards_{kind}": shards, f"ratio_{kind}": shards / folder}
+        found = {name: count / statistics.median(pair[each] for pair in pairs) for name, pairs in taken.items()}
+        speed |= {f"{name}_{kind}": value for name, value in found.items()}
+        speed[f"ratio_{kind}"] = found["shards"] / found["folder"]
     return speed
+
+
+def step_times(prepared: Sequence[Record], size: int, repetitions: int) -> dict[str, float]:
+    """Median process microseconds an image of each step of an example, and of the whole example."""
+    transform, held = ImageTransform(size), list(prepared)
+    opened = [open_image(record) for record in held]
+    stream = ExampleStream(prepared, transform, seed=0, flip=True)
+    steps = {
+        "read": lambda number: prepared[number],
+        "decode": lambda number: open_image(held[number]),
+        "random": lambda number: [random(0, use, number).integers(2) for use in (CAPTION, FLIP)],
+        "to_tensor": lambda number: transform.pixels(opened[number]),
+        "example": lambda number: stream[number],
+    }
+    taken = {name: [] for name in steps}
+    for repetition in range(repetitions + 1):
+        for name, step in steps.items():
+            start = time.process_time()
+            for number in range(len(held)):
+                step(number)
+            if repetition:
+                taken[name].append(1e6 * (time.process_time() - start) / len(held))
+    return {f"{name}_us": statistics.median(each) for name, each in taken.items()}
 
 
 def enlarge(prepared: Path, gigabytes: float) -> int:
@@ -128,11 +154,15 @@ def main() -> None:
         prepared = Path(folder, "prepared")
         prepare_records(raw, prepared, options.size)
         result = {"images": len(raw), "size": options.size}
-        result |= compare_speed(raw, open_shards(prepared, "all", layout="table"), options.size, options.repetitions)
-        print("| images a second, one core | folder | shards | shards / folder |\n|---|---|---|---|")
+        shards = open_shards(prepared, "all", layout="table")
+        result |= compare_speed(raw, shards, options.size, options.repetitions)
+        print("| images a second, one core | folder | shards | memory | shards / folder |\n|---|---|---|---|---|")
         for kind in ("wall", "cpu"):
-            folder_, shards, ratio = (result[f"{name}_{kind}"] for name in ("folder", "shards", "ratio"))
-            print(f"| {kind} time | {folder_:.0f} | {shards:.0f} | {ratio:.2f} |")
+            each = [result[f"{name}_{kind}"] for name in ("folder", "shards", "memory", "ratio")]
+            print("| {} time | {:.0f} | {:.0f} | {:.0f} | {:.2f} |".format(kind, *each))
+        steps = step_times(shards, options.size, options.repetitions)
+        print("\nProcess time of an image: " + ", ".join(f"{name} {value:.0f}" for name, value in steps.items()))
+        result |= steps
         if options.memory_gb:
             enlarge(prepared, options.memory_gb)
             records = open_shards(prepared, "all", layout="table")
