@@ -43,7 +43,7 @@ Evaluate = Callable[[Generator, int], Evaluation]
 
 
 def validate(
-    evaluate: Evaluate, state: TrainingState, output: Path, step: int, config: Config, text_dim: int, log: "Log"
+    evaluate: Evaluate, state: TrainingState, output: Path, step: int, config: Config, text_dim: int, log: Log
 ) -> None:
     """Evaluate the EMA generator, log its metrics, and keep it if it is the best so far."""
     evaluation = evaluate(state.ema.network, step)

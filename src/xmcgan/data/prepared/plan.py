@@ -82,11 +82,11 @@ def _resumable() -> Generator[None, None, None]:
         raise WriteFailed(f"{error}; the same command then resumes") from error
 
 
-def _check_plan(output: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    found, asked = ({**plan, **plan.get("settings", {})} for plan in (found, asked))
-    differing = [key for key in asked if key != "settings" and found.get(key) != asked[key]]
+def _check_plan(output: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found, wanted = ({**plan, **plan.get("settings", {})} for plan in (found, wanted))
+    differing = [key for key in wanted if key != "settings" and found.get(key) != wanted[key]]
     if differing:
-        changes = "; ".join(f"{key} was {found.get(key)!r} and is {asked[key]!r}" for key in differing)
+        changes = "; ".join(f"{key} was {found.get(key)!r} and is {wanted[key]!r}" for key in differing)
         raise ValueError(f"{output} was prepared with other settings: {changes}. Choose another output")
 
 
