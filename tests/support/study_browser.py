@@ -189,8 +189,8 @@ def press(page: Page, button: str, key: str, how: str) -> None:
         page.click(button)
 
 
-def shoot(page: Page, path: Path) -> None:
+def shoot(page: Page, path: Path, *, full_page: bool = False) -> None:
     """A screenshot in few bytes."""
     page.wait_for_timeout(400)
-    page.screenshot(path=str(path))
+    page.screenshot(path=str(path), full_page=full_page)
     Image.open(path).convert("RGB").quantize(200, dither=Image.Dither.NONE).save(path, optimize=True)
