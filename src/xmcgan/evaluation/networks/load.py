@@ -1,9 +1,10 @@
 """Load evaluation networks by name.
 
-``weights`` is a local file (Inception, torchvision detectors); a transformers folder or Hugging Face hub name (CLIP,
-DINOv2, DETR, RT-DETR, each with a default); or the folder of a trained dual encoder. The networks of Scenes ship with
-the package and take no weights. Networks run on ``device``, except those of Scenes and trained dual encoders, which are
-so small that they stay on the CPU. Modules are imported on demand.
+``weights`` is a local file (Inception, torchvision detectors, EfficientNet-Lite); a transformers folder or Hugging Face
+hub name (CLIP, DINOv2, DETR, RT-DETR, each with a default); or the folder of a trained dual encoder. Those of
+EfficientNet-Lite come with packages; the networks of Scenes ship with this one and take none. Networks run on
+``device``, except those of Scenes and trained dual encoders, which are so small that they stay on the CPU. Modules are
+imported on demand.
 """
 
 from collections.abc import Callable
@@ -87,6 +88,12 @@ def dinov2(name: str, weights: Weights, device: Device) -> FeatureExtractor:
     return DinoV2(name, weights or DINOV2, device=device)
 
 
+def efficientnet(name: str, weights: Weights, device: Device) -> FeatureExtractor:
+    from xmcgan.evaluation.networks.efficientnet import EfficientNetExtractor
+
+    return EfficientNetExtractor(name, as_path(weights), device=device)
+
+
 def clip(name: str, weights: Weights, device: Device):
     from xmcgan.evaluation.networks.clip import CLIP, Clip
 
@@ -151,6 +158,9 @@ FEATURE_EXTRACTORS: dict[str, Callable[[str, Weights, Device], FeatureExtractor]
     "inception-v3-torchvision": partial(inception_torchvision, mode="legacy-pytorch"),
     "inception-v3-torchvision-antialiased": partial(inception_torchvision, mode="antialiased"),
     "dinov2": dinov2,
+    "efficientnet-lite0": efficientnet,  # training uses it; it never uses 1 and 2
+    "efficientnet-lite1": efficientnet,
+    "efficientnet-lite2": efficientnet,
     "clip": clip,
     "scenes-dual-encoder": scenes_dual_encoder,
     "folder": trained_folder,
