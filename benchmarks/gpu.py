@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from memory import apart
+from memory import run_case
 from torch import Tensor
 from torch.optim import SGD, Adam
 
@@ -200,7 +200,7 @@ def checks(size: int, device: torch.device) -> list[tuple[list[str], list[float]
         listed.append(([f"{name} of prefetched batches against plain ones"], [limit], lambda call=call: [call()]))
     # 10^9 bytes, in megabytes of 2^20; in a process of its own, as the most there was is that of a process.
     name = "megabytes of the region-word loss beyond its inputs, batch 256, 64 words, 256 regions"
-    listed.append(([name], [1e9 / 2**20], lambda: [apart("--case", "loss", "--device", device)]))
+    listed.append(([name], [1e9 / 2**20], lambda: [run_case("--case", "loss", "--device", device)]))
     return listed
 
 

@@ -5,6 +5,7 @@
 
 1. benchmarks/gpu.py: checks against the CPU, the 256 px step and its share of the card's ceiling (two minutes);
 2. benchmarks/gpu_training.py: the recipe scenes-64-plus (the rest), with samples and weights in files under 16 MB.
+   Arguments after -- go to it, such as another recipe: `-- --recipe flowers-64-plus --data data/flowers102`.
 
 Each part is a process of its own; what it wrote before its limit stays. results/run.json says how each ended.
 """
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--check-minutes", type=float, default=2, help="for part 1; 0 leaves it out")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the command on a CPU")
+    parser.add_argument("training", nargs="*", help="arguments of gpu_training.py, after --")
     options = parser.parse_args()
     options.output.mkdir(parents=True)
     began, parts = time.perf_counter(), []
@@ -62,7 +64,7 @@ def main() -> int:
     command += ["--seconds", str(left - 15)]
     command += ["--width", "4", "--batch", "8", "--train", "400", "--workers", "2"] if options.small else []
     command += ["--pack", str(options.pack)] if options.pack else []
-    part("training", command, left)
+    part("training", [*command, *options.training], left)
     return 0 if all(each["ended"] == "with exit code 0" for each in parts) else 1
 
 

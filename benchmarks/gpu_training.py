@@ -1,11 +1,13 @@
-"""A training of a Scenes recipe whose data lie in device memory and whose step is one CUDA graph.
+"""A training of a recipe whose data lie in device memory and whose step is one CUDA graph.
 
     python benchmarks/gpu_training.py --output results/scenes-64-plus --seconds 500 --pack pack
+    python benchmarks/gpu_training.py --output results/flowers --recipe flowers-64-plus --data data/flowers102 \\
+        --validation-split train --width 24 --batch 128 --seconds 500 --pack pack
 
-Scenes are drawn by all cores and captions embedded once; then a step needs no host work. Pictures, captions and noise
-are chosen at random on the device, so the order is not that of ``xmcgan train``, and a run cannot be resumed. The
-learning rates follow the time that is left. Grids and the averaged generator are written every minute, in half
-precision. On a CPU the step runs as it is; that is for trying the script.
+All cores draw Scenes, or read the photographs under --data. Captions are embedded once; then a step needs no host work.
+Images, captions and noise are chosen at random on the device, so the order is not that of ``xmcgan train``, and a run
+cannot be resumed. The learning rates follow the time that is left. Grids and the averaged generator are written every
+minute, in half precision. On a CPU the step runs as it is; that is for trying the script.
 """
 
 import argparse
@@ -13,9 +15,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,6 +29,9 @@ from torch import Tensor
 from torch.optim import Adam
 
 from xmcgan.config import Config, to_dict
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.layouts import read_records
+from xmcgan.data.records import Record
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.model_files import GENERATOR_FILE, save_generator, tensors
 from xmcgan.recipes import RECIPES
@@ -99,12 +105,35 @@ class ResidentData:
         return Batch(images, self.text(self.captions_NC[chosen, caption]), noise_BZ, None, uniform_BU)
 
 
-def make_data(split: str, count: int, config: Config, loading, workers: int, device: torch.device) -> ResidentData:
-    """Draws a split with all cores and embeds its captions."""
-    jobs = [(split, n, min(n + CHUNK, count), config.image_size) for n in range(0, count, CHUNK)]
+def read(job: tuple[Sequence[Record], int, str]) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Pictures (N, H, W, 3) and captions of records."""
+    records, size, fit = job
+    transform = ImageTransform(size, fit)
+    pictures = [transform(record).permute(1, 2, 0).numpy() for record in records]
+    return np.stack(pictures), [tuple(record.captions) for record in records]
+
+
+def jobs_of(split: str, count: int, config: Config, data: Path | None) -> tuple[Callable, list]:
+    """The function that makes pictures, and its jobs: Scenes, or the first photographs of a split of the data."""
+    if data is None:
+        return draw, [(split, n, min(n + CHUNK, count), config.image_size) for n in range(0, count, CHUNK)]
+    named = config.dataset.split if split == "train" else config.dataset.validation_split
+    records = read_records(data, config.dataset.layout, named)
+    chosen = [records[n] for n in range(min(count, len(records)))]
+    parts = [chosen[n : n + CHUNK] for n in range(0, len(chosen), CHUNK)]
+    return read, [(part, config.image_size, config.dataset.fit) for part in parts]
+
+
+def make_data(
+    split: str, count: int, config: Config, loading, workers: int, device: torch.device, data: Path | None
+) -> ResidentData:
+    """Makes a split's pictures with all cores and embeds its captions."""
+    make, jobs = jobs_of(split, count, config, data)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(draw, jobs))
+        parts = list(pool.map(make, jobs))
     captions = [each for _, part in parts for each in part]
+    most = max(map(len, captions))  # an image with fewer captions has some of them twice
+    captions = [tuple(islice(cycle(each), most)) for each in captions]
     position = {caption: number for number, caption in enumerate(dict.fromkeys(c for each in captions for c in each))}
     words_MTD, lengths_M = embed(loading.result(), list(position))
     pixels = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts])).permute(0, 3, 1, 2).contiguous()
@@ -187,8 +216,11 @@ def recipe(options: argparse.Namespace) -> Config:
         config = replace(config, text=text, discriminator=discriminator)
     changes = {"width": options.width} if options.width else {}
     batch = {"batch_size": options.batch} if options.batch else {}
+    dataset = {"layout": options.layout} if options.layout else {}
+    validation = {"validation_split": options.validation_split} if options.validation_split else {}
     return replace(
         config,
+        dataset=replace(config.dataset, **dataset, **validation),
         generator=replace(config.generator, **changes),
         training=replace(config.training, device=options.device, tf32=options.device == "cuda", **batch),
     )
@@ -199,6 +231,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="a folder, new")
     parser.add_argument("--seconds", type=float, default=500, help="in all, the data included")
     parser.add_argument("--recipe", default="scenes-64-plus")
+    parser.add_argument("--data", type=Path, help="photographs and their captions; Scenes are drawn unless given")
+    parser.add_argument("--layout", help="of the data, unless the recipe's")
+    parser.add_argument("--validation-split", help="whose first captions the grids show, unless the recipe's")
     parser.add_argument("--pack", type=Path, help="the folder of gpu_pack.py")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--width", type=int, help="of the generator, unless the recipe's")
@@ -212,11 +247,11 @@ def main() -> None:
     use_tf32(device, config.training.tf32)
     torch.manual_seed(config.training.seed)
     loading = ThreadPoolExecutor(1).submit(TextEncoder.from_config, config.text, device=device)
-    shown = make_data("val", 64, config, loading, options.workers, device)
-    data = make_data("train", options.train, config, loading, options.workers, device)
+    shown = make_data("val", 64, config, loading, options.workers, device, options.data)
+    data = make_data("train", options.train, config, loading, options.workers, device, options.data)
     text_dim = data.words_MTD.shape[2]
     print(
-        f"{options.train:,} pictures, {len(data.words_MTD):,} captions in {time.perf_counter() - began:.0f} s",
+        f"{len(data.images_N3HW):,} pictures, {len(data.words_MTD):,} captions in {time.perf_counter() - began:.0f} s",
         flush=True,
     )
 

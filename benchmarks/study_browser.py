@@ -2,6 +2,7 @@
 
     python benchmarks/study_browser.py --output out/study
     python benchmarks/study_browser.py --output out/study --screenshots docs/images
+    python benchmarks/study_browser.py --output out/study --captions 8 --every-screen out/screens
 
 One annotator uses the keyboard alone, two a phone's screen, two load the page again in the middle of items, two undo an
 answer. axe looks at every kind of screen, light and dark. The systems are those of study_pictures.py, which differ for
@@ -46,7 +47,9 @@ PEOPLE = (  # how, colours, screen, answers in whose middle the page is loaded a
 )
 
 
-def whole_study(browser: Browser, study: Path, base: str, shots: Path | None) -> tuple[list[str], int]:
+def whole_study(
+    browser: Browser, study: Path, base: str, shots: Path | None, every: Path | None
+) -> tuple[list[str], int]:
     """All annotators one after the other; what axe found, and the number of screens that it looked at."""
     wrong: list[str] = []
     looked = 0
@@ -61,6 +64,8 @@ def whole_study(browser: Browser, study: Path, base: str, shots: Path | None) ->
                 page.emulate_media(color_scheme=colours)
                 wrong.extend(violations(page, f"{name}, {colours}, annotator {number + 1}"))
                 looked += 1
+                if every:
+                    shoot(page, every / f"{number + 1}-{name}-{colours}.png", full_page=True)
             kept = {(0, "task"): "light", (1, "task-with-caption"): "dark", (2, "task-with-caption"): "phone",
                     (3, "task"): "phone-dark"}  # fmt: skip
             if shots and (number, name) in kept:
@@ -76,18 +81,24 @@ def whole_study(browser: Browser, study: Path, base: str, shots: Path | None) ->
     return wrong, looked
 
 
-def administration(browser: Browser, study: Path, base: str, output: Path, shots: Path | None) -> list[str]:
+def administration(
+    browser: Browser, study: Path, base: str, output: Path, shots: Path | None, every: Path | None
+) -> list[str]:
     """The administrator's page and the results."""
     wrong = []
     with browser.new_context(color_scheme="light", viewport=DESKTOP) as opened:
         page = opened.new_page()
         page.set_default_timeout(120_000)
         page.goto(f"{base}/admin")
+        if every:
+            shoot(page, every / "login.png", full_page=True)
         page.fill("#token", (study / "admin-token").read_text().strip())
         page.click("text=Log in")
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             wrong += violations(page, f"administration, {scheme}")
+            if every:
+                shoot(page, every / f"administration-{scheme}.png", full_page=True)
         if shots:
             shoot(page, shots / "study-admin.png")
         page.click("text=Results as they stand")
@@ -95,6 +106,8 @@ def administration(browser: Browser, study: Path, base: str, output: Path, shots
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
             wrong += violations(page, f"results, {scheme}")
+            if every:
+                shoot(page, every / f"results-{scheme}.png", full_page=True)
         page.screenshot(path=str(output / "results.png"), full_page=True)
     return wrong
 
@@ -103,8 +116,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--captions", type=int, default=20)
-    parser.add_argument("--screenshots", type=Path, default=None)
+    parser.add_argument("--screenshots", type=Path, default=None, help="folder for the pictures of the docs")
+    parser.add_argument("--every-screen", type=Path, default=None, help="folder for each kind of screen, to look at")
     options = parser.parse_args()
+    for folder in (options.screenshots, options.every_screen):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     systems = write_systems(options.output / "systems", options.captions + 8)
     study = options.output / "study"
@@ -114,8 +131,8 @@ def main() -> None:
     )  # fmt: skip
     with serving(study) as base, sync_playwright() as playwright:
         browser = launch(playwright)
-        wrong, looked = whole_study(browser, study, base, options.screenshots)
-        wrong += administration(browser, study, base, options.output, options.screenshots)
+        wrong, looked = whole_study(browser, study, base, options.screenshots, options.every_screen)
+        wrong += administration(browser, study, base, options.output, options.screenshots, options.every_screen)
     _, answers = read_answers(sqlite_url(study))
     kinds: dict[str, int] = {}
     for each in answers:
