@@ -45,9 +45,10 @@ def test_every_imported_name_exists(script):
     # a script that is named like one of the tests' helpers puts their folder first
     folders = [folder for folder in (ROOT / "tests" / "support", script.parent) if folder / script.name != script]
     folders += [script.parent]
-    missing = []
-    for module, name in imported(script):
-        if module.split(".")[0] == "xmcgan" or any((folder / f"{module}.py").is_file() for folder in folders):
-            if not is_there(module, name, folders):
-                missing.append(f"{module}.{name}")
+    missing = [
+        f"{module}.{name}"
+        for module, name in imported(script)
+        if module.split(".")[0] == "xmcgan" or any((folder / f"{module}.py").is_file() for folder in folders)
+        if not is_there(module, name, folders)
+    ]
     assert missing == []
