@@ -124,6 +124,9 @@ def annotate(
             name = "task-with-caption" if page.is_visible("#caption") else "task"
             addresses = [each.get_attribute("src") for each in page.locator("#pictures img").all()]
             positions = order(addresses)
+            if how != "keyboard" and "paused" not in seen:
+                look_aside(page, look)
+                seen.add("paused")
             if answers in reload_at:
                 give(page, positions[:2], how)
                 page.reload()
@@ -162,6 +165,21 @@ def annotate(
             page.click(button)
         page.wait_for_selector(f"#screen-{screen}", state="hidden" if screen != "wait" else "attached")
     return answers
+
+
+def look_aside(page: Page, look: Callable[[Page, str], None]) -> None:
+    """What an item's screen leads to: help, an enlarged picture, a pause that goes back to the item."""
+    key = page.get_attribute("#pictures", "data-ready")
+    page.click("#help")
+    look(page, "help")
+    page.click("#help-close")
+    page.locator(".zoom").first.click()
+    look(page, "enlarged")
+    page.click("#zoom-close")
+    page.click("#pause")
+    look(page, "paused")
+    page.click("#resume")
+    page.wait_for_selector(f"#screen-task:not([hidden]) #pictures[data-ready='{key}']")
 
 
 def give(page: Page, positions: list[int], how: str) -> None:
