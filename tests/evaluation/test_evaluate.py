@@ -2,9 +2,7 @@
 
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from ranks import as_ranks
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Record
 from xmcgan.evaluation.asking import Asking
@@ -24,8 +23,9 @@ from xmcgan.evaluation.metric_names import METRICS
 from xmcgan.evaluation.networks.detection import FunctionDetector
 from xmcgan.evaluation.networks.detections import Detections
 from xmcgan.evaluation.networks.protocols import ImageFeatures
-from xmcgan.evaluation.results import Result
+from xmcgan.evaluation.results import Result, to_line
 from xmcgan.metrics.exact_questions import TASKS, Question, Rules, Wanted
+from xmcgan.runtime import distributed
 
 TRANSFORM = ImageTransform(8)
 COUNT = 200
@@ -317,37 +317,21 @@ def test_a_broken_image_is_named(tmp_path):
         evaluated(tmp_path, images=[*PICTURES[:-1], Record(path, ("a dog",), "x")], metrics=["r-precision"])
 
 
-RANKS = """
-import sys, torch
-sys.path.insert(0, sys.argv[2])
-torch.set_num_threads(1)
-from pathlib import Path
-from xmcgan.runtime.distributed import process_group
-from xmcgan.evaluation.results import to_line
-from test_evaluate import evaluated
-from dataclasses import replace
-with process_group(torch.device("cpu")):
-    results = evaluated(Path(sys.argv[1]), batch_size=30)
-    import torch.distributed as dist
-    number = dist.get_rank() if dist.is_initialized() else 0
-    lines = [to_line(replace(result, seconds=0.0)) for result in results]
-    (Path(sys.argv[1]) / f"lines-{number}.txt").write_text("\\n".join(lines))
-"""
+def write_lines(folder):
+    """What this rank finds, a line for each metric."""
+    with distributed.process_group(torch.device("cpu")):
+        results = evaluated(folder, batch_size=30)
+        lines = [to_line(replace(result, seconds=0.0)) for result in results]
+        (folder / f"lines-{distributed.rank()}.txt").write_text("\n".join(lines))
 
 
+@pytest.mark.filterwarnings("ignore:This process")  # is multi-threaded, says Python of torch's idle threads
 def test_two_processes_give_the_same_lines_as_one(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    lines = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        done = subprocess.run(
-            [*launcher, script, folder, str(Path(__file__).parent)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        lines += [(folder / f"lines-{number}.txt").read_text() for number in range(processes)]
+    for ranks in (1, 2):
+        (tmp_path / str(ranks)).mkdir()
+    write_lines(tmp_path / "1")
+    assert as_ranks(2, write_lines, tmp_path / "2") == [0, 0]
+    lines = [(tmp_path / name).read_text() for name in ("1/lines-0.txt", "2/lines-0.txt", "2/lines-1.txt")]
     assert lines[0] == lines[1] == lines[2]
 
 
