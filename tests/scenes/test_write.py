@@ -243,7 +243,7 @@ def test_killed_write_never_looks_finished(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("scenes.partial-*/train2014/*.jpg")):
+    while not list(tmp_path.glob(".partial-scenes/train2014/*.jpg")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -253,6 +253,7 @@ def test_killed_write_never_looks_finished(tmp_path):
     assert not list(tmp_path.glob("*/scenes.json"))
     small = write_scenes(tmp_path / "scenes", size=16, train=2, val=0, evaluator=0, workers=1, progress=False)
     assert (small / "scenes.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]  # what was left has gone
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xmcgan.config import check
-from xmcgan.runtime.files import read_object, write_json
+from xmcgan.runtime.files import make_folder, read_object, write_json
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class Outcome:
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
     """Writes an outcome, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(outcome))
+    write_json(make_folder(path.parent) / path.name, asdict(outcome))
 
 
 def read_outcome(path: Path) -> Outcome:

@@ -16,8 +16,9 @@ from typing import Any
 
 from xmcgan.ablation.studies import Claim, Row, Study
 from xmcgan.config import Config, check, from_dict, to_dict
-from xmcgan.runtime.files import make_folder, read_object, write_json
+from xmcgan.runtime.files import read_object, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
+from xmcgan.runtime.locks import locked_folder
 
 STUDY = "study.json"
 FIELDS = ("study", "recipe", "title", "question", "remark", "rows", "claims", "budget", "points", "pairs", "seeds")
@@ -110,14 +111,15 @@ def write_plan(plan: Plan) -> None:
     names = [slug(row.name) for row in plan.study.rows]
     check(len(set(names)) == len(names), f"two rows of {plan.study.name} would have the same files: {sorted(names)}")
     content, path = to_content(plan), plan.output / STUDY
-    if path.exists():
-        known = read_plan(plan.output)
-        changes = changed_settings(comparable(to_content(known)), comparable(content))
-        refuse_changed(plan.output, "another study", changes)
-        content |= {"seeds": max(plan.seeds, known.seeds)}
-    else:
-        refuse_foreign(plan.output, "an ablation")
-    write_json(make_folder(plan.output) / STUDY, content)
+    if not path.exists():
+        refuse_foreign(plan.output, "an ablation")  # before a lock is put there
+    with locked_folder(plan.output, "planned", wait=True):  # several processes can share an ablation
+        if path.exists():
+            known = read_plan(plan.output)
+            changes = changed_settings(comparable(to_content(known)), comparable(content))
+            refuse_changed(plan.output, "another study", changes)
+            content |= {"seeds": max(plan.seeds, known.seeds)}
+        write_json(path, content)
 
 
 def comparable(content: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from xmcgan.ablation.statistics import Difference, Summary
 from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, has_direction, lower_is_better
 from xmcgan.evaluation.evaluate import MISMATCHED
 from xmcgan.pages.data_urls import png_url
-from xmcgan.runtime.files import make_folder, write_text
+from xmcgan.runtime.files import write_text
+from xmcgan.runtime.locks import locked_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -41,7 +42,13 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     """
     plan = read_plan(folder)
     results = gather(plan)
-    output = make_folder(output or folder / "report")
+    output = output or folder / "report"
+    with locked_folder(output, "written into", wait=True):  # processes that share an ablation end at the same time
+        return write_files(results, output)
+
+
+def write_files(results: Results, output: Path) -> Path:
+    """The files of a report, in a folder that is locked; returns the page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: name is not None and name.endswith(".html"),
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

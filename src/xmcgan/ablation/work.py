@@ -7,13 +7,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
 from xmcgan.ablation.plan import Plan, Run, read_plan, steps_of
 from xmcgan.config import Config
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
-from xmcgan.runtime.files import make_folder, read_json, write_json
+from xmcgan.runtime.files import read_json, write_json
 from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import say
 
@@ -95,7 +93,7 @@ def planned_steps(plan: Plan, run: Run, device: str) -> int:
     if plan.budget.minutes is None:
         return steps_of(plan, run.row)
     path = plan.output / "steps.json"
-    with FileLock(make_folder(plan.output / "locks") / "steps.lock"):  # others wait: rows are timed one after another
+    with locked_folder(plan.output / "locks" / "steps", "timed", wait=True):  # rows are timed one after another
         if not path.is_file():
             write_json(path, time_rows(plan, device))
     return read_json(path)[run.row.name]["steps"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from xmcgan.cli.options import Recipe, check_at_least, refuse_existing
 from xmcgan.config import Config
 from xmcgan.recipes import RECIPES
-from xmcgan.runtime.files import make_folder, write_json
+from xmcgan.runtime.files import write_json
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -134,9 +135,13 @@ def bench(
     plan = Plan(parts or [*get_args(Part)], precisions, generation_batch, compile, schedule)
     if "training" in plan.parts:
         check_batch_size(measured.config, 1)
-    print(measure(measured, plan, place, output))
-    if output is not None:
-        print(f"\nwritten to {output}")
+    if output is None:
+        print(measure(measured, plan, place, None))
+        return 0
+    with locked_folder(output, "written", beside=True):
+        refuse_existing(output)
+        print(measure(measured, plan, place, output))
+    print(f"\nwritten to {output}")
     return 0
 
 
@@ -219,7 +224,6 @@ def measure(model: Model, plan: Plan, device: "torch.device", output: Path | Non
 
     def write() -> None:
         if output is not None:
-            make_folder(output.parent)
             write_json(output, benching.report(device, ceilings, found) | model.about)
 
     write()

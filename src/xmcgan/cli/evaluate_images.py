@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xmcgan.evaluation.results import REAL_IMAGES
 from xmcgan.runtime.files import write_text
+from xmcgan.runtime.locks import locked_folder
 
 if TYPE_CHECKING:
     from xmcgan.cli.evaluate import Images, Networks, Source
@@ -66,10 +67,11 @@ def official_requests(networks: "Networks", seed: int) -> "list[Request]":
 
 def write_requests(path: Path, requests: "Sequence[Request]") -> int:
     """Writes the captions, so that any system can generate images for them and be evaluated."""
-    if path.exists():
-        raise FileExistsError(f"{path} is there already; choose another --write-captions")
     lines = (json.dumps(request._asdict(), ensure_ascii=False) + "\n" for request in requests)
-    write_text(path, "".join(lines))
+    with locked_folder(path, "written", beside=True, wait=True):
+        if path.exists():
+            raise FileExistsError(f"{path} is there already; choose another --write-captions")
+        write_text(path, "".join(lines))
     print(f"{len(requests):,} captions are in {path}: generate each and name its image by id, <id>.png")
     return 0
 

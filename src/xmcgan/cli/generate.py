@@ -9,6 +9,7 @@ from typing import Literal
 
 from xmcgan import __version__
 from xmcgan.runtime.files import write_bytes
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 
 
@@ -144,14 +145,14 @@ def grid(images: list, columns: int, gap: int = 2):
 
 def write_new(folder: Path, files: dict[str, bytes]) -> None:
     """Writes all files, or none if one exists with other content."""
-    different = [name for name, content in files.items()
-                 if (folder / name).exists() and (folder / name).read_bytes() != content]  # fmt: skip
-    if different:
-        raise FileExistsError(
-            f"{folder} has files of the same names with other content: {', '.join(different[:3])}"
-            f"{' ...' if len(different) > 3 else ''}. Choose another --output"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        if not (folder / name).exists():
-            write_bytes(folder / name, content)
+    with locked_folder(folder, "written into", wait=True):
+        different = [name for name, content in files.items()
+                     if (folder / name).exists() and (folder / name).read_bytes() != content]  # fmt: skip
+        if different:
+            raise FileExistsError(
+                f"{folder} has files of the same names with other content: {', '.join(different[:3])}"
+                f"{' ...' if len(different) > 3 else ''}. Choose another --output"
+            )
+        for name, content in files.items():
+            if not (folder / name).exists():
+                write_bytes(folder / name, content)

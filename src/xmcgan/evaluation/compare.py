@@ -18,7 +18,8 @@ from xmcgan.evaluation.published import HUMAN_EVALUATION, PUBLISHED
 from xmcgan.evaluation.results import REAL_IMAGES, Result, Setting, read_results
 from xmcgan.evaluation.seen import MARKS
 from xmcgan.evaluation.tables import EMPTY, Cell, Column, Group, Protocol, Row, Table, to_html, to_latex, to_markdown
-from xmcgan.runtime.files import make_folder, write_text
+from xmcgan.runtime.files import write_text
+from xmcgan.runtime.locks import locked_folder
 
 ABSENT = "not stated"
 
@@ -382,5 +383,5 @@ def write_comparison(folder: Path, tables: Sequence[Table], measured: Sequence[M
         "comparison.tex": to_latex(tables),
         "comparison.html": to_html(tables, title=title, about=about),
     }
-    make_folder(folder)
-    return [write_text(folder / name, text) for name, text in content.items()]
+    with locked_folder(folder, "written into", wait=True):
+        return [write_text(folder / name, text) for name, text in content.items()]

@@ -7,6 +7,7 @@ each choice that would change the number.
 import json
 import math
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -136,14 +137,14 @@ def check_appendable(path: Path) -> None:
         WriteFailed: naming the file, if it cannot be opened for writing.
     """
     make_folder(path.parent)
-    is_new = not path.exists()
+    if not path.exists():
+        with write_errors(path), tempfile.TemporaryFile(dir=path.parent):  # a file can be made there
+            return
     with write_errors(path), path.open("a+b") as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 raise ValueError(f"{path} ends with an incomplete line: a write was interrupted. Remove that line")
-    if is_new:
-        path.unlink()
 
 
 def read_results(path: Path) -> list[Result]:

@@ -36,6 +36,7 @@ from xmcgan.inference.vocabulary import unknown_words
 from xmcgan.model.generator import Generator
 from xmcgan.runtime.device import resolve_device
 from xmcgan.runtime.files import atomic_folder, write_text
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.types import REGION_GRID
 
 CARD_FILE = "README.md"
@@ -218,10 +219,16 @@ class Pipeline:
             overwrite: replace another model that is there.
 
         Raises:
-            FileExistsError: if the folder holds something else.
+            FileExistsError: if the folder holds something else, or another process is saving into it.
             WriteFailed: naming the file that could not be written; a model that was there is still whole.
         """
         folder = Path(folder).resolve()
+        with locked_folder(folder, "saved into", beside=True):
+            self.save_locked(folder, overwrite=overwrite)
+        return folder
+
+    def save_locked(self, folder: Path, *, overwrite: bool) -> None:
+        """``save_pretrained`` while the folder is locked."""
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
         if folder.exists() and (not folder.is_dir() or names - {CONFIG_FILE, GENERATOR_FILE, CARD_FILE}):
             raise FileExistsError(f"{folder} holds other files; choose a new or empty folder")
@@ -234,7 +241,6 @@ class Pipeline:
         with atomic_folder(folder, replace=True) as partial:
             save_generator(partial, self.generator, self.config, self.encoder.dim, self.step, self.words)
             write_text(partial / CARD_FILE, card)
-        return folder
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Uploads the pipeline to a model repository on the hub, created if need be, and returns its address.

@@ -7,7 +7,8 @@ from pathlib import Path
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.pages.run import STYLE, attention_section, paragraph, samples_table
-from xmcgan.runtime.files import make_folder, write_text
+from xmcgan.runtime.files import write_text
+from xmcgan.runtime.locks import locked_folder
 
 
 def write_model_page(
@@ -62,8 +63,8 @@ def write_model_page(
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
-    make_folder(page.parent)
-    return write_text(page, document)
+    with locked_folder(page, "written", beside=True, wait=True):
+        return write_text(page, document)
 
 
 def figures_table(figures: Mapping[str, tuple[float, float | None]]) -> str:

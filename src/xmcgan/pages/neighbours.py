@@ -11,7 +11,8 @@ from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.pages.data_urls import png_url
-from xmcgan.runtime.files import make_folder, write_text
+from xmcgan.runtime.files import write_text
+from xmcgan.runtime.locks import locked_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = (TEMPLATES / "neighbours.css").read_text(encoding="utf-8")
@@ -64,12 +65,12 @@ def write_neighbours_page(page: Path, closest: Closest, *, title: str, pipe: Pip
         f'<meta charset="utf-8"><title>{html.escape(title)}</title><meta name="viewport" content="width=device-width">'
     )
     body = "\n".join(sections)
-    make_folder(page.parent)
-    return write_text(
-        page,
+    document = (
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body><main>\n{body}\n'
-        "</main></body></html>\n",
+        "</main></body></html>\n"
     )
+    with locked_folder(page, "written", beside=True, wait=True):
+        return write_text(page, document)
 
 
 def figure(pair: Pair) -> str:

@@ -15,7 +15,8 @@ from xmcgan.data.records import Record
 from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
 from xmcgan.pages.data_urls import data_url, png_url
 from xmcgan.runtime.field_types import shortened
-from xmcgan.runtime.files import make_folder, read_json_lines, read_object, write_text
+from xmcgan.runtime.files import read_json_lines, read_object, write_text
+from xmcgan.runtime.locks import locked_folder
 
 PICTURE = 128
 """Side of an image on the page, in CSS pixels."""
@@ -157,8 +158,8 @@ def write_report(
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
-    make_folder(page.parent)
-    return write_text(page, document)
+    with locked_folder(page, "written", beside=True, wait=True):
+        return write_text(page, document)
 
 
 def trained_on(run: Path) -> str:

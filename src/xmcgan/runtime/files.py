@@ -15,6 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 DEEPEST = 100
 """Levels of nesting that a JSON file may have; the deepest of the library's own has 6."""
 
@@ -107,12 +112,19 @@ def atomic_stream(
 
     For content that is read or computed within the block: errors of that pass unchanged.
     """
-    partial = path.with_name(f".partial-{path.name}") if partial is None else partial
-    try:
+    with named_when_whole(path, partial=partial, flush=flush) as partial:
         with write_errors(path):
             raw = NamedWriter(partial, path)
         with io.BufferedWriter(raw) as stream:
             yield stream
+
+
+@contextmanager
+def named_when_whole(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[Path]:
+    """Like ``atomic_file``, but errors within the block pass unchanged: for a block with errors of other things."""
+    partial = path.with_name(f".partial-{path.name}") if partial is None else partial
+    try:
+        yield partial
         give_name(partial, path, flush=flush)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -191,10 +203,14 @@ def append_text(path: Path, text: str) -> None:
 def append_content(path: Path, content: bytes) -> None:
     """Appends bytes to a file and waits until they are on disk; on an error the file keeps its former length.
 
+    Other processes that append to it wait: none cuts off what another has written.
+
     Raises:
         WriteFailed: naming the file, if the system cannot write it.
     """
     with write_errors(path), path.open("ab", buffering=0) as stream:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX)
         length = stream.seek(0, os.SEEK_END)
         try:
             append_bytes(stream.fileno(), content)

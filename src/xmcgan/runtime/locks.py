@@ -1,4 +1,4 @@
-"""One process at a time in an output folder."""
+"""One process at a time in an output folder, or on an output file."""
 
 import os
 from collections.abc import Generator
@@ -8,38 +8,53 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from xmcgan.runtime.files import make_folder, write_failed
+from xmcgan.runtime.progress import say
 
 LOCK = ".lock"
 
 
 @contextmanager
-def locked_folder(folder: Path, activity: str, *, beside: bool = False) -> Generator[None]:
+def locked_folder(folder: Path, activity: str, *, beside: bool = False, wait: bool = False) -> Generator[None]:
     """Holds the lock of a folder, which is made if needed; a process that dies gives it up.
 
     Args:
         activity: what the folder is in use for, such as "trained into", for the message.
-        beside: the lock is ``.lock-NAME`` beside the folder, which is not made: for one that appears when it is whole.
+        beside: the lock is ``.lock-NAME`` beside the folder, which is not made: for one that appears when it is whole,
+            or for a file.
+        wait: wait for another process instead of refusing: for what is written in a moment, after long work.
 
     Raises:
         FileExistsError: naming the process that holds the lock.
+        WriteFailed: naming the lock, if it cannot be written.
     """
     path = folder.with_name(f"{LOCK}-{folder.name}") if beside else folder / LOCK
     make_folder(path.parent)
     lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        holder = path.read_text(errors="replace").strip()
-        process = f"process {holder}" if holder else "another process"
-        raise FileExistsError(
-            f"{folder} is being {activity} by {process}; wait for it, stop it, or choose another folder"
-        ) from None
-    except OSError as error:
-        raise write_failed(path, error) from error
+    acquire(lock, path, f"{folder} is being {activity} by", wait=wait)
     try:
         with suppress(OSError):  # on a full disk the lock holds all the same
             path.write_text(f"{os.getpid()}\n")
         yield
     finally:
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink()  # before it is released: afterwards it would be the lock of the next process
         lock.release()
-        path.unlink(missing_ok=True)
+
+
+def acquire(lock: FileLock, path: Path, held: str, *, wait: bool) -> None:
+    """Takes a lock, or refuses it or waits and names the process that holds it."""
+    try:
+        lock.acquire()
+    except Timeout:
+        try:
+            holder = path.read_text(errors="replace").strip()
+        except OSError:  # just given up
+            holder = ""
+        process = f"process {holder}" if holder else "another process"
+        if not wait:
+            advice = "wait for it, stop it, or choose another folder"
+            raise FileExistsError(f"{held} {process}; {advice}") from None
+        say(f"{held} {process}: waiting for it")
+        lock.acquire(timeout=-1)
+    except OSError as error:
+        raise write_failed(path, error) from error

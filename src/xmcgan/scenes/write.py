@@ -3,14 +3,13 @@
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmcgan.runtime.files import WriteFailed, append_text, atomic_file, give_name, make_folder, read_json, write_errors
+from xmcgan.runtime.files import append_text, atomic_file, atomic_folder, make_folder, read_json, write_text
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 from xmcgan.scenes.captions import describe
 from xmcgan.scenes.draw import render_scene
@@ -66,7 +65,8 @@ def write_scenes(
     """Writes the Scenes data set to `root` and returns `root`.
 
     A finished data set with the same settings is kept. The files are written to a folder beside `root` and moved to
-    `root` when complete, so an interrupted data set never looks finished. Nothing is ever overwritten.
+    `root` when complete, so an interrupted data set never looks finished. Nothing is ever overwritten. If another
+    process is writing `root`, waits for it.
 
     With several workers a calling script needs `if __name__ == "__main__":`.
 
@@ -94,30 +94,14 @@ def write_scenes(
         **{"backgrounds": list(world.backgrounds), "kinds": list(world.kinds), "counts": counts},
         **_unusual(layout, world),
     }
-    if _already_there(root, manifest):
-        if progress:
-            print(f"Scenes are already written at {root}")
-        return root
-
-    partial = _partial_beside(root)
-    try:
-        with write_errors(root):
-            _write_all(partial, layout, manifest, world, workers, progress)
-            _finish(partial, root)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, WriteFailed):  # of a file in the folder that has gone
-            raise WriteFailed(str(error).replace(str(partial), str(root))) from error
-        raise
+    if not _already_there(root, manifest):  # without a lock: they may be where nothing can be written
+        with locked_folder(root, "written", beside=True, wait=True):
+            if not _already_there(root, manifest):
+                with atomic_folder(root) as partial:
+                    _write_all(partial, layout, manifest, world, workers, progress)
+    elif progress:
+        print(f"Scenes are already written at {root}")
     return root
-
-
-def _partial_beside(root: Path) -> Path:
-    """A new folder beside `root`, in which the data set is written."""
-    make_folder(root.parent)
-    partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
-    partial.chmod(0o755)  # mkdtemp creates folders that only the owner can read
-    return partial
 
 
 def _unusual(layout: str, world: World) -> dict[str, str | float | list[str]]:
@@ -184,7 +168,7 @@ def _write_all(root: Path, layout_name: str, manifest: dict, world: World, worke
     narratives = {split: root / file for split, file in layout.narratives.items()}
     for file in narratives.values():
         make_folder(file.parent)
-        file.touch()
+        write_text(file, "")
 
     pictures: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     with ProgressBar(total=sum(counts.values()), desc="writing scenes", unit="image", disable=not progress) as bar:
@@ -206,15 +190,6 @@ def _work(chunks: list[_Chunk], workers: int | None) -> Iterator[_Written]:
     # Unlike multiprocessing.Pool, an executor raises an error if its processes cannot start.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_write_chunk, chunks)
-
-
-def _finish(partial: Path, root: Path) -> None:
-    try:
-        give_name(partial, root)
-    except OSError as error:
-        if root.exists():
-            raise FileExistsError(f"{root} was created by another process while writing Scenes; it is kept") from error
-        raise
 
 
 def _write_chunk(chunk: _Chunk) -> _Written:

@@ -9,7 +9,7 @@ import secrets
 import time
 from pathlib import Path
 
-from xmcgan.runtime.files import write_bytes
+from xmcgan.runtime.files import make_folder, write_bytes
 from xmcgan.serving.errors import ApiError
 
 NAME = re.compile(r"[0-9a-f]{32}\.(png|jpeg|webp)")
@@ -26,7 +26,7 @@ class UrlFolder:
 
     def __init__(self, folder: Path, lifetime: float, megabytes: float):
         self.folder, self.lifetime, self.limit = folder, lifetime, megabytes * 1e6
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.bytes = self.size()  # as last counted, and what this server has added since
 
     def write(self, content: bytes, extension: str) -> str:

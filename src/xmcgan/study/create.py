@@ -8,7 +8,6 @@ STUDY/links.txt        personal links of the first annotators, likewise
 
 import os
 import random
-import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +21,8 @@ from sqlalchemy import Connection
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.records import Record
 from xmcgan.evaluation.image_set import Request
+from xmcgan.runtime.files import atomic_file, atomic_folder, make_folder
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 from xmcgan.study.annotators import create_annotators
 from xmcgan.study.attention import as_planned, references_of, remarks
@@ -71,6 +72,8 @@ def create_study(
 
     Raises:
         ValueError, FileNotFoundError: naming the argument, or the folder and the first caption that it lacks.
+        FileExistsError: if another process is making a study there.
+        WriteFailed: naming the file that could not be written; nothing is left then.
     """
     check(systems, criteria, mode, annotators, seed)
     settings = settings or Settings()
@@ -83,9 +86,13 @@ def create_study(
         remark(text)
     settings = as_planned(settings, chosen)
     study = Study(new_token(), name or folder.name, seed, (*criteria,), mode, annotators, (*systems,), rules, now())
-    with whole_folder(folder) as partial, empty_database(database_url or sqlite_url(partial)) as database:
-        (partial / PICTURES).mkdir()
-        rows = write_pictures(partial / PICTURES, study, chosen, found, references, settings.size, progress)
+    with (
+        locked_folder(folder, "made", beside=True),
+        private_folder(folder) as partial,
+        empty_database(database_url or sqlite_url(partial)) as database,
+    ):
+        pictures = make_folder(partial / PICTURES)
+        rows = write_pictures(pictures, study, chosen, found, references, settings.size, progress)
         token = new_token()
         with writing(database) as connection:  # the secrets too: a study that nobody can open is not stored
             insert(connection, study, settings, chosen, rows, token)
@@ -208,23 +215,17 @@ def empty_database(url: str) -> Generator[Database]:
 
 
 @contextmanager
-def whole_folder(folder: Path):
-    """Yields a new folder beside it, which takes its name at the end, and is removed after an error."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    try:
+def private_folder(folder: Path) -> Generator[Path]:
+    """``atomic_folder`` that its owner alone can enter."""
+    with atomic_folder(folder) as partial:
+        partial.chmod(0o700)
         yield partial
-        if folder.exists():
-            folder.rmdir()  # empty, as was checked
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def write_secret(path: Path, text: str) -> None:
     """Writes a new file that its owner alone can read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with (
+        atomic_file(path) as partial,
+        os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file,
+    ):
         file.write(text)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from xmcgan.runtime.files import write_bytes
+
 NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 CHUNK = 12  # bytes of a PNG chunk around its content
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -48,8 +50,7 @@ def write_alike(folder: Path, pictures: Mapping[str, Image.Image]) -> dict[str, 
     for system in sorted(encoded, key=lambda _: secrets.randbits(64)):
         content = padded(encoded[system], length)
         name = secrets.token_urlsafe(16)
-        path = folder / f"{name}.png"
-        path.write_bytes(content)
+        path = write_bytes(folder / f"{name}.png", content)
         os.utime(path, (0, 0))
         written[system] = Written(name, sha256(content).hexdigest())
     return written

@@ -8,6 +8,7 @@ from typing import Any
 from xmcgan import __version__
 from xmcgan.evaluation.results import Result, Setting, to_line
 from xmcgan.runtime import files
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.study import raw_answers
 from xmcgan.study.analysis.figure import figure_3, rendered
 from xmcgan.study.analysis.page import render
@@ -55,11 +56,11 @@ def write_results(
         "answers.csv": raw_answers.to_csv(answers).encode(),
         "answers.json": raw_answers.to_json(results.study, answers).encode(),
     }
-    others = [name for name, text in content.items() if differs(folder / name, text)]
-    if others:
-        raise FileExistsError(f"{folder} holds {', '.join(others)} with other content; choose another --output")
-    files.make_folder(folder)
-    return [files.write_bytes(folder / name, text) for name, text in content.items()]
+    with locked_folder(folder, "written into", wait=True):
+        others = [name for name, text in content.items() if differs(folder / name, text)]
+        if others:
+            raise FileExistsError(f"{folder} holds {', '.join(others)} with other content; choose another --output")
+        return [files.write_bytes(folder / name, text) for name, text in content.items()]
 
 
 def differs(path: Path, content: bytes) -> bool:
