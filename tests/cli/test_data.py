@@ -56,7 +56,15 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
         (["prepair"], "unknown command of xmcgan data 'prepair'; did you mean 'prepare'?"),
         (["stats", "coco15", "--source", "x"], "unknown data set 'coco15'; did you mean 'coco14'?"),
         (["stats", "coco14", "--source", "x", "--splits", ","], "--splits is ','; it should be names with commas"),
-        (["prepare", "coco14", "--source", "https://x.org/y", "--output", "z"], "--source is https://x.org/y, a URL"),
+        (
+            ["prepare", "coco14", "--source", "memory://y", "--output", "z"],
+            "memory://y/annotations/captions_train2014.json",
+        ),
+        (["prepare", "coco14", "--source", "s3x://y", "--output", "z"], "s3x://y cannot be opened: Protocol not known"),
+        (["prepare", "coco14", "--source", "x", "--output", "https://y"], "https://y can only be read"),
+        (["stats", "coco14", "--source", "x", "--output", "s3://y"], "--output is s3://y, a URL; it should be a path"),
+        (["stats", "folder", "--source", "x", "--dialect", "tab"], "only the data set table has one"),
+        (["browse", "folder", "--source", "x", "--output", "y", "--dialect", "tab"], "only the data set table has one"),
         (
             ["prepare", "folder", "--source", "x", "--output", "z", "--dialect", "tab"],
             "only the data set table has one",
@@ -161,12 +169,10 @@ def test_a_pattern_has_a_name(tmp_path, capsys):
 
 
 def test_the_command_that_trains_names_what_the_recipe_does_not():
-    from pathlib import Path
-
     from xmcgan.cli.data.prepare import training_command
     from xmcgan.cli.data.sets import chosen_set
 
-    prepared = Path("my data/p")
+    prepared = "my data/p"
     said = {
         (name, splits): training_command(name, chosen_set(name, splits and [splits]), prepared)
         for name, splits in (("coco14", None), ("coco14", "val2014"), ("scenes-open-images", None))
@@ -254,3 +260,55 @@ def test_what_img2dataset_downloaded_is_prepared_and_trained_from(config, tmp_pa
     training = replace(config.training, steps=1)
     assert run(replace(config, data=str(prepared), dataset=dataset, training=training), tmp_path / "run") == 1
     assert [line["step"] for line in logged(tmp_path / "run")] == [1]
+
+
+def test_one_dialect_for_every_command_that_reads_a_table(tmp_path, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
+    Image.new("RGB", (20, 20)).save(tmp_path / "b.jpg")
+    # Found out as quoted: every mark encloses a whole cell.
+    (tmp_path / "train.tsv").write_text('path\tcaption\na.jpg\t"one"\nb.jpg\t"two"\n')
+    source = ["table", "--source", str(tmp_path)]
+    for verb, flags in (
+        ("prepare", ["--output", str(tmp_path / "prepared"), "--size", "16", "--workers", "1"]),
+        ("stats", []),
+        ("browse", ["--output", str(tmp_path / "page.html")]),
+    ):
+        assert main(["data", verb, *source, *flags, "--dialect", "tab-unquoted"]) == 0
+        assert "is read as tab-separated, quotation marks are part of the text" in capsys.readouterr().out
+    assert '\\"one\\"' in (tmp_path / "page.html").read_text()
+    prepared = ["table", "--source", str(tmp_path / "prepared"), "--dialect", "tab"]
+    assert main(["data", "stats", *prepared]) == 2
+    assert "is prepared data, which is no table" in capsys.readouterr().err
+
+
+def test_from_url_to_url(mine, tmp_path, capsys):
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    for file in mine.iterdir():
+        files.pipe_file(f"/cli/mine/{file.name}", file.read_bytes())
+    flags = ["--size", "16", "--max-bad-share", "0.5"]
+    prepare = [
+        "data",
+        "prepare",
+        "folder",
+        "--source",
+        "memory://cli/mine",
+        "--output",
+        "memory://cli/prepared",
+        *flags,
+    ]
+    assert main(prepare) == 0
+    said = capsys.readouterr().out
+    assert "train: 3 images, 3 captions, 0.0 MB; problems: 2" in said
+    assert "prepared in memory://cli/prepared; train from it:\n  xmcgan train coco14-256 --data memory://cli" in said
+    assert main(prepare) == 0
+    assert "memory://cli/prepared was prepared already; nothing was made" in capsys.readouterr().out
+    assert main(["data", "stats", "folder", "--source", "memory://cli/mine"]) == 0
+    assert main(["data", "stats", "folder", "--source", "memory://cli/prepared"]) == 0
+    assert main(["data", "browse", "folder", "--source", "memory://cli/mine", "--output", str(tmp_path / "page")]) == 0
+    assert main(["data", "prepare", "folder", "--source", "memory://cli/prepared", "--output", "memory://cli/x"]) == 2
+    assert "is prepared data; train from it" in capsys.readouterr().err
+    files.rm("/cli", recursive=True)

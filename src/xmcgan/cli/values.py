@@ -29,6 +29,8 @@ def convert(kind: Any, text: str, name: str) -> Any:
         if text not in choices:
             raise ValueError(f"{name} is {text!r}; it should be one of {one_of(text, choices)}")
         return choices[text]
+    if kind is Path and "://" in text:
+        raise ValueError(f"{name} is {text}, a URL; it should be a path on this machine")
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{name} is {text!r}; it should be true or false")

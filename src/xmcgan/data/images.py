@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xmcgan.data.crop import middle_square
 from xmcgan.data.records import Crop, Record, Slice, image_place
+from xmcgan.data.remote import SourcePath, read_part
 
 Fit = Literal["squash", "crop"]
 
@@ -66,22 +67,28 @@ class ImageTransform:
         return image
 
 
-def open_image(record: Record) -> Image.Image:
+def open_image(record: Record, content: bytes | None = None) -> Image.Image:
     """A record's image as a viewer shows it: RGB, upright, transparency on white.
+
+    Args:
+        content: the bytes of its file, or of its part of a file, if they were read already.
 
     Raises:
         ValueError: naming the file, if it is not a complete, readable image.
     """
     source = record.image
     if isinstance(source, Crop):
-        return open_image(record._replace(image=source.file)).crop(source[1:])
+        return open_image(record._replace(image=source.file), content).crop(source[1:])
     name = image_place(record)
     try:
-        with Image.open(io.BytesIO(image_bytes(record)) if not isinstance(source, Path) else source) as file:
+        in_place = source if content is None and isinstance(source, Path) else None
+        with Image.open(in_place or io.BytesIO(image_bytes(record) if content is None else content)) as file:
             file.load()
             image = to_rgb(file)
             turn = TURNS.get(orientation(file))
             return image if turn is None else image.transpose(turn)
+    except ConnectionError:
+        raise
     except UnidentifiedImageError as error:
         # Not Pillow's own message: it contains a buffer address, which differs in every run.
         raise ValueError(f"{name} cannot be read as an image: Pillow does not know its format") from error
@@ -89,16 +96,18 @@ def open_image(record: Record) -> Image.Image:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
 
-def image_size(file: Path) -> tuple[int, int]:
+def image_size(file: SourcePath) -> tuple[int, int]:
     """Width and height of an image file as a viewer shows it, without decoding its pixels.
 
     Raises:
         ValueError: if its header cannot be read; the message continues the name of the file.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.read_bytes())) as image:
             width, height = image.size
             return (height, width) if orientation(image) >= 5 else (width, height)
+    except ConnectionError:
+        raise
     except UnidentifiedImageError as error:
         raise ValueError("cannot be read as an image: Pillow does not know its format") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -151,9 +160,7 @@ def image_bytes(record: Record) -> bytes:
         case bytes(content):
             return content
         case Slice(file, offset, length):
-            with file.open("rb") as stream:
-                stream.seek(offset)
-                return stream.read(length)
+            return read_part(file, offset, length)
         case path:
             return path.read_bytes()
 

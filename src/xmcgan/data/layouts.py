@@ -19,6 +19,7 @@ from xmcgan.data.readers.sources import unused_at_root
 from xmcgan.data.readers.table import read_table
 from xmcgan.data.readers.webdataset import read_webdataset
 from xmcgan.data.records import Problem, Record, strict, without_duplicates
+from xmcgan.data.remote import SourcePath, is_url
 
 Reader = Callable[..., Iterator[Record | Problem]]
 
@@ -38,11 +39,12 @@ READERS: dict[str, Reader] = {
 
 
 def read_entries(
-    root: Path, layout: str, split: str, *, annotations: bool = False, dialect: Dialect | None = None
+    root: SourcePath, layout: str, split: str, *, annotations: bool = False, dialect: Dialect | None = None
 ) -> Iterator[Record | Problem]:
     """The entries of one split of a data folder; a repeated id is a problem.
 
     Args:
+        root: the folder, on this machine or behind a URL.
         annotations: also read boxes and mouse traces, if the layout has them.
         dialect: of a table; found out if not given.
 
@@ -73,6 +75,9 @@ def read_records(
     """
     if is_prepared(root):
         return open_shards(root, split, layout=layout, cache=cache)
-    if isinstance(root, str) and "://" in root:
-        raise ValueError(f"{root} holds no prepared data: a URL should be one that `xmcgan data prepare` wrote")
+    if is_url(root):
+        raise ValueError(
+            f"{root} holds no prepared data: a URL to train from should be one that `xmcgan data prepare` wrote, which "
+            "also reads sources by URL"
+        )
     return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations)))

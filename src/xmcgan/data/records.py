@@ -8,8 +8,9 @@ named by a problem (tests/data/readers/test_accounting.py).
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from xmcgan.data.remote import SourcePath
 
 Value = TypeVar("Value")
 
@@ -17,7 +18,7 @@ Value = TypeVar("Value")
 class Slice(NamedTuple):
     """The bytes of an image inside a larger file, such as an uncompressed tar."""
 
-    file: Path
+    file: SourcePath
     offset: int  # bytes
     length: int  # bytes
 
@@ -25,7 +26,7 @@ class Slice(NamedTuple):
 class Crop(NamedTuple):
     """A rectangle of an image file, in pixels of the upright image; the right and bottom edges are outside."""
 
-    file: Path
+    file: SourcePath
     left: int
     top: int
     right: int
@@ -69,10 +70,14 @@ class Narrative(NamedTuple):
     strokes: tuple[tuple[TracePoint, ...], ...]
 
 
+ImageSource = SourcePath | Slice | Crop | bytes
+"""Where an image is: a file, a part of one, a rectangle of one; or the encoded image itself."""
+
+
 class Record(NamedTuple):
     """An image with its captions; ``boxes`` and ``narrative`` are filled only if annotations are requested."""
 
-    image: Path | Slice | Crop | bytes  # a file, a part of one, a rectangle of one, or the encoded image
+    image: ImageSource
     captions: tuple[str, ...]  # none empty; words separated by single spaces
     id: str  # unique within its split
     boxes: tuple[Box, ...] = ()

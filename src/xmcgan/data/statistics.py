@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from xmcgan.data.records import Crop, Narrative, Problem, Record, Slice
+from xmcgan.data.records import ImageSource, Narrative, Problem, Record, Slice
 
 CHUNK = 1024
 """Captions tokenized at once; fast tokenizers are several times faster on large batches."""
@@ -171,7 +170,7 @@ def token_counts(captions: list[str], tokens: Callable[[list[str]], list[int]] |
     return lengths
 
 
-def identity(image: Path | Slice | Crop | bytes) -> bytes:
+def identity(image: ImageSource) -> bytes:
     """A hash of eight bytes; in a set of half a million images, the probability of a collision is about 10^-8."""
     match image:
         case bytes(content):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Crop, Record, Slice
+from xmcgan.data.remote import SourcePath, read_part
 from xmcgan.evaluation.chosen_networks import EvaluationNetworks
 from xmcgan.evaluation.networks.detections import Detections
 from xmcgan.evaluation.networks.preparation import network_precision
@@ -344,16 +345,13 @@ def fingerprint(images: Sequence[Record]) -> str:
     return digest.hexdigest()
 
 
-def file_identity(path: Path) -> str:
+def file_identity(path: SourcePath) -> str:
     """Name, size, time and ends of a file."""
     state = path.stat()
     return f"{path.name} {state.st_size} {state.st_mtime_ns} {ends(path, 0, state.st_size)}"
 
 
-def ends(path: Path, offset: int, length: int, most: int = 4096) -> str:
+def ends(path: SourcePath, offset: int, length: int, most: int = 4096) -> str:
     """A hash of the first and the last bytes of a part of a file: two pictures of one size and time differ there."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(min(length, most))
-        file.seek(offset + max(0, length - most))
-        return hashlib.sha256(content + file.read(min(length, most))).hexdigest()
+    first, last = (read_part(path, start, min(length, most)) for start in (offset, offset + max(0, length - most)))
+    return hashlib.sha256(first + last).hexdigest()

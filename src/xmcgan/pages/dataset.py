@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from xmcgan.data.images import open_image
-from xmcgan.data.records import Crop, Narrative, Record, Slice
+from xmcgan.data.records import ImageSource, Narrative, Record
 from xmcgan.pages.data_urls import data_url
 from xmcgan.runtime.files import make_folder, write_new
 
@@ -73,7 +73,7 @@ def page_data(records: Sequence[Record], side: int) -> dict[str, Any]:
     categories = sorted(counts, key=lambda category: (-counts[category], category))
     numbers = {category: number for number, category in enumerate(categories)}
     pictures: list[dict[str, Any]] = []
-    places: dict[Path | Slice | Crop | bytes, int] = {}
+    places: dict[ImageSource, int] = {}
     shown = []
     for record in records:
         if record.image not in places:

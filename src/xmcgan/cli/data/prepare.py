@@ -5,11 +5,11 @@ from collections.abc import Generator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Literal
 
 from xmcgan.cli.data.sets import DataSet, DataSetName, chosen_set, entries, patterns, print_splits
-from xmcgan.data.readers.dialect import DIALECTS, DialectName
+from xmcgan.data.readers.dialect import DialectName
 from xmcgan.recipes import RECIPES
 
 RECIPE_OF = {
@@ -44,7 +44,7 @@ def prepare(
     name: DataSetName,
     *,
     source: str,
-    output: Path,
+    output: str,
     splits: list[str] | None = None,
     dialect: DialectName | None = None,
     workers: int | None = None,
@@ -58,8 +58,8 @@ def prepare(
 
     Args:
         name: the data set.
-        source: its folder, in its owner's layout (docs/data.md).
-        output: folder to write, new or of an interrupted run.
+        source: its folder, in its owner's layout (docs/data.md), or the URL of one.
+        output: folder or URL to write, new or of an interrupted run.
         splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
             ``train={00000..00999},val={01000..01010}``.
         dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
@@ -70,16 +70,19 @@ def prepare(
     Examples:
         xmcgan data prepare coco14 --source /path/to/coco --output data/coco14
         xmcgan data prepare table --source mine.tsv --output data/mine --size 128 --dialect tab-unquoted
+        xmcgan data prepare webdataset --source s3://bucket/cc12m --output s3://bucket/cc12m-256
         xmcgan data prepare webdataset --source cc12m --output data/cc12m --scheduler tcp://10.0.0.1:8786
     """
-    data = set_to_prepare(name, source, splits, dialect)
+    data = chosen_set(name, splits, dialect)
     from xmcgan.data.prepared import prepare as preparing
     from xmcgan.data.readers.sources import count_entries, fingerprint
+    from xmcgan.data.remote import source_path
 
-    folder = Path(source)
-    split_patterns, rules = patterns(data), print_splits(source, data)
+    folder = source_path(source)
+    refuse_prepared(source)
+    split_patterns, rules = patterns(data), print_splits(folder, data)
     data = data._replace(splits=tuple(split_patterns))
-    is_there = (output / "manifest.json").is_file()
+    is_there = is_finished(output)
     with executor_of(scheduler) as (executor, tasks):
         manifest = preparing.prepare(
             folder,
@@ -87,7 +90,7 @@ def prepare(
             name=name,
             layout=data.layout,
             splits=data.splits,
-            entries=lambda split: entries(source, data, split_patterns[split]),
+            entries=lambda split: entries(folder, data, split_patterns[split]),
             **asdict(images),
             workers=workers or tasks,
             executor=executor,
@@ -97,21 +100,26 @@ def prepare(
             rules=rules,
         )
     report(manifest, output, is_there=is_there)
-    command = training_command(name, data, output, size=images.size, fit=images.fit)
-    print(f"prepared in {output}; train from it:\n  {command}")
+    print(f"prepared in {output}; train from it:\n  {training_command(name, data, output, images.size, images.fit)}")
     return 0
 
 
-def set_to_prepare(name: str, source: str, splits: list[str] | None, dialect: DialectName | None) -> DataSet:
-    """The data set, after checking that it can be prepared from this source, by this dialect."""
-    data = chosen_set(name, splits)
-    if "://" in source:
-        raise ValueError(f"--source is {source}, a URL; it should be a folder, in its owner's layout")
-    if dialect is None:
-        return data
-    if data.layout != "table":
-        raise ValueError(f"--dialect is {dialect}; only the data set table has one")
-    return data._replace(dialect=DIALECTS[dialect])
+def refuse_prepared(source: str) -> None:
+    """Refuses a source that is the output of a preparation."""
+    from xmcgan.data.prepared.manifest import is_prepared
+
+    if is_prepared(source):
+        raise ValueError(f"--source is {source}, which is prepared data; train from it, or name its source")
+
+
+def is_finished(output: str) -> bool:
+    """Whether the output is there already; an unfinished one is resumed."""
+    from xmcgan.data.prepared.manifest import read_manifest
+
+    try:
+        return bool(read_manifest(output))
+    except (ValueError, OSError):  # nothing is there, or the preparation will say what is wrong with it
+        return False
 
 
 @contextmanager
@@ -126,7 +134,7 @@ def executor_of(scheduler: str | None) -> Generator[tuple[Executor | None, int |
         yield found
 
 
-def report(manifest: dict, output: Path, *, is_there: bool) -> None:
+def report(manifest: dict, output: str, *, is_there: bool) -> None:
     """Prints what each split holds."""
     if is_there:
         print(f"{output} was prepared already; nothing was made")
@@ -138,17 +146,18 @@ def report(manifest: dict, output: Path, *, is_there: bool) -> None:
     unused = sum(held.get("unused", 0) for held in manifest["splits"].values())
     if unused or any(held["problems"] for held in manifest["splits"].values()):
         others = f" (and {unused:,} unused files)" if unused else ""
-        print(f"every problem{others}, with its place and reason: {output / 'problems.jsonl'}")
+        print(f"every problem{others}, with its place and reason: {output}/problems.jsonl")
 
 
-def training_command(name: str, data: DataSet, prepared: Path, *, size: int = 256, fit: str = "squash") -> str:
+def training_command(name: str, data: DataSet, prepared: str, size: int = 256, fit: str = "squash") -> str:
     """The command that trains from a prepared set: its recipe, and the settings that differ."""
     recipe = RECIPE_OF.get(name, "coco14-256")
     known = RECIPES[recipe].dataset
     settings = {"layout": data.layout, "split": data.splits[0], "fit": fit}
     if len(data.splits) > 1:
         settings["validation_split"] = data.splits[1]
-    words = ["xmcgan", "train", recipe, "--data", str(prepared), "--output", f"runs/{prepared.name}"]
+    words = ["xmcgan", "train", recipe, "--data", prepared]
+    words += ["--output", f"runs/{PurePosixPath(prepared).name}"]
     if size != RECIPES[recipe].image_size:
         words += ["--image-size", str(size)] if size in (64, 128, 256) else ["--dataset.resize", "true"]
     for field, value in settings.items():

@@ -1,11 +1,13 @@
 """The data sets that ``xmcgan data`` knows by name, and what its verbs share."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from xmcgan.cli.parser import OneOf
-from xmcgan.data.readers.dialect import Dialect
+from xmcgan.data.readers.dialect import DIALECTS, Dialect, DialectName
+
+if TYPE_CHECKING:
+    from xmcgan.data.remote import SourcePath
 
 
 class DataSet(NamedTuple):
@@ -38,11 +40,14 @@ SETS = {
 DataSetName = Annotated[str, OneOf(SETS, "data set")]
 
 
-def chosen_set(name: str, splits: list[str] | None) -> DataSet:
-    """The data set of that name, with other splits if some are given."""
+def chosen_set(name: str, splits: list[str] | None, dialect: DialectName | None = None) -> DataSet:
+    """The data set of that name, with other splits and the dialect of its table, if they are given."""
+    if dialect is not None and SETS[name].layout != "table":
+        raise ValueError(f"--dialect is {dialect}; only the data set table has one")
     if splits is not None and not all(splits):
         raise ValueError(f"--splits is {','.join(splits)!r}; it should be names with commas between, such as train,val")
-    return SETS[name]._replace(splits=tuple(splits)) if splits else SETS[name]
+    data = SETS[name]._replace(dialect=None if dialect is None else DIALECTS[dialect])
+    return data._replace(splits=tuple(splits)) if splits else data
 
 
 def patterns(data: DataSet) -> dict[str, str]:
@@ -62,8 +67,8 @@ def patterns(data: DataSet) -> dict[str, str]:
     return found
 
 
-def entries(source: str, data: DataSet, split: str) -> Iterator:
-    """What a split holds, from the owner's layout or from a prepared folder, with boxes and traces.
+def entries(source: "SourcePath", data: DataSet, split: str) -> Iterator:
+    """What a split holds, from the owner's layout or from prepared data, with boxes and traces.
 
     Args:
         split: its name, or its pattern.
@@ -71,23 +76,25 @@ def entries(source: str, data: DataSet, split: str) -> Iterator:
     from xmcgan.data.layouts import read_entries, read_records
     from xmcgan.data.prepared.manifest import is_prepared
 
-    if "://" in source or is_prepared(source):
-        return iter(read_records(source, data.layout, split))
-    return read_entries(Path(source), data.layout, split, annotations=True, dialect=data.dialect)
+    if is_prepared(str(source)):
+        return iter(read_records(str(source), data.layout, split))
+    return read_entries(source, data.layout, split, annotations=True, dialect=data.dialect)
 
 
-def print_splits(source: str, data: DataSet) -> dict[str, str]:
+def print_splits(source: "SourcePath", data: DataSet) -> dict[str, str]:
     """Prints and returns the rule that each split is chosen by, where the layout knows several."""
     from xmcgan.data.prepared.manifest import is_prepared, read_manifest
     from xmcgan.data.readers.sources import describe_split
 
-    if "://" in source or is_prepared(source):
-        splits = read_manifest(source)["splits"]
+    if is_prepared(str(source)):
+        if data.dialect is not None:
+            raise ValueError(f"--dialect is given, but {source} is prepared data, which is no table")
+        splits = read_manifest(str(source))["splits"]
         rules = {name: splits[name]["rule"] for name in data.splits if "rule" in splits.get(name, {})}
     else:
         rules = {}
         for name, pattern in patterns(data).items():
-            if rule := describe_split(Path(source), data.layout, pattern, data.dialect):
+            if rule := describe_split(source, data.layout, pattern, data.dialect):
                 rules[name] = rule.replace(f"split {pattern} ", f"split {name} ")
     for rule in rules.values():
         print(rule)

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from xmcgan.cli.data.sets import DataSetName, chosen_set, entries, patterns, print_splits
-from xmcgan.runtime.files import atomic_file, make_folder, write_new
+from xmcgan.data.readers.dialect import DialectName
+from xmcgan.runtime.files import atomic_file, write_new
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
 
 
@@ -13,6 +15,7 @@ def stats(
     source: str,
     output: Path | None = None,
     splits: list[str] | None = None,
+    dialect: DialectName | None = None,
     encoder: str = "minilm",
     max_length: int | None = None,
 ) -> int:
@@ -20,26 +23,29 @@ def stats(
 
     Args:
         name: the data set.
-        source: its folder, in its owner's layout, or prepared data, which can be a URL.
+        source: its folder, in its owner's layout, or prepared data; or the URL of either.
         output: folder for stats.json and stats.png.
         splits: other splits than the data set's: ``train,val``.
+        dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
         encoder: whose tokenizer counts tokens (text.encoder).
         max_length: tokens kept of a caption; by default as in the data set's recipe.
 
     Examples:
         xmcgan data stats coco14 --source /path/to/coco --output stats
     """
-    data = chosen_set(name, splits)
+    data = chosen_set(name, splits, dialect)
     if max_length is not None and max_length < 1:
         raise ValueError(f"--max-length is {max_length}; it should be at least 1")
     from xmcgan.data import statistics
+    from xmcgan.data.remote import source_path
     from xmcgan.encoders.text import count_tokens
 
-    print_splits(source, data)
+    place = source_path(source)
+    print_splits(place, data)
     tokens = count_tokens(encoder)
     counted = {
         split: statistics.count(
-            ProgressBar(total=None, desc=split, unit="record", leave=False).over(entries(source, data, pattern)),
+            ProgressBar(total=None, desc=split, unit="record", leave=False).over(entries(place, data, pattern)),
             tokens=tokens,
             max_length=max_length or data.max_length,
         )
@@ -47,9 +53,9 @@ def stats(
     }
     print(statistics.table(counted))
     if output is not None:
-        make_folder(output)
-        write_new(output / "stats.json", statistics.to_json(counted).encode())
-        with atomic_file(output / "stats.png") as partial:
-            statistics.plot(counted).savefig(partial, dpi=110, format="png")
+        with locked_folder(output, "written into", wait=True):
+            write_new(output / "stats.json", statistics.to_json(counted).encode())
+            with atomic_file(output / "stats.png") as partial:
+                statistics.plot(counted).savefig(partial, dpi=110, format="png")
         print(f"stats.json and stats.png are in {output}")
     return 0

@@ -3,16 +3,13 @@
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from xmcgan.data.prepared.manifest import JOURNAL, PROBLEMS
-from xmcgan.data.prepared.plan import _check_plan, _write
-from xmcgan.data.prepared.shard_file import checksum, source_name
+from xmcgan.data.prepared.manifest import PROBLEMS
+from xmcgan.data.prepared.plan import Output, _check_plan
+from xmcgan.data.prepared.shard_file import source_name
 from xmcgan.data.records import Problem, Record
-from xmcgan.runtime.files import append_text
 
 _MIN_ENTRIES = 1000  # with fewer entries, the share of bad ones is not meaningful
 
@@ -32,67 +29,40 @@ class _Done(NamedTuple):
 
 
 class _Journal:
-    """A file with a line for the plan, and then a line for each finished shard."""
+    """What is finished of a preparation, as its output keeps it."""
 
-    def __init__(self, output: Path, plan: dict[str, Any]):
-        self.output, self.path = output, output / JOURNAL
+    def __init__(self, output: Output, plan: dict[str, Any]):
+        self.output = output
         self.done: dict[tuple[str, int], _Done] = {}
-        lines = self._lines()
+        lines = output.journal()
         if len(lines) > 1:
             _check_plan(output, lines[0], plan)
         for line in lines[1:]:
             done = _Done(**line)
             done = done._replace(problems=[Problem(*each) for each in done.problems], unreadable=tuple(done.unreadable))
-            path = output / done.split / done.shard["file"]
-            if path.exists() and checksum(path) == done.shard["sha256"]:
+            if output.has(done.split, done.shard):
                 self.done[done.split, done.number] = done
-        self._remove_leftovers()
-        # Rewrite the file, because its last line may be incomplete.
-        _write(self.path, "".join(map(_line, [plan, *(done._asdict() for done in self.done.values())])))
+        output.begin(plan, [done._asdict() for done in self.done.values()])
 
     def add(self, done: _Done) -> None:
-        append_text(self.path, _line(done._asdict()))
+        """Notes that a shard is finished."""
+        self.output.add(done._asdict())
         self.done[done.split, done.number] = done
 
     def drop(self, split: str, number: int) -> None:
-        """Removes a shard. Its line stays in the file until the next start, which skips lines without a shard."""
-        done = self.done.pop((split, number))
-        (self.output / split / done.shard["file"]).unlink()
+        """Removes a shard."""
+        self.output.drop(split, self.done.pop((split, number)).shard["file"])
 
     def of(self, split: str) -> list[_Done]:
         """The finished shards of a split, in order."""
         return [done for _, done in sorted(self.done.items()) if done.split == split]
 
-    def report(self, unfinished: Sequence[tuple[str, Problem]]) -> Path:
-        """Writes all problems so far, including those of an unfinished shard, and returns the path."""
+    def report(self, unfinished: Sequence[tuple[str, Problem]]) -> str:
+        """Writes all problems so far, including those of an unfinished shard, and returns the place."""
         known = [(each.split, problem) for _, each in sorted(self.done.items()) for problem in each.problems]
-        lines = [_line({"split": split, **problem._asdict()}) for split, problem in [*known, *unfinished]]
-        _write(self.output / PROBLEMS, "".join(lines))
-        return self.output / PROBLEMS
-
-    def _lines(self) -> list[dict[str, Any]]:
-        lines = []
-        if self.path.exists():
-            for line in self.path.read_bytes().splitlines():
-                try:
-                    lines.append(json.loads(line))
-                except ValueError:
-                    break  # an incomplete line after a power failure; later shards are written again
-        return lines
-
-    def _remove_leftovers(self) -> None:
-        """Removes shards that are unfinished or missing in the journal."""
-        known = {self.output / done.split / done.shard["file"] for done in self.done.values()}
-        for folder in filter(Path.is_dir, list(self.output.iterdir())):
-            for path in list(folder.iterdir()):
-                if path not in known and re.fullmatch(r"\d{5,}\.arrow(\.partial)?", path.name):
-                    path.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def _line(content: dict[str, Any]) -> str:
-    return json.dumps(content) + "\n"
+        lines = ({"split": split, **problem._asdict()} for split, problem in [*known, *unfinished])
+        self.output.write(PROBLEMS, "".join(json.dumps(line) + "\n" for line in lines))
+        return f"{self.output}/{PROBLEMS}"
 
 
 # -------------------------------------------------------------------------------------------------- one split

@@ -1,12 +1,10 @@
 """The manifest of a prepared folder, and the names of its files."""
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from xmcgan.data.remote import is_url, remote
 
 LIBRARY, VERSION = "xmcgan", 1  # of the format: a reader of one version refuses the others
 
@@ -91,27 +89,8 @@ def _is_name(text: str) -> bool:
     return Path(text).name == text and text not in ("", "..") and text.isprintable()
 
 
-def _is_url(root: str | Path) -> bool:
-    return isinstance(root, str) and "://" in root
-
-
 def _content(root: str | Path, name: str) -> bytes:
-    if not _is_url(root):
+    if not is_url(root):
         return Path(root, name).read_bytes()
-    with _remote(f"{root}/{name}") as (filesystem, path):
+    with remote(f"{root}/{name}") as (filesystem, path):
         return filesystem.cat_file(path)
-
-
-@contextmanager
-def _remote(url: str) -> Generator[tuple[fsspec.AbstractFileSystem, str]]:
-    """The file system for a URL, and the path in it. Errors within the block name the URL."""
-    try:
-        opened = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # the package for this protocol is not installed, or does not exist
-        raise ValueError(f"{url} cannot be opened: {error}") from error
-    try:
-        yield opened
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except Exception as error:  # each storage library has its own exceptions for network and credentials
-        raise ConnectionError(f"{url} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Checks the settings of a preparation, and claims its output folder."""
+"""Checks the settings of a preparation, and finds its output."""
 
 import contextlib
 import os
@@ -6,9 +6,11 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmcgan.data.prepared.folder_output import FolderOutput
 from xmcgan.data.prepared.manifest import JOURNAL, MANIFEST, is_prepared
-from xmcgan.runtime.files import WriteFailed, atomic_file, make_folder
-from xmcgan.runtime.locks import LOCK
+from xmcgan.data.prepared.url_output import READ_ONLY, UrlOutput
+from xmcgan.data.remote import is_url, source_path
+from xmcgan.runtime.files import WriteFailed
 
 MOST_PIXELS = 4096
 """Largest side of a prepared image: more is a slip of the finger, and would take gigabytes for one image."""
@@ -41,56 +43,48 @@ def _check(
         raise ValueError(f"most_bad is a share, 0 to 1, not {most_bad}")
 
 
-# ------------------------------------------------------------------------------------------ the output folder
+# ------------------------------------------------------------------------------------------------- the output
+
+Output = FolderOutput | UrlOutput
 
 
-def _check_output(output: Path) -> None:
-    """Refuses an output folder with foreign content."""
-    if output.exists() and not output.is_dir():
-        raise FileExistsError(f"{output} is a file; choose another output")
-    names = {path.name for path in output.iterdir()} if output.exists() else set()
-    # Before the journal is renamed, these two can exist.
-    foreign = sorted(names - {LOCK, f"{JOURNAL}.partial"})
-    if foreign and JOURNAL not in names and not (MANIFEST in names and is_prepared(output)):
+def _output_at(place: Path | str) -> Output:
+    """The output in a folder, or behind a URL."""
+    if isinstance(place, Path) or not is_url(place):
+        return FolderOutput(Path(place))
+    found = None if place.startswith(READ_ONLY) else source_path(place)
+    return FolderOutput(found) if isinstance(found, Path) else UrlOutput(place)
+
+
+def _check_output(output: Output) -> bool:
+    """Whether the output is finished.
+
+    Raises:
+        FileExistsError: if there is anything else than what a preparation writes.
+    """
+    names = output.names()
+    if MANIFEST in names and is_prepared(str(output)):
+        return True
+    if names and JOURNAL not in names:
         raise FileExistsError(
-            f"{output} holds {', '.join(foreign[:3])}{' and more' if len(foreign) > 3 else ''}, which was not "
+            f"{output} holds {', '.join(sorted(names)[:3])}{' and more' if len(names) > 3 else ''}, which was not "
             "prepared by this library; choose another output"
         )
-
-
-@contextlib.contextmanager
-def _new_folder(output: Path) -> Generator[None, None, None]:
-    """Creates the folder, and removes it again if the block fails before writing anything."""
-    is_new = not output.exists()
-    make_folder(output)
-    try:
-        yield
-    except BaseException:
-        if is_new and {path.name for path in output.iterdir()} <= {JOURNAL, LOCK}:
-            (output / JOURNAL).unlink(missing_ok=True)
-            (output / LOCK).unlink(missing_ok=True)
-            output.rmdir()
-        raise
+    return False
 
 
 @contextlib.contextmanager
 def _resumable() -> Generator[None, None, None]:
-    """Says of a write that failed how to go on."""
+    """Says of a write that failed, or of storage that does not answer, how to go on."""
     try:
         yield
-    except WriteFailed as error:
-        raise WriteFailed(f"{error}; the same command then resumes") from error
+    except (WriteFailed, ConnectionError) as error:
+        raise type(error)(f"{error}; the same command then resumes") from error
 
 
-def _check_plan(output: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _check_plan(output: Output, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     found, wanted = ({**plan, **plan.get("settings", {})} for plan in (found, wanted))
     differing = [key for key in wanted if key != "settings" and found.get(key) != wanted[key]]
     if differing:
         changes = "; ".join(f"{key} was {found.get(key)!r} and is {wanted[key]!r}" for key in differing)
         raise ValueError(f"{output} was prepared with other settings: {changes}. Choose another output")
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file atomically, safe against power failure."""
-    with atomic_file(path, partial=path.with_name(f"{path.name}.partial"), flush=True) as partial:
-        partial.write_text(text, encoding="utf-8")

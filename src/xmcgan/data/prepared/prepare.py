@@ -23,27 +23,26 @@ from xmcgan import __version__
 from xmcgan.data.crop import crop_record
 from xmcgan.data.images import Fit, ImageTransform
 from xmcgan.data.prepared.journal import _count_lost, _Done, _ErrorLimit, _Journal, _Part
-from xmcgan.data.prepared.manifest import JOURNAL, LIBRARY, MANIFEST, VERSION, read_manifest
+from xmcgan.data.prepared.manifest import LIBRARY, VERSION, read_manifest
 from xmcgan.data.prepared.plan import (
+    Output,
     _check,
     _check_output,
     _check_plan,
-    _new_folder,
+    _output_at,
     _resumable,
-    _write,
     usable_cores,
 )
-from xmcgan.data.prepared.shard_file import Shard, checksum, map_file, write_shard
+from xmcgan.data.prepared.shard_file import checksum, write_shard
 from xmcgan.data.prepared.workers import _EncodedEntry, _Encoder, _Numbered, _Pool
 from xmcgan.data.records import Problem, Record, text_digest
-from xmcgan.runtime.files import make_folder
-from xmcgan.runtime.locks import LOCK, locked_folder
+from xmcgan.data.remote import RemotePath, SourcePath
 from xmcgan.runtime.progress import ProgressBar, say
 
 
 def prepare(
-    source: Path,
-    output: Path,
+    source: SourcePath,
+    output: Path | str,
     *,
     name: str,
     layout: str,
@@ -69,7 +68,8 @@ def prepare(
 
     Args:
         source: recorded by name.
-        output: a folder that is new, empty, or from an interrupted preparation with the same settings.
+        output: a folder, or a URL (`url_output`), that is new, empty, or from an interrupted preparation with the same
+            settings.
         name, layout, splits: of the set.
         entries: yields a split's entries, the same ones in the same order at every call.
         size, quality, shard_records: side of the images in pixels, JPEG quality (1 to 100), entries in a shard.
@@ -83,28 +83,36 @@ def prepare(
 
     Raises:
         ValueError, FileExistsError: if the output is of other settings, source or kind, is in use, or too much is bad.
-        ChildProcessError, OSError: if workers died several times in a row, or a file cannot be written.
+        ChildProcessError, OSError: if workers died several times in a row, or a file cannot be written, or what is
+            behind a URL cannot be read or written.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
-    origin = {"name": name, "layout": layout, "source": source.resolve().name}
+    origin = {"name": name, "layout": layout, "source": _name_of(source)}
     plan = origin | {"settings": settings, "splits": list(splits)}
-    _check_output(output)
-    if (output / MANIFEST).exists():
-        return _finished(output, plan, fingerprint)
-    with _resumable(), _new_folder(output), locked_folder(output, "prepared"):
-        journal = _Journal(output, plan)
+    if isinstance(source, RemotePath) and source.protocol == "memory":
+        workers, executor = 1, None  # other processes have another memory
+    with _resumable():
+        place = _output_at(output)
+        if _check_output(place):
+            return _finished(place, plan, fingerprint)
+    with _resumable(), place.claimed():
+        journal = _Journal(place, plan)
         with closing(_Pool(workers or usable_cores(), executor)) as pool:
             encoder = _Encoder(pool, ImageTransform(size, fit), quality)
             for split in splits:
                 limit = _ErrorLimit(split, journal, most_bad, total(split))
-                _prepare_split(output, split, partial(entries, split), shard_records, journal, encoder, limit, progress)
-        return _finish(output, plan, journal, fingerprint, rules or {})
+                _prepare_split(split, partial(entries, split), shard_records, journal, encoder, limit, progress)
+        return _finish(plan, journal, fingerprint, rules or {})
 
 
-def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> dict[str, Any]:
+def _name_of(source: SourcePath) -> str:
+    return source.resolve().name if isinstance(source, Path) else source.name
+
+
+def _finished(output: Output, plan: dict[str, Any], fingerprint: str | None) -> dict[str, Any]:
     """The manifest of a finished output, after checking that plan and source are the same."""
-    manifest = read_manifest(output)
+    manifest = read_manifest(str(output))
     _check_plan(output, {**manifest, "splits": list(manifest["splits"])}, plan)
     known = manifest.get("fingerprint")  # older ones have none
     if known is not None and fingerprint is not None and known != fingerprint:
@@ -112,13 +120,12 @@ def _finished(output: Path, plan: dict[str, Any], fingerprint: str | None) -> di
             f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files, "
             "or the dialect of its table, differ. Choose another output"
         )
-    for left in (JOURNAL, LOCK):  # from a process killed right after writing the manifest
-        (output / left).unlink(missing_ok=True)
+    output.tidy()
     return manifest
 
 
 def _finish(
-    output: Path, plan: dict[str, Any], journal: "_Journal", fingerprint: str | None, rules: Mapping[str, str]
+    plan: dict[str, Any], journal: "_Journal", fingerprint: str | None, rules: Mapping[str, str]
 ) -> dict[str, Any]:
     splits = {}
     for split in plan["splits"]:
@@ -131,7 +138,7 @@ def _finish(
             "unused": sum(problem.unused for each in done for problem in each.problems),
             "lost": sum(_count_lost(each.problems) for each in done),
             "bytes": sum(each.shard["bytes"] for each in done),
-            "texts_sha256": text_digest(_texts(output / split, done)),
+            "texts_sha256": text_digest(pair for each in done for pair in journal.output.texts(split, each.shard)),
             "shards": [each.shard for each in done],
         }
     manifest = {
@@ -144,20 +151,11 @@ def _finish(
         "splits": splits,
     }
     journal.report([])
-    _write(output / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    journal.path.unlink()
+    journal.output.finish(json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
-def _texts(folder: Path, done: Sequence[_Done]) -> Iterator[tuple[str, list[str]]]:
-    """Id and captions of every record of a split."""
-    for each in done:
-        path = folder / each.shard["file"]
-        yield from Shard(path, each.shard["records"]).texts(map_file(path))
-
-
 def _prepare_split(
-    output: Path,
     split: str,
     entries: Callable[[], Iterator[Record | Problem]],
     shard_records: int,
@@ -170,12 +168,11 @@ def _prepare_split(
         say(f"{split}: reading the annotations", sys.stderr)
     done = sum(done.entries for done in journal.of(split))
     with ProgressBar(desc=split, total=limit.expected, initial=done, unit="image", disable=not progress) as bar:
-        _write_shards(output / split, split, entries, shard_records, journal, encoder, limit, bar)
+        _write_shards(split, entries, shard_records, journal, encoder, limit, bar)
         bar.total = bar.n  # the expected total is an estimate
 
 
 def _write_shards(
-    folder: Path,
     split: str,
     entries: Callable[[], Iterator[Record | Problem]],
     shard_records: int,
@@ -190,8 +187,7 @@ def _write_shards(
         for number, encoded in itertools.groupby(encoder(left), key=operator.itemgetter(0)):
             earlier = (done for done in journal.of(split) if done.number < number)
             part = _Part(is_first=not any(done.entries > done.ahead for done in earlier))
-            path = folder / f"{number:05d}.arrow"
-            make_folder(folder)
+            path = journal.output.path(split, f"{number:05d}.arrow")
             rows = _usable(encoded, part, limit, bar, cropped=encoder.transform.fit == "crop")
             records, captions = write_shard(path, rows)
             shard = {

@@ -24,9 +24,10 @@ from typing import Any, overload
 
 from filelock import FileLock
 
-from xmcgan.data.prepared.manifest import _is_url, _remote, read_manifest
+from xmcgan.data.prepared.manifest import read_manifest
 from xmcgan.data.prepared.shard_file import Shard, checksum, damage_of, map_file
 from xmcgan.data.records import Record, text_digest
+from xmcgan.data.remote import is_url, remote
 
 _MAPPED = 128  # shards whose files are mapped at a time; each takes a file descriptor
 
@@ -57,7 +58,7 @@ def open_shards(
     if split not in manifest["splits"]:
         raise ValueError(f"{root} has no split {split!r}; there is {', '.join(manifest['splits']) or 'none'}")
     records = ShardedRecords(root, split, manifest, cache or default_cache())
-    if check_sizes and not _is_url(root):
+    if check_sizes and not is_url(root):
         for shard in manifest["splits"][split]["shards"]:
             _check_size(Path(root, split, shard["file"]), shard)
     return records
@@ -149,7 +150,7 @@ class ShardedRecords(Sequence[Record]):
             ValueError: if it has another size than the manifest says, or a fetched one another checksum.
         """
         shard = self._shards[number]
-        if _is_url(self.root):
+        if is_url(self.root):
             return _fetched(f"{self.root}/{self.split}/{shard['file']}", shard, self.cache)
         path = Path(self.root, self.split, shard["file"])
         _check_size(path, shard)
@@ -169,8 +170,8 @@ def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
             partial = path.with_suffix(".partial")
-            with _remote(url) as (filesystem, remote):
-                filesystem.get_file(remote, str(partial))
+            with remote(url) as (filesystem, place):
+                filesystem.get_file(place, str(partial))
             _check_size(partial, expected, url)
             if checksum(partial) != expected["sha256"]:
                 raise ValueError(f"{url} is damaged: its SHA-256 differs from the manifest's")

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 
 from xmcgan.data.images import ImageTransform, image_bytes, is_upright_jpeg, open_image
-from xmcgan.data.records import Problem, Record
+from xmcgan.data.records import Crop, Problem, Record, Slice
+from xmcgan.data.remote import Part, RemotePath, read_together
 from xmcgan.data.stream import ignore_signals
 
 _CHUNK = 8  # images sent to a worker process at once
@@ -156,19 +157,40 @@ def _is_lost(future: "Future[list[_Encoded]]") -> bool:
 
 
 def _encode_all(records: list[Record], transform: ImageTransform, quality: int) -> list[_Encoded]:
-    return [_encode(record, transform, quality) for record in records]
+    """Encodes images; those behind URLs are fetched first, together."""
+    parts = {number: part for number, record in enumerate(records) if (part := _remote_part(record)) is not None}
+    fetched = dict(zip(parts, read_together(list(parts.values())), strict=True))
+    return [_encode(record, transform, quality, fetched.get(number)) for number, record in enumerate(records)]
 
 
-def _encode(record: Record, transform: ImageTransform, quality: int) -> _Encoded:
+def _remote_part(record: Record) -> Part | None:
+    """The file, or part of one, that holds a record's image, if it is behind a URL."""
+    match record.image:
+        case Slice(RemotePath() as file, offset, length):
+            return file, offset, offset + length
+        case Crop(RemotePath() as file):
+            return file, None, None
+        case RemotePath() as file:
+            return file, None, None
+    return None
+
+
+def _encode(
+    record: Record, transform: ImageTransform, quality: int, fetched: bytes | FileNotFoundError | None = None
+) -> _Encoded:
     try:
-        image = open_image(record)
+        if isinstance(fetched, FileNotFoundError):
+            raise fetched
+        image = open_image(record, fetched)
         if image.size == (transform.size, transform.size):
-            content = image_bytes(record)
+            content = image_bytes(record) if fetched is None or isinstance(record.image, Crop) else fetched
             if is_upright_jpeg(content):
                 return content, *image.size
         encoded = io.BytesIO()
         # No chroma subsampling: it would save a fifth of the bytes but blur colours.
         transform.square(image).save(encoded, "JPEG", quality=quality, subsampling="4:4:4")
         return encoded.getvalue(), *image.size
+    except ConnectionError:  # not the image's fault: what is behind a URL may be there later
+        raise
     except (ValueError, OSError) as error:
         return str(error)

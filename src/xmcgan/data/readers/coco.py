@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from xmcgan.data.readers.annotations import (
@@ -20,9 +19,10 @@ from xmcgan.data.readers.annotations import (
 )
 from xmcgan.data.readers.files import Files, Unused, below, unused_files
 from xmcgan.data.records import Box, Problem, Record, details
+from xmcgan.data.remote import SourcePath
 
 
-def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_coco(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The captioned images of one split, in order of image id, after the problems in the annotation files.
 
     Args:
@@ -79,7 +79,7 @@ def read_coco(root: Path, split: str, *, annotations: bool = False) -> Iterator[
         raise ValueError(f"{file} has no image with a caption")
 
 
-def listed_images(listed: list, file: Path) -> Generator[Problem, None, dict[int, tuple[int, str]]]:
+def listed_images(listed: list, file: SourcePath) -> Generator[Problem, None, dict[int, tuple[int, str]]]:
     """The images of a captions file by id: position in the list, and file name."""
     images: dict[int, tuple[int, str]] = {}
     for position, image in enumerate(listed):
@@ -93,7 +93,7 @@ def listed_images(listed: list, file: Path) -> Generator[Problem, None, dict[int
     return images
 
 
-def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:
+def read_instances(root: SourcePath, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:
     """The boxes of a split by record id, including crowds; none if there is no instances file."""
     file, boxes = root / "annotations" / f"instances_{split}.json", defaultdict(list)
     if not file.is_file():
@@ -127,13 +127,13 @@ def read_instances(root: Path, split: str) -> Generator[Problem, None, dict[str,
     return boxes
 
 
-def available_splits(root: Path) -> str:
+def available_splits(root: SourcePath) -> str:
     """The splits that a folder has, as the end of an error message."""
     found = sorted(file.stem.removeprefix("captions_") for file in root.glob("annotations/captions_*.json"))
     return f"; there is {', '.join(found)}" if found else ""
 
 
-def read_lists(file: Path, *keys: str) -> dict[str, list[Any]]:
+def read_lists(file: SourcePath, *keys: str) -> dict[str, list[Any]]:
     """The named lists at the top level of a COCO annotation file."""
     try:
         content = parse_json(file.read_bytes(), without_mask)

@@ -19,13 +19,16 @@ from xmcgan.data.readers.text_c10 import (
     unlisted_classes,
 )
 from xmcgan.data.records import Box, Crop, Problem, Record
+from xmcgan.data.remote import SourcePath
 
 CATEGORY = "bird"
 
 Pixels = tuple[float, float, float, float]  # left, top, width and height of a box
 
 
-def read_cub200(root: Path, split: str, *, annotations: bool = False, crop: bool = False) -> Iterator[Record | Problem]:
+def read_cub200(
+    root: SourcePath, split: str, *, annotations: bool = False, crop: bool = False
+) -> Iterator[Record | Problem]:
     """The images of one split, in the order of ``images.txt``.
 
     Args:
@@ -63,7 +66,7 @@ def read_cub200(root: Path, split: str, *, annotations: bool = False, crop: bool
             continue
         key = name.removesuffix(".jpg")
         try:
-            image: Path | Crop = files.find(name)
+            image: SourcePath | Crop = files.find(name)
             if key not in texts:
                 raise ValueError(f"is {name}, which has no captions: {root}/text_c10/{key}.txt is missing")
             captions = yield from read_captions(texts[key])
@@ -74,11 +77,9 @@ def read_cub200(root: Path, split: str, *, annotations: bool = False, crop: bool
             bird = ()
             if image_id in boxes:
                 image, bird = located(files.folder / name, boxes[image_id], crop=crop)
-        except ValueError as error:
-            yield Problem(where, f"the image {error}")
-            continue
-        except OSError as error:
-            yield Problem(where, f"the image's captions cannot be read: {error}")
+        except (ValueError, OSError) as error:
+            what = "the image" if isinstance(error, ValueError) else "the image's captions cannot be read:"
+            yield Problem(where, f"{what} {error}")
             continue
         empty = False
         yield Record(image, captions, key, bird if annotations else ())
@@ -89,7 +90,7 @@ def read_cub200(root: Path, split: str, *, annotations: bool = False, crop: bool
 read_cub200_cropped = partial(read_cub200, crop=True)
 
 
-def rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]] | Problem]:
+def rows(file: SourcePath, columns: Sequence[str]) -> Iterator[tuple[str, list[str]] | Problem]:
     """The lines of an official file with their place, split at spaces into the columns; blank lines are skipped."""
     for each in text_lines(file):
         if isinstance(each, Problem):
@@ -110,7 +111,7 @@ def identity(cell: str) -> int:
     return int(cell)
 
 
-def read_images(file: Path) -> Generator[Problem, None, dict[int, tuple[str, str]]]:
+def read_images(file: SourcePath) -> Generator[Problem, None, dict[int, tuple[str, str]]]:
     """Place and name of each image by its number."""
     images: dict[int, tuple[str, str]] = {}
     for each in rows(file, ("image number", "CLASS/NAME.jpg")):
@@ -131,7 +132,7 @@ def read_images(file: Path) -> Generator[Problem, None, dict[int, tuple[str, str
 
 
 def members(
-    root: Path, split: str, rule: str, images: dict[int, tuple[str, str]], texts: dict[str, Path]
+    root: SourcePath, split: str, rule: str, images: dict[int, tuple[str, str]], texts: dict[str, SourcePath]
 ) -> Generator[Problem, None, Callable[[int, str], bool]]:
     """Whether an image belongs to a split, by its number and its class."""
     if rule == "classes":
@@ -164,7 +165,7 @@ def members(
     return lambda image_id, _: marks.get(image_id) == ("1" if split == "train" else "0")
 
 
-def read_boxes(file: Path, images: dict[int, tuple[str, str]]) -> Generator[Problem, None, dict[int, Pixels]]:
+def read_boxes(file: SourcePath, images: dict[int, tuple[str, str]]) -> Generator[Problem, None, dict[int, Pixels]]:
     """The box of each image by its number, in pixels."""
     boxes: dict[int, Pixels] = {}
     for each in rows(file, ("image number", "left", "top", "width", "height")):
@@ -187,7 +188,7 @@ def read_boxes(file: Path, images: dict[int, tuple[str, str]]) -> Generator[Prob
 
 
 def unnamed(
-    folder: Path, file: Path, images: dict[int, tuple[str, str]], texts: dict[str, Path]
+    folder: SourcePath, file: SourcePath, images: dict[int, tuple[str, str]], texts: dict[str, SourcePath]
 ) -> Generator[Problem, None, None]:
     """A problem for each file of images or captions that ``images.txt`` does not name."""
     named = {name for _, name in images.values()}
@@ -200,7 +201,7 @@ def unnamed(
             yield Problem(str(path), f"is about {key}.jpg, which is not named in {file}", detail=True)
 
 
-def located(path: Path, pixels: Pixels, *, crop: bool) -> tuple[Path | Crop, tuple[Box, ...]]:
+def located(path: SourcePath, pixels: Pixels, *, crop: bool) -> tuple[SourcePath | Crop, tuple[Box, ...]]:
     """An image, cropped to its bird if asked for, and the bird's box relative to it.
 
     Raises:
@@ -233,12 +234,12 @@ def around(pixels: Pixels, width: int, height: int) -> Crop:
     return square
 
 
-def describe_split(root: Path, split: str) -> str:
+def describe_split(root: SourcePath, split: str) -> str:
     """Which rule a split is chosen by, as a sentence."""
     return describe_rule(root, split, root / "CUB_200_2011" / "train_test_split.txt")
 
 
-def find_annotations(root: Path) -> list[Path]:
+def find_annotations(root: SourcePath) -> list[SourcePath]:
     """The files of captions, boxes and splits, in order."""
     names = ("images.txt", "train_test_split.txt", "bounding_boxes.txt")
     return [

@@ -3,11 +3,11 @@
 import csv
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from xmcgan.data.readers.files import byte_lines
 from xmcgan.data.records import Problem
+from xmcgan.data.remote import SourcePath
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
@@ -50,7 +50,7 @@ DIALECTS: dict[str, Dialect] = {
 }
 
 
-def find_dialect(file: Path, is_header: Callable[[Sequence[str]], bool]) -> Dialect:
+def find_dialect(file: SourcePath, is_header: Callable[[Sequence[str]], bool]) -> Dialect:
     """The dialect of a table, from its name, its first line, and the quotation marks of its first `SAMPLE` lines.
 
     Commas and semicolons are read with quotes, as spreadsheets write them. With tabs and bars quotes are read as such
@@ -116,7 +116,7 @@ def _broken_if_quoted(lines: Sequence[str], dialect: Dialect, columns: int) -> i
 
 
 def table_rows(
-    file: Path, dialect: Dialect, is_row: Callable[[Sequence[str]], bool] = lambda cells: False
+    file: SourcePath, dialect: Dialect, is_row: Callable[[Sequence[str]], bool] = lambda cells: False
 ) -> Iterator[tuple[str, list[str]] | Problem]:
     """The rows of a table, each with its place for messages; blank lines are skipped.
 
@@ -156,7 +156,7 @@ def table_rows(
     yield from problems
 
 
-def _texts(file: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
+def _texts(file: SourcePath, problems: list[Problem]) -> Iterator[tuple[int, str]]:
     """The lines of a file with their numbers, decoded; problems are added to the list."""
     for each in byte_lines(file):
         if isinstance(each, Problem):
@@ -167,7 +167,7 @@ def _texts(file: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
 
 
 def _plain_rows(
-    file: Path, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
+    file: SourcePath, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
 ) -> Iterator[list[str]]:
     """Each line in cells; ``taken`` holds it."""
     for number, line in _texts(file, problems):
@@ -176,7 +176,7 @@ def _plain_rows(
 
 
 def _quoted_rows(
-    file: Path, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
+    file: SourcePath, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
 ) -> Iterator[list[str] | csv.Error]:
     """Each row in cells, or the error in it; ``taken`` holds its lines."""
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from xmcgan.data.readers.annotations import OTHER_ENCODINGS, decoded, printable, shown, text
 from xmcgan.data.records import Problem
+from xmcgan.data.remote import RemotePath, SourcePath, walk
 
 
 class Files:
@@ -20,12 +21,12 @@ class Files:
         root: the data set's folder; links may also lead into it.
     """
 
-    def __init__(self, folder: Path, root: Path):
+    def __init__(self, folder: SourcePath, root: SourcePath):
         self.folder = folder
-        self._allowed = tuple(Path(os.path.realpath(path)) for path in (folder, root))
+        self._allowed = tuple(Path(os.path.realpath(path)) for path in (folder, root) if isinstance(path, Path))
         self._listed: dict[str, frozenset[str]] = {}
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str) -> SourcePath:
         """The path of a file by its name.
 
         Raises:
@@ -36,10 +37,12 @@ class Files:
             raise ValueError(f"is {shown(name)}; it should be the name of a file inside {self.folder}")
         try:
             found = path.name in self.list(str(path.parent))
+            # A web server may have no page that lists a folder.
+            found = found or (isinstance(self.folder, RemotePath) and (self.folder / path).is_file())
         except OSError as error:  # such as a name too long for the file system
             raise ValueError(f"is {shown(name)}; it cannot be looked up: {error.strerror}") from error
         if not found:
-            there = os.path.lexists(self.folder / path)
+            there = isinstance(self.folder, Path) and os.path.lexists(self.folder / path)
             reason = "leads out of the data set, or to no file" if there else f"is not in {self.folder}"
             raise ValueError(f"is {shown(name)}; it {reason}")
         return self.folder / path
@@ -49,14 +52,18 @@ class Files:
         if subfolder not in self._listed:
             place = self.folder / subfolder
             names = []
-            if place.is_dir() and self.holds(place):
+            if isinstance(place, RemotePath):
+                names = [path.name for path in place.iterdir() if path.is_file()]
+            elif place.is_dir() and self.holds(place):
                 with os.scandir(place) as entries:
                     names = [entry.name for entry in entries if self._is_readable(entry)]
             self._listed[subfolder] = frozenset(names)
         return self._listed[subfolder]
 
-    def holds(self, path: Path) -> bool:
-        """Whether a path is inside the folder or the root after following links."""
+    def holds(self, path: SourcePath) -> bool:
+        """Whether a path is inside the folder or the root after following links; behind a URL none are followed."""
+        if isinstance(path, RemotePath):
+            return True
         real = Path(os.path.realpath(path))
         return any(real.is_relative_to(folder) for folder in self._allowed)
 
@@ -105,7 +112,7 @@ class Unused:
             yield last._replace(reason=last.reason + (f"; nor are {others:,} others like it" if others else ""))
 
 
-def unused_files(folder: Path, names: Iterable[str], reason: str) -> Iterator[Problem]:
+def unused_files(folder: SourcePath, names: Iterable[str], reason: str) -> Iterator[Problem]:
     """A problem for each file that no record uses, as `Unused` lists them.
 
     Args:
@@ -117,16 +124,16 @@ def unused_files(folder: Path, names: Iterable[str], reason: str) -> Iterator[Pr
     yield from unused.rest()
 
 
-def below(folder: Path) -> set[str]:
+def below(folder: SourcePath) -> set[str]:
     """The names of all files below a folder, relative to it; links to folders are not followed."""
     found = set()
-    for place, _, names in os.walk(folder):
-        relative = os.path.relpath(place, folder)
-        found |= {name if relative == "." else f"{relative}/{name}" for name in names}
+    for place, _, names in walk(folder):
+        relative = str(place)[len(str(folder)) + 1 :]
+        found |= {f"{relative}/{name}" if relative else name for name in names}
     return found
 
 
-def text_of(file: Path) -> bytes:
+def text_of(file: SourcePath) -> bytes:
     """The content of a file of captions.
 
     Raises:
@@ -137,7 +144,7 @@ def text_of(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def byte_lines(file: Path) -> Iterator[tuple[int, bytes] | Problem]:
+def byte_lines(file: SourcePath) -> Iterator[tuple[int, bytes] | Problem]:
     """The lines of a file with their numbers; one that is too long is a problem, and is not held in memory.
 
     Raises:
@@ -157,7 +164,7 @@ def byte_lines(file: Path) -> Iterator[tuple[int, bytes] | Problem]:
             yield Problem(f"{file}, line {number}", f"has more than {MOST_LINE:,} bytes")
 
 
-def filled_lines(file: Path) -> Iterator[tuple[str, bytes] | Problem]:
+def filled_lines(file: SourcePath) -> Iterator[tuple[str, bytes] | Problem]:
     """The lines of a file that are not blank, each with its place for messages (`byte_lines`)."""
     for each in byte_lines(file):
         if isinstance(each, Problem):
@@ -166,7 +173,7 @@ def filled_lines(file: Path) -> Iterator[tuple[str, bytes] | Problem]:
             yield f"{file}, line {each[0]}", each[1]
 
 
-def text_lines(file: Path) -> Iterator[tuple[int, str] | Problem]:
+def text_lines(file: SourcePath) -> Iterator[tuple[int, str] | Problem]:
     """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem.
 
     Raises:

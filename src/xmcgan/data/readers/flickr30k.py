@@ -6,6 +6,7 @@ from pathlib import Path
 from xmcgan.data.readers.annotations import printable
 from xmcgan.data.readers.flickr_tokens import Line, bar_lines, listed_images, read_flickr, token_lines, unlisted
 from xmcgan.data.records import Problem, Record
+from xmcgan.data.remote import SourcePath
 
 FOLDERS = ("flickr30k-images", "flickr30k_images")
 
@@ -14,7 +15,7 @@ CAPTIONS = ("results_20130124.token", "results.csv")
 SPLITS = ("train", "val", "test")
 
 
-def read_flickr30k(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_flickr30k(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The photographs of one split, in the order of its list.
 
     Args:
@@ -39,7 +40,7 @@ def read_flickr30k(root: Path, split: str, *, annotations: bool = False) -> Iter
     yield from read_flickr(root, FOLDERS, file, lines_of(file), images, split, lists(root))
 
 
-def find_captions(root: Path) -> Path:
+def find_captions(root: SourcePath) -> SourcePath:
     """The file of captions.
 
     Raises:
@@ -51,17 +52,17 @@ def find_captions(root: Path) -> Path:
     return found[0]
 
 
-def lines_of(file: Path) -> Iterable[Line | Problem]:
+def lines_of(file: SourcePath) -> Iterable[Line | Problem]:
     """The lines of either file of captions."""
     return bar_lines(file) if file.suffix == ".csv" else token_lines(file)
 
 
-def lists(root: Path) -> list[Path]:
+def lists(root: SourcePath) -> list[SourcePath]:
     """The lists of splits that are there."""
     return [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").is_file()]
 
 
-def check_split(root: Path, split: str) -> None:
+def check_split(root: SourcePath, split: str) -> None:
     """Raises a FileNotFoundError if there is no such split."""
     there = [file.stem for file in lists(root)] or ["train", "val"]
     if split not in there:
@@ -73,7 +74,7 @@ def ends_in_0(name: str) -> bool:
     return Path(name).stem.endswith("0")
 
 
-def describe_split(root: Path, split: str) -> str:
+def describe_split(root: SourcePath, split: str) -> str:
     """Which rule a split is chosen by, as a sentence, and how many images are in no split."""
     file = find_captions(root)
     check_split(root, split)
@@ -83,6 +84,6 @@ def describe_split(root: Path, split: str) -> str:
     return f"the split {split} is the images whose name {which} in 0: there is no list of images in {root}"
 
 
-def find_annotations(root: Path) -> list[Path]:
+def find_annotations(root: SourcePath) -> list[SourcePath]:
     """The files of captions and splits, in order."""
     return [find_captions(root), *lists(root)]

@@ -1,16 +1,16 @@
 """Reads Flickr8k: ``Flicker8k_Dataset/*.jpg``, ``Flickr8k.token.txt``, ``Flickr_8k.trainImages.txt``."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from xmcgan.data.readers.annotations import printable
 from xmcgan.data.readers.flickr_tokens import listed_images, read_flickr, token_lines, unlisted
 from xmcgan.data.records import Problem, Record
+from xmcgan.data.remote import SourcePath
 
 FOLDERS = ("Flicker8k_Dataset", "Flickr8k_Dataset")  # the first is the owners' spelling
 
 
-def read_flickr8k(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_flickr8k(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The photographs of one split, in the order of its list.
 
     Args:
@@ -29,7 +29,7 @@ def read_flickr8k(root: Path, split: str, *, annotations: bool = False) -> Itera
     yield from read_flickr(root, FOLDERS, file, token_lines(file), images, split, lists(root))
 
 
-def find_list(root: Path, split: str) -> Path:
+def find_list(root: SourcePath, split: str) -> SourcePath:
     """The list of a split's images.
 
     Raises:
@@ -43,17 +43,17 @@ def find_list(root: Path, split: str) -> Path:
     return file
 
 
-def lists(root: Path) -> list[Path]:
+def lists(root: SourcePath) -> list[SourcePath]:
     """The lists of all splits."""
     return sorted(root.glob("Flickr_8k.*Images.txt"))
 
 
-def describe_split(root: Path, split: str) -> str:
+def describe_split(root: SourcePath, split: str) -> str:
     """Which rule a split is chosen by, as a sentence, and how many images are in no split."""
     others = unlisted(token_lines(root / "Flickr8k.token.txt"), lists(root))
     return f"the split {split} is the images of {find_list(root, split)}{others}"
 
 
-def find_annotations(root: Path) -> list[Path]:
+def find_annotations(root: SourcePath) -> list[SourcePath]:
     """The files of captions and splits, in order."""
     return [root / "Flickr8k.token.txt", *lists(root)]

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from xmcgan.data.readers.annotations import printable, shown, words
 from xmcgan.data.readers.files import Files, Unused, below, text_lines, unused_files
 from xmcgan.data.records import Problem, Record
+from xmcgan.data.remote import SourcePath
 
 TOKEN = re.compile(r"(\S+)#[0-9]+\t(.*)")
 
@@ -23,12 +23,12 @@ class Line(NamedTuple):
     caption: str
 
 
-def token_lines(file: Path) -> Iterator[Line | Problem]:
+def token_lines(file: SourcePath) -> Iterator[Line | Problem]:
     """The lines of a token file; blank lines are skipped."""
     yield from _lines(file, TOKEN, "IMAGE.jpg#0, a tab, and a caption")
 
 
-def bar_lines(file: Path) -> Iterator[Line | Problem]:
+def bar_lines(file: SourcePath) -> Iterator[Line | Problem]:
     """The rows of results.csv, whose columns are separated by bars and whose first row names them."""
     rows = _lines(file, BARS, "IMAGE.jpg| 0| and a caption")
     first = next(rows, None)
@@ -37,7 +37,7 @@ def bar_lines(file: Path) -> Iterator[Line | Problem]:
     yield from rows
 
 
-def _lines(file: Path, pattern: re.Pattern[str], expected: str) -> Iterator[Line | Problem]:
+def _lines(file: SourcePath, pattern: re.Pattern[str], expected: str) -> Iterator[Line | Problem]:
     for each in text_lines(file):
         if isinstance(each, Problem):
             yield each._replace(detail=True)
@@ -49,7 +49,7 @@ def _lines(file: Path, pattern: re.Pattern[str], expected: str) -> Iterator[Line
             yield Problem(f"{file}, line {number}", f"is {shown(line)}; it should be {expected}", detail=True)
 
 
-def listed_images(file: Path) -> Generator[Problem, None, dict[str, str]]:
+def listed_images(file: SourcePath) -> Generator[Problem, None, dict[str, str]]:
     """The images of a list, one a line, with or without .jpg; each with its place."""
     images: dict[str, str] = {}
     for each in text_lines(file):
@@ -66,13 +66,13 @@ def listed_images(file: Path) -> Generator[Problem, None, dict[str, str]]:
 
 
 def read_flickr(
-    root: Path,
+    root: SourcePath,
     folders: Sequence[str],
-    file: Path,
+    file: SourcePath,
     lines: Iterable[Line | Problem],
     images: dict[str, str],
     split: str,
-    lists: Sequence[Path],
+    lists: Sequence[SourcePath],
 ) -> Iterator[Record | Problem]:
     """The listed images, in order.
 
@@ -123,13 +123,13 @@ def read_flickr(
         raise ValueError(f"{file} has no caption of an image of the split {split}")
 
 
-def names_on(lists: Sequence[Path]) -> set[str]:
+def names_on(lists: Sequence[SourcePath]) -> set[str]:
     """The names of the images on any of the lists."""
     lines = (each for file in lists for each in text_lines(file))
     return {f"{each[1].removesuffix('.jpg')}.jpg" for each in lines if not isinstance(each, Problem)}
 
 
-def unlisted(lines: Iterable[Line | Problem], lists: Sequence[Path]) -> str:
+def unlisted(lines: Iterable[Line | Problem], lists: Sequence[SourcePath]) -> str:
     """How many captioned images are on no list, as the end of a sentence."""
     number = len({line.image for line in lines if isinstance(line, Line)} - names_on(lists))
     return f"; {number:,} images with captions are on no list" if number else ""

@@ -20,6 +20,7 @@ from xmcgan.data.readers.text_c10 import (
     unlisted_classes,
 )
 from xmcgan.data.records import Problem, Record
+from xmcgan.data.remote import SourcePath
 
 IMAGE = re.compile(r"image_([0-9]{5})")
 
@@ -27,7 +28,7 @@ OWNERS_SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 """The arrays of image numbers in ``setid.mat``."""
 
 
-def read_flowers102(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_flowers102(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The photographs of one split, in order of their numbers.
 
     Args:
@@ -83,9 +84,9 @@ def read_flowers102(root: Path, split: str, *, annotations: bool = False) -> Ite
         raise ValueError(f"{root} has no photograph with captions in the split {split}")
 
 
-def by_number(texts: dict[str, Path]) -> Generator[Problem, None, dict[int, tuple[str, Path]]]:
+def by_number(texts: dict[str, SourcePath]) -> Generator[Problem, None, dict[int, tuple[str, SourcePath]]]:
     """Class and caption file of each photograph by its number."""
-    found: dict[int, tuple[str, Path]] = {}
+    found: dict[int, tuple[str, SourcePath]] = {}
     for key, file in texts.items():
         class_name, _, name = key.rpartition("/")
         match = IMAGE.fullmatch(name)
@@ -99,7 +100,7 @@ def by_number(texts: dict[str, Path]) -> Generator[Problem, None, dict[int, tupl
 
 
 def members(
-    root: Path, split: str, rule: str, texts: dict[str, Path], numbers: set[int]
+    root: SourcePath, split: str, rule: str, texts: dict[str, SourcePath], numbers: set[int]
 ) -> Generator[Problem, None, tuple[Callable[[int, str | None], bool], frozenset[int]]]:
     """Whether a photograph belongs to a split, by its number and its class; and the numbers that the owners list.
 
@@ -129,11 +130,11 @@ def members(
     return lambda number, _: is_in_split(number, split), frozenset()
 
 
-def describe_split(root: Path, split: str) -> str:
+def describe_split(root: SourcePath, split: str) -> str:
     """Which rule a split is chosen by, as a sentence."""
     return describe_rule(root, split, root / "setid.mat")
 
 
-def find_annotations(root: Path) -> list[Path]:
+def find_annotations(root: SourcePath) -> list[SourcePath]:
     """The files of captions and splits, in order."""
     return [root / "setid.mat", *class_lists(root), *sorted(root.glob("text_c10/*/*.txt"))]

@@ -1,19 +1,19 @@
 """Reads a folder of images, each with a text file of captions beside it: ``train/cats/7.jpg``, ``train/cats/7.txt``."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from xmcgan.data.readers.annotations import lines, printable
 from xmcgan.data.readers.files import Files, text_of, unused_files
 from xmcgan.data.records import Problem, Record
+from xmcgan.data.remote import SourcePath, walk
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 OTHER_IMAGES = (".gif", ".tif", ".tiff", ".avif", ".heic", ".jp2")
 NOTES = ("README", "LICENSE", "LICENCE", "NOTICE")  # texts about the data set, which are not captions of an image
 
 
-def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_folder(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The images in a split's folder and its subfolders, sorted by name.
 
     A record's id is its path inside the split's folder without the suffix; its captions are the lines of the text file
@@ -31,28 +31,28 @@ def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterato
     """
     folder, empty = split_folder(root, split), True
     files = Files(folder, root)
-    for place, subfolders, names in os.walk(folder, onerror=stop):
+    for place, subfolders, names in walk(folder, onerror=stop):
         subfolders.sort()
         if folder == root:
             for name in subfolders:
                 yield Problem(printable(root / name), "is skipped, because there are images beside it", detail=True)
             subfolders.clear()
-        for path in (Path(place, name) for name in subfolders):
+        for path in (place / name for name in subfolders):
             if path.is_symlink():
                 yield Problem(printable(path), "is a link to a folder; such links are not followed")
         hidden = {name for name in names if name.startswith(".")}
-        yield from unused_files(Path(place), hidden, "is a hidden file, which is not read")
+        yield from unused_files(place, hidden, "is a hidden file, which is not read")
         names = sorted(set(names) - hidden)
         stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
         others = []
-        for path in (Path(place, name) for name in names):
+        for path in (place / name for name in names):
             if path.suffix == ".txt" and path.stem not in stems and path.stem.upper() not in NOTES:
                 yield Problem(printable(path), without_image(path.stem, names))
             elif path.suffix.lower() not in SUFFIXES and not (path.suffix == ".txt" and path.stem in stems):
                 others.append(path.name)
             if path.suffix.lower() not in SUFFIXES:
                 continue
-            name = path.relative_to(folder)
+            name = PurePosixPath(str(path)[len(str(folder)) + 1 :])
             try:
                 image = files.find(name.as_posix())
                 captions = lines(text_of(files.find(name.with_suffix(".txt").as_posix())))
@@ -61,12 +61,12 @@ def read_folder(root: Path, split: str, *, annotations: bool = False) -> Iterato
                 continue
             empty = False
             yield Record(image, captions, name.with_suffix("").as_posix())
-        yield from unused_files(Path(place), others, f"is not read: it is neither {', '.join(SUFFIXES)} nor its .txt")
+        yield from unused_files(place, others, f"is not read: it is neither {', '.join(SUFFIXES)} nor its .txt")
     if empty:
         raise ValueError(f"{folder} has no image with captions")
 
 
-def split_folder(root: Path, split: str) -> Path:
+def split_folder(root: SourcePath, split: str) -> SourcePath:
     """The folder of a split's images.
 
     Raises:

@@ -1,7 +1,6 @@
 """Reads Localized Narratives on COCO and Open Images from JSON lines, as published (Pont-Tuset et al., ECCV 2020)."""
 
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 from xmcgan.data.readers.annotations import (
@@ -20,9 +19,10 @@ from xmcgan.data.readers.coco import read_instances
 from xmcgan.data.readers.files import Files, below, filled_lines, unused_files
 from xmcgan.data.readers.open_images import IMAGE_ID, find_box_file, read_box_file
 from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, details
+from xmcgan.data.remote import SourcePath
 
 
-def read_localized_narratives(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """One record for each narrative of a split, in order of file and line; an image can have several.
 
     A record's id joins those of image and annotator: "285-93". A second, different caption by the same annotator for
@@ -74,7 +74,7 @@ def read_localized_narratives(root: Path, split: str, *, annotations: bool = Fal
     yield from pictures.unused(used)
 
 
-def lines_of(file: Path, split: str) -> Iterator[tuple[str, Any] | Problem]:
+def lines_of(file: SourcePath, split: str) -> Iterator[tuple[str, Any] | Problem]:
     """The lines of a split with their places, parsed; a line without a split is a problem of its neighbours' split."""
     ours = first_is_of(file, split)
     for each in filled_lines(file):
@@ -104,13 +104,13 @@ def numbered_id(id: str, caption: str, known: dict[str, list[int]]) -> str:
     return id if number == 1 else f"{id}-{number}"
 
 
-def find_narratives(root: Path) -> list[Path]:
+def find_narratives(root: SourcePath) -> list[SourcePath]:
     """The narratives files of a folder, in order."""
     files = sorted(root.glob("localized_narratives/*.jsonl")) or sorted(root.glob("*.jsonl"))
     return [file for file in files if not file.stem.endswith("_captions")]
 
 
-def first_is_of(file: Path, split: str) -> bool:
+def first_is_of(file: SourcePath, split: str) -> bool:
     """Whether the first line with a split belongs to this one; True if no line has one, so problems are reported."""
     for each in filled_lines(file):
         try:
@@ -124,14 +124,14 @@ def first_is_of(file: Path, split: str) -> bool:
 class Pictures:
     """Finds the images of a split in the layouts of COCO and Open Images."""
 
-    def __init__(self, root: Path, split: str):
+    def __init__(self, root: SourcePath, split: str):
         self.root, self.split = root, split
         names = (split, *(f"{split}_{digit}" for digit in "0123456789abcdef"))
         self.folders = {name: Files(root / name, root) for name in names if (root / name).is_dir()}
         if not self.folders:
             raise FileNotFoundError(f"{root / split} is missing: the folder of the narratives' images")
 
-    def find(self, image_id: str) -> Path:
+    def find(self, image_id: str) -> SourcePath:
         """The file of an image.
 
         Raises:
@@ -143,7 +143,7 @@ class Pictures:
             raise ValueError(f"image_id is {image_id!r}; neither {names} is a file in {self.root}")
         return path
 
-    def locate(self, image_id: str) -> Path | None:
+    def locate(self, image_id: str) -> SourcePath | None:
         """The file of an image; None if there is no readable one."""
         for folder, name in self.places(image_id):
             files = self.folders.get(folder)
@@ -178,7 +178,7 @@ def image_name(value: Any) -> str:
 
 
 def find_boxes(
-    root: Path, split: str, pictures: Pictures
+    root: SourcePath, split: str, pictures: Pictures
 ) -> Generator[Problem, None, Callable[[str], tuple[Box, ...]]]:
     """A function from image id to boxes: from Open Images' table, otherwise from COCO's instances."""
     if file := find_box_file(root, split):

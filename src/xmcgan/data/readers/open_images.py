@@ -3,7 +3,6 @@
 import re
 from array import array
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from xmcgan.data.readers.annotations import box, number, shown, words
 from xmcgan.data.readers.dialect import DIALECTS, table_rows
 from xmcgan.data.readers.files import Unused
 from xmcgan.data.records import Box, Problem
+from xmcgan.data.remote import SourcePath
 
 CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
 IMAGE_ID = re.compile("[0-9a-f]{16}")
@@ -45,14 +45,14 @@ class BoxTable(NamedTuple):
         )
 
 
-def find_box_file(root: Path, split: str) -> Path | None:
+def find_box_file(root: SourcePath, split: str) -> SourcePath | None:
     """The table of a split's boxes in a folder or its ``annotations/``; None if there is none."""
     names = (f"oidv6-{split}-annotations-bbox.csv", f"{split}-annotations-bbox.csv")
     places = (folder / name for folder in (root, root / "annotations") for name in names)
     return next((place for place in places if place.is_file()), None)
 
 
-def read_box_file(file: Path, wanted: Callable[[str], bool]) -> Generator[Problem, None, BoxTable]:
+def read_box_file(file: SourcePath, wanted: Callable[[str], bool]) -> Generator[Problem, None, BoxTable]:
     """The boxes of the wanted images, including boxes around groups and depictions.
 
     Columns are found by their names in the first line, so unofficial tables may have fewer.
@@ -115,7 +115,7 @@ def sort_table(images: np.ndarray, classes: np.ndarray, sides: np.ndarray, names
     return BoxTable(images[order], classes[order], sides[order], names)
 
 
-def find_class_file(folder: Path) -> Path:
+def find_class_file(folder: SourcePath) -> SourcePath:
     """The table of class names in a folder.
 
     Raises:
@@ -129,7 +129,7 @@ def find_class_file(folder: Path) -> Path:
     return found
 
 
-def read_classes(file: Path) -> Generator[Problem, None, dict[str, str]]:
+def read_classes(file: SourcePath) -> Generator[Problem, None, dict[str, str]]:
     """The class names by label, such as "/m/0k4j"; the file of version 7 begins with column headings."""
     names: dict[str, str] = {}
     for each in table_rows(file, DIALECTS["comma"]):

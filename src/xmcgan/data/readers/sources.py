@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +15,12 @@ from xmcgan.data.readers.open_images import find_box_file
 from xmcgan.data.readers.table import Row, dialect_of, find_table, rows_of
 from xmcgan.data.readers.tars import find_tars, is_pattern
 from xmcgan.data.records import Problem
+from xmcgan.data.remote import SourcePath, read_part, walk
 
 _END = 1 << 20  # bytes of a file's beginning and of its end that the fingerprint covers
 
 
-def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
+def annotation_files(root: SourcePath, layout: str, split: str) -> list[SourcePath]:
     """The existing annotation files of a split, in order."""
     match layout:
         case "coco":
@@ -42,7 +42,7 @@ def annotation_files(root: Path, layout: str, split: str) -> list[Path]:
             files = find_tars(root, split)
         case _:
             folder = split_folder(root, split)
-            files = sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
+            files = sorted(place / name for place, _, names in walk(folder) for name in names)
             files = [file for file in files if file.suffix == ".txt"]
     return [file for file in files if file.is_file()]
 
@@ -61,7 +61,7 @@ _AT_ROOT = {
 """The names that files directly in the root can have, by layout: those of any split."""
 
 
-def unused_at_root(root: Path, layout: str) -> Iterator[Problem]:
+def unused_at_root(root: SourcePath, layout: str) -> Iterator[Problem]:
     """A problem for each file directly in the root of a data set that its layout does not know."""
     known = _AT_ROOT.get(layout)
     if known is not None and root.is_dir():
@@ -70,7 +70,7 @@ def unused_at_root(root: Path, layout: str) -> Iterator[Problem]:
         yield from unused_files(root, others, f"is not read by the layout {layout}")
 
 
-def describe_split(root: Path, layout: str, split: str, dialect: Dialect | None = None) -> str | None:
+def describe_split(root: SourcePath, layout: str, split: str, dialect: Dialect | None = None) -> str | None:
     """Which rule a split is chosen by, or which dialect its table has, as a sentence; None if there is no choice.
 
     Args:
@@ -99,7 +99,7 @@ def describe_split(root: Path, layout: str, split: str, dialect: Dialect | None 
     return None
 
 
-def fingerprint(root: Path, layout: str, splits: Sequence[str], dialect: Dialect | None = None) -> str:
+def fingerprint(root: SourcePath, layout: str, splits: Sequence[str], dialect: Dialect | None = None) -> str:
     """A digest of the names, sizes, beginnings and ends of the annotation files, to detect another or changed source.
 
     Args:
@@ -112,17 +112,15 @@ def fingerprint(root: Path, layout: str, splits: Sequence[str], dialect: Dialect
     base = root.parent if root.is_file() else root
     for split in splits:
         for path in annotation_files(root, layout, split):
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                name = path.relative_to(base).as_posix().encode(errors="surrogateescape").hex()
-                digest.update(json.dumps([split, name, size]).encode())
-                digest.update(file.read(_END))
-                file.seek(max(size - _END, _END))
-                digest.update(file.read())
+            size = path.stat().st_size
+            name = str(path)[len(str(base)) + 1 :].encode(errors="surrogateescape").hex()
+            digest.update(json.dumps([split, name, size]).encode())
+            for start, end in ((0, min(size, _END)), (max(size - _END, _END), size)):
+                digest.update(read_part(path, start, end - start) if end > start else b"")
     return digest.hexdigest()
 
 
-def count_entries(root: Path, layout: str, split: str, dialect: Dialect | None = None) -> int | None:
+def count_entries(root: SourcePath, layout: str, split: str, dialect: Dialect | None = None) -> int | None:
     """The approximate number of records of a split, bad ones included; None if counting would take long.
 
     Counts images of COCO, lines of narratives, and images of a table or folder, without parsing annotations.
@@ -141,8 +139,8 @@ def count_entries(root: Path, layout: str, split: str, dialect: Dialect | None =
             rows = rows_of(find_table(root, split), dialect)
             return len({row.path for row in rows if not isinstance(row, Problem) and _is_text(row)})
         case "folder":
-            walk = os.walk(split_folder(root, split))
-            return sum(Path(name).suffix.lower() in SUFFIXES for _, _, names in walk for name in names)
+            folders = walk(split_folder(root, split))
+            return sum(Path(name).suffix.lower() in SUFFIXES for _, _, names in folders for name in names)
     return None
 
 

@@ -1,13 +1,14 @@
 """Reads a table of image paths and captions: ``train.csv``, ``.tsv``, ``.jsonl`` or ``.parquet``."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from xmcgan.data.readers.annotations import good_ones, parse_json, printable, shown, text, words
 from xmcgan.data.readers.dialect import Dialect, find_dialect, table_rows
 from xmcgan.data.readers.files import Files, Unused, below, filled_lines, unused_files
 from xmcgan.data.records import Problem, Record, details
+from xmcgan.data.remote import SourcePath
 
 PATHS = ("path", "image", "file_name", "filename")
 CAPTIONS = ("caption", "text", "captions")
@@ -24,7 +25,7 @@ class Row(NamedTuple):
 
 
 def read_table(
-    root: Path, split: str, *, annotations: bool = False, dialect: Dialect | None = None
+    root: SourcePath, split: str, *, annotations: bool = False, dialect: Dialect | None = None
 ) -> Iterator[Record | Problem]:
     """The images of a table, in order of first appearance; a record's id is its path.
 
@@ -45,7 +46,7 @@ def read_table(
     root_is_file, file = root.is_file(), find_table(root, split)
     root = file.parent
     files, without = Files(root, root), Unused()
-    images: dict[str, tuple[Path, list[str]] | None] = {}  # None: unreadable, and already reported
+    images: dict[str, tuple[SourcePath, list[str]] | None] = {}  # None: unreadable, and already reported
     for row in rows_of(file, dialect):
         if isinstance(row, Problem):
             yield row
@@ -79,7 +80,7 @@ def read_table(
         raise ValueError(f"{file} has no image with a caption")
 
 
-def unnamed_images(root: Path, file: Path, named: Collection[str]) -> Iterator[Problem]:
+def unnamed_images(root: SourcePath, file: SourcePath, named: Collection[str]) -> Iterator[Problem]:
     """A problem for each image below the table's folder that neither this table names nor another one beside it."""
     names = {name for name in below(root) if PurePosixPath(name).suffix.lower() in IMAGES} - set(named)
     for other in root.iterdir():
@@ -93,7 +94,7 @@ def unnamed_images(root: Path, file: Path, named: Collection[str]) -> Iterator[P
     yield from unused_files(root, names, "is an image that no row names")
 
 
-def rows_of(file: Path, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
+def rows_of(file: SourcePath, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
     """The rows of a table.
 
     Raises:
@@ -106,7 +107,7 @@ def rows_of(file: Path, dialect: Dialect | None = None) -> Iterator[Row | Proble
     return separated_rows(file, dialect)
 
 
-def find_table(root: Path, split: str) -> Path:
+def find_table(root: SourcePath, split: str) -> SourcePath:
     """The table of a split in a folder, or the table given as ``root`` itself.
 
     Raises:
@@ -138,7 +139,7 @@ def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
     return found[0]
 
 
-def separated_rows(file: Path, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
+def separated_rows(file: SourcePath, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
     """The rows of a .csv or .tsv, whose first line names the columns."""
     dialect = dialect or dialect_of(file)
     path = -1
@@ -166,7 +167,7 @@ def separated_rows(file: Path, dialect: Dialect | None = None) -> Iterator[Row |
             yield Problem(where, f"has {len(row)} columns; the first line has {len(columns)}")
 
 
-def dialect_of(file: Path) -> Dialect:
+def dialect_of(file: SourcePath) -> Dialect:
     """The dialect of a .csv or .tsv."""
 
     def is_header(cells: Sequence[str]) -> bool:
@@ -175,7 +176,7 @@ def dialect_of(file: Path) -> Dialect:
     return find_dialect(file, is_header)
 
 
-def json_rows(file: Path) -> Iterator[Row | Problem]:
+def json_rows(file: SourcePath) -> Iterator[Row | Problem]:
     """The rows of a .jsonl: one object a line; blank lines are skipped."""
     for each in filled_lines(file):
         if isinstance(each, Problem):
@@ -192,14 +193,14 @@ def json_rows(file: Path) -> Iterator[Row | Problem]:
         yield row
 
 
-def parquet_rows(file: Path) -> Iterator[Row | Problem]:
+def parquet_rows(file: SourcePath) -> Iterator[Row | Problem]:
     """The rows of a .parquet, read in batches."""
     import pyarrow as pa  # imported here because it is slow to import and rarely needed
     from pyarrow import parquet
 
     number = 0
     try:
-        with parquet.ParquetFile(file) as table:
+        with file.open("rb") as stream, parquet.ParquetFile(stream) as table:
             names = [the_one(table.schema_arrow.names, choices) for choices in (PATHS, CAPTIONS)]
             for name, kind in ((name, table.schema_arrow.field(name).type) for name in names):
                 if not is_text(kind) and not (name == names[1] and pa.types.is_list(kind) and is_text(kind.value_type)):
@@ -226,7 +227,7 @@ def is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind)
 
 
-ROWS: dict[str, Callable[[Path], Iterator[Row | Problem]]] = {
+ROWS: dict[str, Callable[[SourcePath], Iterator[Row | Problem]]] = {
     ".csv": separated_rows,
     ".tsv": separated_rows,
     ".jsonl": json_rows,

@@ -11,12 +11,13 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from glob import escape
 from io import SEEK_END
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from xmcgan.data.readers.annotations import printable
 from xmcgan.data.readers.files import MOST_TEXT, Unused
 from xmcgan.data.records import Problem, Slice
+from xmcgan.data.remote import SourcePath
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("json", "txt", "caption")
@@ -40,7 +41,7 @@ class Sample(NamedTuple):
 # ------------------------------------------------------------------------------------------ the tars of a split
 
 
-def find_tars(root: Path, split: str) -> list[Path]:
+def find_tars(root: SourcePath, split: str) -> list[SourcePath]:
     """A split's tars in order, including compressed ones.
 
     The tars of ``train`` are ``train.tar``, ``train-000000.tar``, ``train_0.tar``, ``train-00000-of-00010.tar`` and
@@ -56,7 +57,7 @@ def find_tars(root: Path, split: str) -> list[Path]:
     return sorted(found)
 
 
-def not_read(root: Path, split: str, found: list[Path]) -> Iterator[Problem]:
+def not_read(root: SourcePath, split: str, found: list[SourcePath]) -> Iterator[Problem]:
     """The tars in ``root`` whose names only begin like the split's, or are numbers: easily taken for its own."""
     if is_pattern(split):
         return
@@ -66,7 +67,7 @@ def not_read(root: Path, split: str, found: list[Path]) -> Iterator[Problem]:
             yield Problem(printable(file), reason, detail=True, unused=True)
 
 
-def missing_tars(root: Path, split: str) -> str:
+def missing_tars(root: SourcePath, split: str) -> str:
     """The message for a split without tars."""
     others = [printable(file.name) for file in _tars(root)]
     there = f"; there is {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}" if others else ""
@@ -98,9 +99,9 @@ def braces(pattern: str) -> list[str]:
     return [name for choice in choices for name in braces(f"{before}{choice}{after}")]
 
 
-def _matching(root: Path, pattern: str) -> list[Path]:
+def _matching(root: SourcePath, pattern: str) -> list[SourcePath]:
     """The tars below a folder that match a pattern, with or without its suffix."""
-    found: dict[Path, None] = {}
+    found: dict[SourcePath, None] = {}
     for name in braces(pattern):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
@@ -113,13 +114,13 @@ def _matching(root: Path, pattern: str) -> list[Path]:
     return sorted(found)
 
 
-def _tars(folder: Path) -> list[Path]:
+def _tars(folder: SourcePath) -> list[SourcePath]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.endswith(TARS) and path.is_file())
 
 
-def _stem(file: Path) -> str:
+def _stem(file: SourcePath) -> str:
     suffix = max((each for each in TARS if file.name.endswith(each)), key=len)
     return file.name.removesuffix(suffix)
 
@@ -127,7 +128,7 @@ def _stem(file: Path) -> str:
 # ------------------------------------------------------------------------------------------ the samples of a tar
 
 
-def samples(file: Path) -> Iterator[Sample | Problem]:
+def samples(file: SourcePath) -> Iterator[Sample | Problem]:
     """The samples of a tar up to the first damage; a sample cut by the damage is dropped."""
     if file.suffix != ".tar":
         yield Problem(str(file), "is compressed; it should be a plain .tar, from which images are read in place")
@@ -165,7 +166,7 @@ def samples(file: Path) -> Iterator[Sample | Problem]:
 class _Group:
     """The samples whose names are the same up to the first dot."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: SourcePath):
         self.file, self._stem, self._last = file, "", ""
         self._samples: dict[str, Sample] = {}
         self._whole: set[str] = set()  # keys of samples that have been passed on

@@ -4,11 +4,11 @@ The captions are those of Reed et al., "Learning Deep Representations of Fine-Gr
 """
 
 from collections.abc import Generator
-from pathlib import Path
 
 from xmcgan.data.readers.annotations import printable, words
 from xmcgan.data.readers.files import Files, Unused, text_lines
 from xmcgan.data.records import Problem
+from xmcgan.data.remote import SourcePath
 
 TEXTS = "text_c10"
 
@@ -16,7 +16,7 @@ CLASS_LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 """The class list of each split, as every text-to-image GAN since StackGAN has them: no class is in both."""
 
 
-def find_texts(root: Path) -> Generator[Problem, None, dict[str, Path]]:
+def find_texts(root: SourcePath) -> Generator[Problem, None, dict[str, SourcePath]]:
     """The caption files by "CLASS/NAME", sorted; anything else in the folder is a problem.
 
     Raises:
@@ -43,7 +43,7 @@ def find_texts(root: Path) -> Generator[Problem, None, dict[str, Path]]:
     return found
 
 
-def read_captions(file: Path) -> Generator[Problem, None, tuple[str, ...]]:
+def read_captions(file: SourcePath) -> Generator[Problem, None, tuple[str, ...]]:
     """The captions of a file; a line without words or not in UTF-8 is a problem.
 
     Some captions of CUB hold U+FFFD, the sign of an undecodable byte, between their words: it is read as a space.
@@ -61,18 +61,18 @@ def read_captions(file: Path) -> Generator[Problem, None, tuple[str, ...]]:
     return tuple(captions)
 
 
-def class_lists(root: Path) -> list[Path]:
+def class_lists(root: SourcePath) -> list[SourcePath]:
     """Reed's class lists that are there: ``trainvalclasses.txt``, ``testclasses.txt`` and parts of them."""
     return sorted(file for file in root.glob("*classes.txt") if file.stem not in ("classes", "allclasses"))
 
 
-def class_list(root: Path, split: str) -> Path | None:
+def class_list(root: SourcePath, split: str) -> SourcePath | None:
     """The class list that a split names, by its own name such as "testclasses" or as train or test; None if none."""
     names = (f"{split}.txt", CLASS_LISTS.get(split))
     return next((file for file in class_lists(root) if file.name in names), None)
 
 
-def read_classes(file: Path, texts: dict[str, Path]) -> Generator[Problem, None, frozenset[str]]:
+def read_classes(file: SourcePath, texts: dict[str, SourcePath]) -> Generator[Problem, None, frozenset[str]]:
     """The classes of a list; one that is listed twice or has no captions is a problem."""
     known, listed = {key.partition("/")[0] for key in texts}, set()
     for each in text_lines(file):
@@ -90,7 +90,7 @@ def read_classes(file: Path, texts: dict[str, Path]) -> Generator[Problem, None,
     return frozenset(listed)
 
 
-def unlisted_classes(root: Path, texts: dict[str, Path]) -> Generator[Problem, None, None]:
+def unlisted_classes(root: SourcePath, texts: dict[str, SourcePath]) -> Generator[Problem, None, None]:
     """A problem for each class with captions that is on no class list, if the lists of both splits are there."""
     files = class_lists(root)
     if not set(CLASS_LISTS.values()) <= {file.name for file in files}:
@@ -107,7 +107,7 @@ def is_in_split(number: int, split: str) -> bool:
     return (split == "test") == (number % 10 == 0)
 
 
-def split_rule(root: Path, split: str, owners: Path) -> str:
+def split_rule(root: SourcePath, split: str, owners: SourcePath) -> str:
     """How the images of a split are chosen: ``owners`` (their file, if it exists), ``classes`` or ``numbers``.
 
     Raises:
@@ -127,7 +127,7 @@ def split_rule(root: Path, split: str, owners: Path) -> str:
     return rule
 
 
-def describe_rule(root: Path, split: str, owners: Path) -> str:
+def describe_rule(root: SourcePath, split: str, owners: SourcePath) -> str:
     """Which rule a split is chosen by, as a sentence."""
     match split_rule(root, split, owners):
         case "owners":

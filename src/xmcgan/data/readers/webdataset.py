@@ -1,7 +1,6 @@
 """Reads WebDataset, and so what img2dataset writes: tars in which members with the same name are a sample."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from xmcgan.data.readers.annotations import (
@@ -25,11 +24,12 @@ from xmcgan.data.readers.annotations import (
 from xmcgan.data.readers.files import text_of
 from xmcgan.data.readers.tars import Sample, find_tars, missing_tars, not_read, samples
 from xmcgan.data.records import Box, Narrative, Problem, Record, Utterance, details
+from xmcgan.data.remote import SourcePath
 
 CAPTIONS = ("captions", "caption", "text")
 
 
-def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
+def read_webdataset(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """The samples of a split's shards, in order; images are read in place from the tar.
 
     A sample is one image and its captions: "captions" (a list), "caption" or "text" in a ``.json``; otherwise the lines
@@ -63,7 +63,7 @@ def read_webdataset(root: Path, split: str, *, annotations: bool = False) -> Ite
         raise ValueError(f"{', '.join(map(str, found[:3]))}{' ...' if found[3:] else ''}: no sample is usable")
 
 
-def check_count(file: Path, count: int) -> Iterator[Problem]:
+def check_count(file: SourcePath, count: int) -> Iterator[Problem]:
     """A problem if a tar holds other samples than the statistics say that img2dataset writes beside it."""
     stats = file.with_name(f"{file.stem}_stats.json")
     if not stats.is_file():
@@ -80,7 +80,7 @@ def check_count(file: Path, count: int) -> Iterator[Problem]:
         yield Problem(str(stats), str(error), detail=True)
 
 
-def read_sample(file: Path, sample: Sample, annotations: bool) -> Iterator[Record | Problem]:
+def read_sample(file: SourcePath, sample: Sample, annotations: bool) -> Iterator[Record | Problem]:
     """A sample's record, and its problems."""
     where, texts = f"{file}, sample {printable(sample.key)}", dict(sample.texts)
     try:
