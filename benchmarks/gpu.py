@@ -1,14 +1,14 @@
-"""All there is to do on a GPU, in one command: checks against the CPU, the step of coco14-256 timed, and projected.
+"""Everything to run on a GPU, in one command: checks against the CPU, timings of coco14-256, projections.
 
     python benchmarks/gpu.py --output gpu.json
     python benchmarks/gpu.py --device cpu --width 4 --size 64 --batch 32 --repetitions 2 --no-compile \
         --switch-steps 0 --output try.json
 
-Every check says what it found and what is allowed, relative to the CPU's own values in float32; the exit status is 1 if
-one failed. Then the training step in bfloat16 with fused Adam, plain and compiled, whole or with the largest of
-micro-batches that fits, once more channels first, and the drawing of images, with CUDA graphs too. After every part the
-file is written anew, whole; `xmcgan project --bench` reads it. Last the losses of 200 steps with every switch
-(benchmarks/switches.py; --switch-steps 0 leaves them out).
+First the checks: each prints the difference found and the largest allowed, relative to the CPU's float32 values.
+The exit status is 1 if any failed. Then the timings: the training step in bfloat16 with fused Adam, plain and compiled,
+on the whole batch or in the largest micro-batches that fit, and once channels first; then generation, also with CUDA
+graphs. Last, the losses of 200 steps with each switch (benchmarks/switches.py; --switch-steps 0 skips them). The output
+file is rewritten after every part, and `xmcgan project --bench` reads it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ MICRO_BATCHES = (None, 128, 64, 32, 16)
 
 @dataclass(frozen=True)
 class Check:
-    """How far something is from what it should be; an error that kept it from being known is its reason."""
+    """A difference from the expected values, and the largest allowed; of a check that did not run, the error."""
 
     name: str
     difference: float
@@ -59,7 +59,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        return self.difference <= self.allowed  # of no number nothing is
+        return self.difference <= self.allowed  # False for NaN
 
     def __str__(self) -> str:
         said = f"{self.name}: difference {self.difference:.2e}, allowed {self.allowed:.0e}, "
@@ -67,7 +67,7 @@ class Check:
 
 
 def relative(found: list[Tensor], expected: list[Tensor]) -> float:
-    """The largest of the differences' norms, each over the norm of what is expected."""
+    """The largest relative difference: norm of the difference over norm of the expected tensor."""
     pairs = [(a.detach().cpu().double(), b.detach().cpu().double()) for a, b in zip(found, expected, strict=True)]
     return max(float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in pairs)
 
@@ -86,10 +86,10 @@ def small(size: int, precision: str) -> Config:
 
 
 def forward_and_step(size: int, precision: str, device: torch.device) -> dict[str, list[Tensor]]:
-    """What G draws and D sees, the losses of a step, and the gradients of its two updates, as one row of numbers each.
+    """Generated images, discriminator features, and the losses and gradients of a training step.
 
-    The step is made by plain descent of rate 1, whose change of a weight is its gradient: Adam's first step is the sign
-    of a gradient, which rounding turns where it is near 0.
+    The step uses SGD with a learning rate of 1, so that a weight changes by its gradient. Adam's first step is the sign
+    of the gradient, which rounding can flip where the gradient is close to 0.
     """
     config = small(size, precision)
     training = initial_state(config, TEXT_DIM, CPU)
@@ -105,7 +105,7 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
     with torch.no_grad(), training.layers_in_precision():
         drawn = training.ema.network(first.noise_BZ, first.text).images_B3HW
         seen = list(training.discriminator(first.images_B3HW, first.text)[:4])
-    # One batch: a second discriminator step would stand on the first one's new weights.
+    # One batch: a second discriminator step would start from the first one's new weights.
     before = [torch.cat([weight.detach().flatten() for weight in network.parameters()]) for network in networks]
     report = train_step(training, batches[:1])
     after = [torch.cat([weight.detach().flatten() for weight in network.parameters()]) for network in networks]
@@ -118,7 +118,7 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
 
 
 def prepared_difference(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Of the fused generator's images from the generator's in float32."""
+    """Difference between images of the fused generator and of the plain one in float32."""
     torch.manual_seed(0)
     generator = Generator(image_size=size, width=8, text_dim=TEXT_DIM).eval().to(device)
     text, noise = flops.random_text(4, 17, TEXT_DIM, device), torch.randn(4, generator.noise_dim).to(device)
@@ -128,7 +128,7 @@ def prepared_difference(size: int, dtype: torch.dtype, device: torch.device) -> 
 
 
 def fused_difference(device: torch.device) -> float:
-    """Of weights after ten steps of fused Adam from those after ten of the plain one."""
+    """Difference between the weights after ten steps of fused Adam and after ten of plain Adam."""
     torch.manual_seed(0)
     gradients = torch.randn(10, 1000, device=device)
     found = []
@@ -143,7 +143,7 @@ def fused_difference(device: torch.device) -> float:
 
 
 def prefetched_difference(device: torch.device, of: Callable[[Batch], list[Tensor]]) -> float:
-    """Of batches that a thread made ahead, while the device is kept busy, from those made between steps."""
+    """Difference between batches that a thread prefetched while the device was busy, and batches made between steps."""
     with tempfile.TemporaryDirectory() as folder:
         data = write_scenes(Path(folder) / "scenes", size=64, train=64, val=8, evaluator=4, progress=False)
         recipe = RECIPES["scenes-64"]
@@ -164,7 +164,7 @@ def prefetched_difference(device: torch.device, of: Callable[[Batch], list[Tenso
 
 
 def checks(size: int, device: torch.device) -> list[tuple[list[str], list[float], Callable[[], list[float]]]]:
-    """Names, what is allowed of each, and the call that tells the differences."""
+    """Name, allowed difference and function of each check."""
     allowed = {
         "generator's images": (1e-4, 5e-2),
         "discriminator's features": (1e-4, 5e-2),
@@ -205,11 +205,11 @@ def checks(size: int, device: torch.device) -> list[tuple[list[str], list[float]
 
 
 def checked(size: int, device: torch.device, keep: Callable[[Check], None]) -> None:
-    """Every check, printed as it is known; an error is a failure of that check and no end."""
+    """Runs and prints every check; one that raises counts as failed, and the next ones still run."""
     for names, limits, call in checks(size, device):
         try:
             results, reason = call(), ""
-        except Exception as error:  # an hour on a GPU is not to be lost for one of them
+        except Exception as error:  # one failure must not waste an hour on a GPU
             results, reason = [float("nan")] * len(names), f"{type(error).__name__}: {str(error).splitlines()[:1]}"
         for name, limit, result in zip(names, limits, results, strict=True):
             check = Check(name, result, limit, reason)
@@ -251,7 +251,7 @@ def main() -> int:
         write()
 
     def timed(part: str, variant: str, call: Callable[[], timing.Measurement]) -> bool:
-        """Whether there was memory for it; an error besides is said, and no end."""
+        """Whether the part fitted into memory. Other errors are printed and kept, and the next parts still run."""
         try:
             result = timing.attempt(part, variant, "bfloat16", call, device)
         except Exception as error:

@@ -18,9 +18,9 @@ CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8,
 class DiscriminatorNetwork(nn.Module):
     """The layers, without spectral normalisation (``Discriminator`` adds it).
 
-    With ``checkpoint_activations`` set, blocks keep only their inputs for the backward pass
-    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset;
-    weights lie as ``to(memory_format=...)`` lays them.
+    Two attributes may be set after construction. With ``checkpoint_activations``, blocks keep only their inputs for the
+    backward pass (``ops.memory.checkpointed``). With ``channels_last``, the default, feature maps are in the
+    channels-last memory format; the weights' format is that of ``to(memory_format=...)``.
     """
 
     def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
@@ -77,14 +77,14 @@ def projection_head(features: int, layers: int) -> nn.Sequential:
 
 
 class Discriminator(nn.Module):
-    """(images_B3HW in [-1, 1], text) -> logits and the features of the contrastive losses.
+    """(images_B3HW in [-1, 1], text) -> logits, and the features that the contrastive losses compare.
 
-    Every layer's weight is divided by its spectral norm, estimated with one power iteration a forward pass.
+    Every layer's weight is divided by its spectral norm, which one power iteration per forward pass estimates.
 
     Args:
         image_size: 64, 128 or 256 pixels.
-        width: base width, as the generator's.
-        text_dim: width of the word and sentence embeddings, and so of the region features.
+        width: base width, defined as the generator's.
+        text_dim: width of the word and sentence embeddings, and of the region features compared with them.
         head_layers: extra layers of the contrastive heads, 0 (the paper's best), 1 or 2 (paper, Figure 5).
     """
 
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
         self.spectral_norms = SpectralNorms(dict(self.network.named_parameters()))
 
     def normalised_weights(self) -> dict[str, Tensor]:
-        """Every weight over its spectral norm; in training, advances the power iteration by one step."""
+        """Every weight divided by its spectral norm; in training mode this advances the power iterations one step."""
         return self.spectral_norms(self.network)
 
     def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
@@ -117,7 +117,7 @@ class Discriminator(nn.Module):
         """The output for images.
 
         Args:
-            weights: of ``normalised_weights``; real and generated images of a step share one power iteration.
-            mismatched_BD: sentences of other captions, for ``mismatched_logits_B``.
+            weights: from ``normalised_weights``; real and generated images of a step share one power iteration.
+            mismatched_BD: sentence embeddings of other captions, for ``mismatched_logits_B``.
         """
         return functional_call(self.network, weights, (images_B3HW, text, mismatched_BD))

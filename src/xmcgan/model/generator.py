@@ -17,25 +17,25 @@ Stem = Literal["condition", "noise"]
 ModulationKind = Literal["attentional", "plain"]
 
 CHANNEL_MULTIPLIERS = {64: (16, 8, 4, 2), 128: (16, 8, 4, 2, 1), 256: (16, 8, 8, 4, 2, 1)}
-"""Widths of the up-blocks in units of the base width; 128 and 256 as released, 64 by the same rule."""
+"""Widths of the up-blocks, in units of the base width. 128 and 256 are the official ones; 64 follows their pattern."""
 
 
 class Generator(nn.Module):
-    """(noise_BZ, text) -> images_B3HW in [-1, 1], and the attention of its regions over the words.
+    """(noise_BZ, text) -> images_B3HW in [-1, 1], and each region's attention over the words.
 
-    With ``checkpoint_activations`` set, blocks keep only their inputs for the backward pass
-    (``ops.memory.checkpointed``). Maps are channels_last unless ``channels_last`` is unset;
-    weights lie as ``to(memory_format=...)`` lays them.
+    Two attributes may be set after construction. With ``checkpoint_activations``, blocks keep only their inputs for the
+    backward pass (``ops.memory.checkpointed``). With ``channels_last``, the default, feature maps are in the
+    channels-last memory format; the weights' format is that of ``to(memory_format=...)``.
 
     Args:
         image_size: 64, 128 or 256 pixels.
         width: base width; the paper's best model has 96, its ablations 64.
-        noise_dim: dimensions of z, and of the sentence's projection.
+        noise_dim: dimensions of the noise z, and of the projected sentence.
         text_dim: width of the word and sentence embeddings.
-        stem: what the first layer sees: the global condition (paper) or the noise alone (official).
+        stem: input of the first layer: the global condition (paper) or the noise alone (official implementation).
         modulation: ``attentional`` from 16 x 16 on, or ``plain`` self-modulation throughout (paper, Table 5).
-        modulation_upsampling: of the 16 x 16 scale and shift, ``nearest`` (official) or ``bilinear``.
-        rho_0: sharpness of the attention over words (official: 15).
+        modulation_upsampling: how the 16 x 16 scale and shift are enlarged: ``nearest`` (official) or ``bilinear``.
+        rho_0: sharpness of the attention over words; 15 in the official implementation.
     """
 
     def __init__(
