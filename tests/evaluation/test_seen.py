@@ -47,3 +47,8 @@ def test_larger_efficientnets_are_not_seen_by_a_training_with_the_smallest():
     assert is_seen("efficientnet-lite0", trained)
     assert not is_seen("efficientnet-lite1", trained)
     assert not is_seen("efficientnet-lite2", trained)
+
+
+def test_a_network_inside_another_counts():
+    assert is_seen("my-encoder", "efficientnet-lite0, minilm", ["efficientnet-lite0"])
+    assert not is_seen("my-encoder", "efficientnet-lite0, minilm", ["efficientnet-lite2"])

@@ -37,6 +37,15 @@ class Example(NamedTuple):
     traces: TraceMaps | None = None
 
 
+class Choice(NamedTuple):
+    """The record of an example, by its index too, one of its captions, and whether the image is mirrored."""
+
+    index: int
+    record: Record
+    caption: str
+    flip: bool
+
+
 class ExampleBatch(NamedTuple):
     """B examples: uint8 pixels (B, 3, H, W), captions, numbers and trace maps."""
 
@@ -73,19 +82,14 @@ class ExampleStream(Dataset):
     ):
         if not records:
             raise ValueError("the data set has no records")
-        if not resize and isinstance(records, ShardedRecords):
+        if not resize:
             check_prepared_for(records, transform)
         self.records, self.transform, self.seed, self.flip, self.traces = records, transform, seed, flip, traces
         self._epoch, self._order = -1, np.empty(0, dtype=np.uint32)
 
     def __getitem__(self, index: int) -> Example:
         number = index
-        epoch, position = divmod(number, len(self.records))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, shuffled(len(self.records), self.seed, epoch)
-        index = int(self._order[position])
-        record = self.records[index]
-        caption = record.captions[random(self.seed, CAPTION, number).integers(len(record.captions))]
+        index, record, caption, flip = self.choice(number)
         try:
             image = open_image(record)
         except ValueError as error:
@@ -93,7 +97,6 @@ class ExampleStream(Dataset):
                 raise ValueError(f"{self.records.place(index)}: {error}; `xmcgan data verify` lists all") from error
             raise
         pixels = self.transform.pixels(image)
-        flip = self.flip and bool(random(self.seed, FLIP, number).integers(2))
         narrative = record.narrative if self.traces else None
         if narrative is not None and self.transform.fit == "crop":
             narrative = crop_narrative(narrative, *image.size)
@@ -104,22 +107,46 @@ class ExampleStream(Dataset):
             trace_maps(caption, narrative, flip=flip) if narrative is not None else None,
         )
 
+    def choice(self, number: int) -> "Choice":
+        """What example ``number`` is made of."""
+        epoch, position = divmod(number, len(self.records))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, shuffled(len(self.records), self.seed, epoch)
+        index = int(self._order[position])
+        record = self.records[index]
+        caption = record.captions[random(self.seed, CAPTION, number).integers(len(record.captions))]
+        return Choice(index, record, caption, self.flip and bool(random(self.seed, FLIP, number).integers(2)))
 
-def check_prepared_for(records: ShardedRecords, transform: ImageTransform) -> None:
+
+def prepared_otherwise(records: Sequence[Record], transform: ImageTransform) -> dict[str, tuple[int | str, int | str]]:
+    """The size and fit that records were prepared with and that they are read with, where these differ."""
+    settings = records.manifest.get("settings", {}) if isinstance(records, ShardedRecords) else {}
+    wanted = {"size": transform.size, "fit": transform.fit}
+    return {name: (settings[name], wanted[name]) for name in wanted if settings.get(name, wanted[name]) != wanted[name]}
+
+
+def check_prepared_for(
+    records: Sequence[Record],
+    transform: ImageTransform,
+    *,
+    size: str = "image_size",
+    fit: str = "dataset.fit",
+    resize: str = "--dataset.resize true",
+) -> None:
     """Refuses records that were prepared for another image size or fit than they are read with.
+
+    Args:
+        size, fit, resize: what sets these, and accepts others, for the message.
 
     Raises:
         ValueError: naming the setting, both values, and what to do.
     """
-    settings = records.manifest.get("settings", {})
-    for name, wanted in (("size", transform.size), ("fit", transform.fit)):
-        found = settings.get(name, wanted)
-        if found != wanted:
-            flag = {"size": "image_size", "fit": "dataset.fit"}[name]
-            raise ValueError(
-                f"{records.root} was prepared with --{name} {found}, but {flag} is {wanted}. Prepare it again with "
-                f"--{name} {wanted}, set {flag} to {found}, or accept it as it is with --dataset.resize true"
-            )
+    for name, (found, wanted) in prepared_otherwise(records, transform).items():
+        flag, root = {"size": size, "fit": fit}[name], getattr(records, "root", "")
+        raise ValueError(
+            f"{root} was prepared with --{name} {found}, but {flag} is {wanted}. Prepare it again with "
+            f"--{name} {wanted}, set {flag} to {found}, or accept it as it is with {resize}"
+        )
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -164,7 +191,7 @@ class ConsecutiveBatches(Sampler[list[int]]):
 
 
 def load_batches(
-    stream: ExampleStream,
+    stream: Dataset,
     *,
     start: int,
     batch_size: int,

@@ -18,7 +18,7 @@ from xmcgan.evaluation.inputs import DENSITY_NEIGHBOURS, NEIGHBOURS, Measured, M
 from xmcgan.evaluation.metric_names import CROPS, DISTRIBUTION, DIVERSITY, OBJECTS, TRAINING
 from xmcgan.evaluation.peer_metrics import compute_peer_metric
 from xmcgan.evaluation.results import Result, Setting
-from xmcgan.evaluation.seen import is_seen
+from xmcgan.evaluation.seen import NETWORKS_WITHIN, is_seen
 from xmcgan.evaluation.soa_rules import classes_in
 from xmcgan.metrics.frechet import frechet_distance
 from xmcgan.metrics.inception_score import inception_score
@@ -168,7 +168,8 @@ def make_result(
     choices: dict[str, Setting] = {"network": network.name, "weights_sha256": network.weights_sha256}
     if metric in (*DISTRIBUTION, "ct-score") and reference is not None:
         choices |= reference.protocol()
-    if is_seen(network.name, str(protocol.get("trained_with", ""))):
+    parts = [network.protocol[role] for role in NETWORKS_WITHIN if role in network.protocol]
+    if is_seen(network.name, str(protocol.get("trained_with", "")), parts):
         choices["seen_in_training"] = True
     if metric in TRAINING and training is not None:
         choices |= {"training": training.name, "training_images": len(training.images)}

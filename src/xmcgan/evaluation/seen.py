@@ -9,6 +9,9 @@ MARKS = ("trained_with", "seen_in_training", "batch_norm")
 """Settings of a result that describe the system rather than the measurement. They mark a number, and do not keep it
 out of a column."""
 
+NETWORKS_WITHIN = ("image_network",)
+"""Settings of an evaluation network's protocol that name another network inside it."""
+
 FAMILIES = {
     "inception-v3": r"inception",
     "clip": r"clip",
@@ -44,6 +47,6 @@ def join_families(names: Iterable[str]) -> str:
     return ", ".join(sorted({family_of(name.strip()) for name in names if name.strip()}))
 
 
-def is_seen(network: str, trained: str) -> bool:
-    """Whether a network is of a family that a system was trained with."""
-    return family_of(network) in trained.split(", ")
+def is_seen(network: str, trained: str, parts: Iterable[str] = ()) -> bool:
+    """Whether a network, or one of those that it is made of, is of a family that a system was trained with."""
+    return any(family_of(name) in trained.split(", ") for name in (network, *parts))

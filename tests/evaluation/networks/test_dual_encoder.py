@@ -258,6 +258,18 @@ def test_invalid_json_is_rejected(copy):
         load_dual_encoder_folder(copy)
 
 
+def test_folders_of_the_first_format_load_and_of_later_ones_do_not(copy):
+    config = json.loads((copy / "config.json").read_text())
+    assert "format" not in config
+    assert "image_network" not in config["shape"]
+    for number in (2, 3):
+        (copy / "config.json").write_text(json.dumps(config | {"format": number}))
+        if number == 2:
+            assert load_dual_encoder_folder(copy).frozen is None
+    with pytest.raises(ValueError, match="has format 3; this version of xmcgan reads 1 to 2"):
+        load_dual_encoder_folder(copy)
+
+
 def test_network_is_frozen_and_in_evaluation_mode(encoder):
     assert module.TrainedDualEncoder is type(encoder)
     assert not encoder.network.training

@@ -14,7 +14,7 @@ from xmcgan.data.images import ImageTransform
 from xmcgan.data.stream import ExampleStream, load_batches
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape, load_dual_encoder_folder, split_words
 from xmcgan.training.evaluators.dual_encoder import retrieval_accuracy, train_dual_encoder
-from xmcgan.training.evaluators.fitting import Fitting, fit
+from xmcgan.training.evaluators.fitting import Fitting, fit, pixel_stream
 
 SHAPE = DualEncoderShape(image_size=32, width=8, dim=16, text_width=32, text_layers=1, words=16)
 
@@ -133,4 +133,4 @@ def test_divergence_names_the_step(records, tmp_path):
         return fitting_module.Loss(network.weight.sum() * math.nan, torch.tensor(0.0))
 
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
-        fit(network, broken, records, 32, FITTING, tmp_path, progress=False)
+        fit(network, broken, pixel_stream(records, 32, FITTING), FITTING, tmp_path, progress=False)

@@ -1,8 +1,8 @@
-"""A small dual encoder of images and captions, trained from scratch and independently of any generator.
+"""A small dual encoder of images and captions, trained independently of any generator.
 
-Its text network learns its own word embeddings. MiniLM's embeddings condition the generator, and an evaluation network
-that shared them would share their blind spots; the paper uses a dual encoder trained on Conceptual Captions for the
-same reason (section 5).
+Its image network is trained too, or is a head on the features of a frozen one. Its text network learns its own word
+embeddings. MiniLM's embeddings condition the generator, and an evaluation network that shared them would share their
+blind spots; the paper uses a dual encoder trained on Conceptual Captions for the same reason (section 5).
 """
 
 import re
@@ -10,16 +10,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from xmcgan.evaluation.networks.folder import CONFIG_FILE, SCENES_DUAL_ENCODER, load_network, read_folder, read_shape
+from xmcgan.evaluation.networks.frozen_images import FeatureHead, FrozenImages
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 from xmcgan.evaluation.networks.shapes import HEAD_WIDTH, DualEncoderShape
 from xmcgan.ops.unit_vectors import unit_rows
+from xmcgan.runtime.field_types import shortened
 
 PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
 
@@ -46,11 +49,18 @@ class TextNetwork(nn.Module):
 
 
 class DualEncoderNetwork(nn.Module):
-    """Image network, text network, and a learned inverse temperature of at most 100, as in CLIP."""
+    """Image network, text network, and a learned inverse temperature of at most 100, as in CLIP.
+
+    Where the shape names a frozen image network, ``image`` is the head on its features.
+    """
 
     def __init__(self, shape: DualEncoderShape, vocabulary: int):
         super().__init__()
-        self.image = ImageNetwork(image_size=shape.image_size, width=shape.width, dim=shape.dim)
+        self.image = (
+            ImageNetwork(image_size=shape.image_size, width=shape.width, dim=shape.dim)
+            if shape.image_network is None
+            else FeatureHead(shape.dim)
+        )
         self.text = TextNetwork(
             vocabulary=vocabulary,
             words=shape.words,
@@ -151,15 +161,28 @@ class Exchange:
 
 
 class TrainedDualEncoder:
-    """A trained dual encoder: implements protocols.DualEncoder and, for images, protocols.FeatureExtractor."""
+    """A trained dual encoder: implements protocols.DualEncoder and, for images, protocols.FeatureExtractor.
+
+    Args:
+        frozen: the image network of the shape, if it has a frozen one.
+    """
 
     def __init__(
-        self, network: DualEncoderNetwork, shape: DualEncoderShape, vocabulary: Vocabulary, *, name: str, sha256: str
+        self,
+        network: DualEncoderNetwork,
+        shape: DualEncoderShape,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        sha256: str,
+        frozen: FrozenImages | None = None,
     ):
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.shape, self.vocabulary = shape, vocabulary
+        self.shape, self.vocabulary, self.frozen = shape, vocabulary, frozen
         self.name, self.dim, self.weights_sha256 = name, shape.dim, sha256
-        self.protocol = {"resize": f"bilinear-antialiased {shape.image_size}"}
+        self.protocol = (
+            {"resize": f"bilinear-antialiased {shape.image_size}"} if frozen is None else dict(frozen.protocol)
+        )
 
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
         """Image embeddings as features; no logits."""
@@ -168,10 +191,18 @@ class TrainedDualEncoder:
     @torch.no_grad()
     def encode_images(self, images_B3HW: Tensor) -> Tensor:
         """uint8 pixels (B, 3, H, W) of any size to unit rows (B, dim), float32."""
-        chunks = images_B3HW.split(CHUNK)
-        return torch.cat(
-            [unit_rows(self.network.image(to_network_size(chunk, self.shape.image_size))) for chunk in chunks]
-        )
+        return torch.cat([self.encode_inputs(self.network_inputs(chunk)) for chunk in images_B3HW.split(CHUNK)])
+
+    def network_inputs(self, images_B3HW: Tensor) -> Tensor:
+        """What the image network reads: images of its size, or features of the frozen network."""
+        if self.frozen is not None:
+            return self.frozen(images_B3HW)
+        return to_network_size(images_B3HW, self.shape.image_size)
+
+    @torch.no_grad()
+    def encode_inputs(self, inputs: Tensor) -> Tensor:
+        """What :meth:`network_inputs` returns, to unit rows (B, dim)."""
+        return unit_rows(self.network.image(inputs))
 
     @torch.no_grad()
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
@@ -195,8 +226,30 @@ def load_dual_encoder_folder(folder: Path | str) -> TrainedDualEncoder:
     vocabulary = Vocabulary(words)
     network = load_network(lambda: DualEncoderNetwork(shape, len(vocabulary)), folder, description)
     return TrainedDualEncoder(
-        network, shape, vocabulary, name=description["name"], sha256=description["weights_sha256"]
+        network,
+        shape,
+        vocabulary,
+        name=description["name"],
+        sha256=description["weights_sha256"],
+        frozen=frozen_images(shape, folder, description),
     )
+
+
+def frozen_images(shape: DualEncoderShape, folder: Path, description: dict[str, Any]) -> FrozenImages | None:
+    """The frozen image network that a folder's head was trained on; None if its image network is its own.
+
+    Raises:
+        ValueError: if the network's weights are not installed, or are others than those of the training.
+    """
+    if shape.image_network is None:
+        return None
+    frozen, expected = FrozenImages(shape.image_network, shape.image_size), description.get("image_network_sha256")
+    if frozen.sha256 != expected:
+        raise ValueError(
+            f"{folder} was trained on {shape.image_network} with weights of SHA-256 {shortened(expected)}; those "
+            f"installed have {frozen.sha256}"
+        )
+    return frozen
 
 
 def load_scenes_dual_encoder() -> TrainedDualEncoder:

@@ -16,6 +16,9 @@ from xmcgan.inference.model_files import check_shapes, read_tensors
 from xmcgan.runtime.field_types import check_fields, shortened
 from xmcgan.runtime.files import read_json
 
+FORMAT = 2
+"""Of config.json, which names it from 2 on: in 2 an image network can be frozen."""
+
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -40,6 +43,9 @@ def read_folder(folder: Path, kind: str) -> dict[str, Any]:
     found = description.get("kind") if isinstance(description, dict) else None
     if found != kind:
         raise ValueError(f"{path} has kind {shortened(found)}; it should be {kind!r}")
+    written = description.get("format", 1)
+    if written not in range(1, FORMAT + 1):
+        raise ValueError(f"{path} has format {shortened(written)}; this version of xmcgan reads 1 to {FORMAT}")
     missing = {"name", "shape", "weights_sha256"} - description.keys()
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")

@@ -1,6 +1,8 @@
 """Train a dual encoder on captioned images."""
 
+import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from xmcgan.evaluation.networks.dual_encoder import (
     Vocabulary,
 )
 from xmcgan.evaluation.networks.folder import read_folder
+from xmcgan.evaluation.networks.frozen_images import FeatureHead, FrozenImages
 from xmcgan.losses.contrastive import symmetric_cross_entropy
 from xmcgan.training.evaluators.fitting import (
     EXCHANGED,
@@ -34,9 +37,11 @@ from xmcgan.training.evaluators.fitting import (
     image_precision,
     is_finished,
     load_pixels,
+    pixel_stream,
     save_weights,
     settings_of,
 )
+from xmcgan.training.evaluators.frozen_features import FEATURES_FOLDER, feature_stream
 
 
 def train_dual_encoder(
@@ -55,6 +60,7 @@ def train_dual_encoder(
 
     Writes ``weights.safetensors`` (float16 matrices), ``config.json`` (networks, vocabulary, training, retrieval
     accuracy) and ``log.jsonl`` under ``output``. An evaluator already trained with the same settings and data is kept.
+    Features of a frozen image network are computed once, and kept under ``output`` until the training is finished.
 
     Args:
         output: folder of the evaluator.
@@ -72,26 +78,31 @@ def train_dual_encoder(
     """
     check_counts(records, held_out, fitting, candidates)
     words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
+    frozen = None if shape.image_network is None else FrozenImages(shape.image_network, shape.image_size)
     settings = settings_of("dual-encoder", shape, fitting, records, held_out) | {
         "candidates": candidates,
         "most_words": vocabulary,
         "exchanged": [list(kind) for kind in exchanged],
+        **({} if frozen is None else {"image_network_sha256": frozen.sha256}),
     }
     exchange = Exchange(exchanged, words)
     if is_finished(output, settings):
         return read_folder(output, "dual-encoder")["measured"]
     torch.manual_seed(fitting.seed)
     network = DualEncoderNetwork(shape, len(words))
+    examples = pixel_stream(records, shape.image_size, fitting)
+    stream = examples if frozen is None else feature_stream(frozen, network, examples, fitting, output, progress)
 
-    def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
-        return matching_loss(network, words, exchange if exchanged else None, shape.words, fitting, images_B3HW, batch)
+    def loss_of(inputs: Tensor, batch: ExampleBatch) -> Loss:
+        return matching_loss(network, words, exchange if exchanged else None, shape.words, fitting, inputs, batch)
 
-    fit(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
+    fit(network, loss_of, stream, fitting, output, progress=progress)
     sha256 = save_weights(network, output)
-    encoder = TrainedDualEncoder(network, shape, words, name=output.name, sha256=sha256)
+    encoder = TrainedDualEncoder(network, shape, words, name=output.name, sha256=sha256, frozen=frozen)
     found = retrieval_accuracy(encoder, held_out, candidates=candidates, fit=fitting.fit, seed=fitting.seed)
     measured = {"retrieval_top1": round(found, 4), "candidates": candidates, "images": len(held_out)}
     finish(output, settings | {"vocabulary": words.words, "weights_sha256": sha256, "measured": measured})
+    shutil.rmtree(output / FEATURES_FOLDER, ignore_errors=True)
     return read_folder(output, "dual-encoder")["measured"]
 
 
@@ -101,23 +112,23 @@ def matching_loss(
     exchange: Exchange | None,
     length: int,
     fitting: Fitting,
-    images_B3HW: Tensor,
+    inputs: Tensor,
     batch: ExampleBatch,
 ) -> Loss:
     """Symmetric NT-Xent of images and captions, plus a loss on hard negative captions if ``exchange`` is given."""
     words_BT = words(batch.captions, length=length)
     words_BT = words_BT[:, (words_BT != PADDING).any(0)]
-    with image_precision(fitting, images_B3HW.device):
-        images_BF = network.image(images_B3HW)
-    # The text network stays in float32: its matrices are too small for bfloat16 to be faster.
-    scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(images_B3HW.device)))
+    # Text network and head stay in float32: their matrices are too small for bfloat16 to be faster.
+    with nullcontext() if isinstance(network.image, FeatureHead) else image_precision(fitting, inputs.device):
+        images_BF = network.image(inputs)
+    scores_BB = network.scores(images_BF.float(), network.text(words_BT.to(inputs.device)))
     contrast = symmetric_cross_entropy(scores_BB)
     if exchange is None:
         return Loss(contrast.loss, contrast.accuracy)
     generators = [random(fitting.seed, EXCHANGED, number) for number in batch.numbers]
     wrong_BT = exchange(words_BT, generators)
-    wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(images_B3HW.device)))
-    changed_B = (wrong_BT != words_BT).any(1).to(images_B3HW.device)
+    wrong_BB = network.scores(images_BF.float(), network.text(wrong_BT.to(inputs.device)))
+    changed_B = (wrong_BT != words_BT).any(1).to(inputs.device)
     negative_B = F.softplus(wrong_BB.diagonal() - scores_BB.diagonal()) * changed_B
     return Loss(contrast.loss + negative_B.mean(), contrast.accuracy)
 

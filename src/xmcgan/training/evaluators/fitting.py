@@ -12,13 +12,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, AdamW
+from torch.utils.data import Dataset
 
 from xmcgan import __version__
 from xmcgan.config import flatten
 from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.records import Record, text_digest
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches, random
-from xmcgan.evaluation.networks.folder import CONFIG_FILE, WEIGHTS_FILE
+from xmcgan.evaluation.networks.folder import CONFIG_FILE, FORMAT, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import CHUNK
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
 from xmcgan.inference.model_files import read_tensors, save_tensors, tensors
@@ -83,6 +84,13 @@ def load_pixels(records: Sequence[Record], transform: ImageTransform) -> Tensor:
     return torch.stack([transform(record) for record in records])
 
 
+def pixel_stream(records: Sequence[Record], image_size: int, fitting: Fitting) -> ExampleStream:
+    """The training examples of an image network that is trained: pixels and captions."""
+    return ExampleStream(
+        records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, resize=True
+    )
+
+
 # The loop
 
 
@@ -96,8 +104,7 @@ class Loss(NamedTuple):
 def fit(
     network: nn.Module,
     loss_of: Callable[[Tensor, ExampleBatch], Loss],
-    records: Sequence[Record],
-    image_size: int,
+    stream: Dataset,
     fitting: Fitting,
     output: Path,
     *,
@@ -106,22 +113,21 @@ def fit(
     """Train a network, resuming from files saved under ``output``; the network ends on the CPU.
 
     Args:
-        loss_of: loss of images in [-1, 1] and their batch of examples.
-        image_size: side of the images in pixels.
+        loss_of: loss of what the network reads and its batch of examples.
+        stream: of uint8 pixels, which become images in [-1, 1], or of features.
 
     Raises:
         FloatingPointError: naming the step, if the loss is not finite.
         FileExistsError: if another process trains into ``output``.
     """
     with locked_folder(output, "trained into"):
-        fit_locked(network, loss_of, records, image_size, fitting, output, progress)
+        fit_locked(network, loss_of, stream, fitting, output, progress)
 
 
 def fit_locked(
     network: nn.Module,
     loss_of: Callable[[Tensor, ExampleBatch], Loss],
-    records: Sequence[Record],
-    image_size: int,
+    stream: Dataset,
     fitting: Fitting,
     output: Path,
     progress: bool,
@@ -133,9 +139,6 @@ def fit_locked(
     network.to(device).to(memory_format=torch.channels_last).train()
     optimizer = AdamW(parameter_groups(network, fitting.weight_decay), lr=fitting.learning_rate, fused=True)
     step = load_training(network, optimizer, output / TRAINING_FILE)
-    stream = ExampleStream(
-        records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, resize=True
-    )
     batches = load_batches(
         stream, start=step * fitting.batch_size, batch_size=fitting.batch_size, workers=fitting.workers
     )
@@ -146,8 +149,7 @@ def fit_locked(
             batch = next(batches)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, fitting)
-            images = random_shift(batch.pixels.to(device), step, fitting)
-            loss, accuracy = loss_of(to_images(images).contiguous(memory_format=torch.channels_last), batch)
+            loss, accuracy = loss_of(network_inputs(batch.pixels.to(device), step, fitting), batch)
             if not loss.isfinite():
                 raise FloatingPointError(f"step {step}: the loss is {loss.item()}; try a lower learning_rate")
             optimizer.zero_grad(set_to_none=True)
@@ -175,6 +177,13 @@ def learning_rate_at(step: int, fitting: Fitting) -> float:
     """Learning rate of a step."""
     warm = min(1.0, (step + 1) / (fitting.warmup + 1))
     return fitting.learning_rate * warm * (1 + math.cos(math.pi * step / fitting.steps)) / 2
+
+
+def network_inputs(examples: Tensor, step: int, fitting: Fitting) -> Tensor:
+    """uint8 pixels, shifted, as images in [-1, 1]; features as they are."""
+    if examples.dtype != torch.uint8:
+        return examples
+    return to_images(random_shift(examples, step, fitting)).contiguous(memory_format=torch.channels_last)
 
 
 def random_shift(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
@@ -271,7 +280,7 @@ def finish(output: Path, description: dict[str, Any]) -> None:
     """Write ``config.json``, which marks the evaluator as complete, and remove the files for resuming."""
     write_json(
         output / CONFIG_FILE,
-        {"name": output.name, "version": __version__, **description},
+        {"name": output.name, "version": __version__, "format": FORMAT, **description},
         indent=1,
         ensure_ascii=False,
     )

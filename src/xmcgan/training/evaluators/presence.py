@@ -24,6 +24,7 @@ from xmcgan.training.evaluators.fitting import (
     image_precision,
     is_finished,
     load_pixels,
+    pixel_stream,
     save_weights,
     settings_of,
 )
@@ -71,7 +72,7 @@ def train_presence(
         return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), exact)
 
     labelled = [to_labels(record, shape) for record in records]
-    fit(network, loss_of, labelled, shape.image_size, fitting, output, progress=progress)
+    fit(network, loss_of, pixel_stream(labelled, shape.image_size, fitting), fitting, output, progress=progress)
     sha256 = save_weights(network, output)
     detector = PresenceModel(network, shape, name=output.name, sha256=sha256)
     measured = presence_accuracy(detector, held_out, fit=fitting.fit).rounded() | {"images": len(held_out)}

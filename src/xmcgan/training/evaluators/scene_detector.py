@@ -33,6 +33,7 @@ from xmcgan.training.evaluators.fitting import (
     image_precision,
     is_finished,
     load_pixels,
+    pixel_stream,
     save_weights,
     settings_of,
 )
@@ -89,7 +90,7 @@ def train_scene_detector(
             heads = network(images_B3HW)
         return detection_loss(heads, batch.captions)
 
-    fit(network, loss_of, records, shape.image_size, fitting, output, progress=progress)
+    fit(network, loss_of, pixel_stream(records, shape.image_size, fitting), fitting, output, progress=progress)
     sha256 = save_weights(network, output)
     detector = SceneDetector(network, shape, name=output.name, sha256=sha256)
     measured = detection_accuracy(detector, held_out) | {"images": len(held_out)}
