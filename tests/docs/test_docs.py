@@ -12,6 +12,7 @@ import pytest
 
 from xmcgan.cli.main import COMMANDS, load
 from xmcgan.cli.parser import options_of, parse
+from xmcgan.evaluation.metric_names import GROUPS, METRICS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -128,3 +129,8 @@ def test_names_resolve(page):
     classes = {name for name in names if re.fullmatch(r"(?:[A-Z][a-z0-9]+){2,}", name)}
     foreign = {"TypeError", "ValueError"}
     assert not (functions | classes) - ours - foreign
+
+
+def test_the_page_of_evaluation_lists_every_metric():
+    listed = inline(ROOT / "docs/evaluation.md")
+    assert not [name for name in (*METRICS, *GROUPS) if name not in listed and not name.startswith("exact-")]
