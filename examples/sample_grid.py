@@ -7,17 +7,16 @@ python examples/sample_grid.py flowers.jpg --model runs/flowers --data data/flow
 import argparse
 from pathlib import Path
 
-from PIL import Image
-
 from xmcgan import Pipeline
 from xmcgan.data.layouts import read_records
+from xmcgan.inference.image_grid import image_grid
 from xmcgan.scenes import World, describe, sample_scene
 from xmcgan.scenes.scene import stream
 
 WORLD = World(most_objects=2, sides=1.0)
 """The world that scenes-64 was trained on; it never saw a picture or a caption of the split ``val``."""
 
-ROWS, COLUMNS, GAP = 8, 8, 2
+ROWS, COLUMNS = 8, 8
 
 
 def held_out_caption(index: int) -> str:
@@ -42,12 +41,7 @@ def main() -> None:
         records = read_records(options.data, dataset.layout, options.split or dataset.validation_split)
         captions = [record.captions[0] for record in records[: ROWS * COLUMNS]]
     images = pipe(captions, seed=list(range(len(captions)))).images
-    side = images[0].width + GAP
-    sheet = Image.new("RGB", (COLUMNS * side - GAP, ROWS * side - GAP), "white")
-    for number, image in enumerate(images):
-        row, column = divmod(number, COLUMNS)
-        sheet.paste(image, (column * side, row * side))
-    sheet.save(options.output, quality=90)
+    image_grid(images, COLUMNS).save(options.output, quality=90)
     for number, caption in enumerate(captions):
         print(f"{number // COLUMNS + 1}.{number % COLUMNS + 1}  {caption}")
 

@@ -8,6 +8,7 @@ import sys
 from PIL import Image
 
 from xmcgan import Pipeline
+from xmcgan.inference.image_grid import image_grid
 
 CAPTIONS = (
     "a red owl on the grass",
@@ -19,18 +20,14 @@ CAPTIONS = (
     "an orange owl on the beach at night",
     "two umbrellas on a beach at sunset",
 )
-SIDE, GAP = 128, 2  # images are enlarged twice
+SIDE = 128  # images are enlarged twice
 
 
 def main(run: str, output: str) -> None:
     before, after = Pipeline.from_pretrained("scenes-64"), Pipeline.from_pretrained(run)
     rows = [before(CAPTIONS, seed=1).images, after(CAPTIONS, seed=1).images, after(CAPTIONS, seed=2).images]
-    step = SIDE + GAP
-    sheet = Image.new("RGB", (len(CAPTIONS) * step - GAP, len(rows) * step - GAP), "white")
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), (column * step, row * step))
-    sheet.save(output, optimize=True)
+    images = [image.resize((SIDE, SIDE), Image.Resampling.BICUBIC) for row in rows for image in row]
+    image_grid(images, len(CAPTIONS)).save(output, optimize=True)
 
 
 if __name__ == "__main__":

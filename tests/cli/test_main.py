@@ -12,7 +12,7 @@ from PIL import Image
 
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
-from xmcgan.cli.generate import file_name, file_names, grid, write_new
+from xmcgan.cli.generate import file_name, file_names, write_new
 from xmcgan.cli.main import COMMANDS, main, message_of, summary
 from xmcgan.config import flatten, to_dict
 from xmcgan.recipes import RECIPES
@@ -228,15 +228,6 @@ def test_names_of_files_are_all_different():
 def test_an_error_of_the_system_begins_with_the_file():
     assert message_of(FileNotFoundError(2, "No such file or directory", "a.csv")) == "a.csv: No such file or directory"
     assert message_of(FileNotFoundError("a.csv is missing")) == "a.csv is missing"
-
-
-def test_a_grid_is_filled_row_by_row():
-    images = [Image.new("RGB", (4, 3), (50 * number, 0, 0)) for number in range(5)]
-    sheet = grid(images, 3)
-    assert sheet.size == (3 * 6 - 2, 2 * 5 - 2)
-    assert sheet.getpixel((6, 5)) == (200, 0, 0)
-    assert sheet.getpixel((12, 5)) == (255, 255, 255)
-    assert grid(images[:2], 4).size == (10, 3)
 
 
 def test_files_are_written_all_or_none(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 import xmcgan.serving.drawing_queue as drawing_queue
 from servers import running
 from xmcgan.inference.interpolation import Drawing
-from xmcgan.serving.access import RateLimit
+from xmcgan.serving.access import images_a_minute, take_images
 from xmcgan.serving.drawing_queue import Closed, DrawingQueue, QueueFull
 from xmcgan.serving.errors import ApiError
 from xmcgan.serving.settings import ServeSettings
@@ -126,17 +126,19 @@ def test_the_rate_of_a_client(tiny_model):
         assert (many.status_code, many.json()["error"]["param"]) == (400, "n")
 
 
-def test_a_bucket_fills_again(monkeypatch):
+def test_a_bucket_fills_again():
     clock = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    limit = RateLimit(60)
-    limit.take("a", 60)
-    limit.take("b", 60)  # of another client
+    limit = images_a_minute(60)
+    limit.clock = lambda: clock[0]
+    take_images(limit, "a", 60)
+    take_images(limit, "b", 60)  # of another client
     clock[0] += 2.0
-    limit.take("a", 2)
+    take_images(limit, "a", 2)
     with pytest.raises(ApiError) as caught:
-        limit.take("a", 3)
+        take_images(limit, "a", 3)
     assert caught.value.retry_after == 3
+    assert images_a_minute(0) is None
+    take_images(None, "a", 1000)
 
 
 def test_images_of_two_models_and_of_mixtures_wait_for_batches_of_their_own(tiny_model):

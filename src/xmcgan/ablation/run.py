@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from xmcgan import __version__
 from xmcgan.ablation.outcome import Outcome
@@ -25,6 +24,7 @@ from xmcgan.evaluation.chosen_networks import (
     load_evaluation_networks,
     required,
 )
+from xmcgan.inference.image_grid import image_grid
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.metrics.diversity import diversity
 from xmcgan.runtime.device import keep_freed_memory, resolve_device
@@ -142,10 +142,10 @@ def protocol(config: Config, held_out: int) -> dict[str, Any]:
 def write_samples(path: Path, pipe: Pipeline, captions: Sequence[str]) -> None:
     """A grid with a column for each caption and a row for each seed; the same captions and seeds in every run."""
     rows = [pipe(list(captions), seed=[seed] * len(captions)).images for seed in range(SAMPLE_SEEDS)]
-    grid = np.concatenate([np.concatenate([np.asarray(image) for image in row], 1) for row in rows], 0)
+    grid = image_grid([image for row in rows for image in row], len(captions), gap=0)
     make_folder(path.parent)
     with atomic_file(path) as partial:
-        Image.fromarray(grid).save(partial, format="PNG")
+        grid.save(partial, format="PNG")
 
 
 def measure_diversity(

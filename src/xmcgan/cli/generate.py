@@ -49,6 +49,7 @@ def generate(
 
     import torch
 
+    from xmcgan.inference.image_grid import image_grid
     from xmcgan.inference.pipeline import Pipeline
 
     pipe = Pipeline.from_pretrained(model, device=device, dtype=getattr(torch, precision))
@@ -63,7 +64,7 @@ def generate(
         )
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
-    files[f"{name}-grid.png"] = png(grid(drawn.images, count if len(captions) > 1 else 4))
+    files[f"{name}-grid.png"] = png(image_grid(drawn.images, count if len(captions) > 1 else 4))
     made_by: dict[str, object] = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
                "precision": precision, "noise": noise, "truncation": truncation}  # fmt: skip
     files[f"{name}.json"] = settings_file(drawn, made_by)
@@ -75,6 +76,7 @@ def generate(
 
 def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, bytes]:
     """The PNG of each image, with ``attention`` also of its attention maps, by file name."""
+    from xmcgan.inference.image_grid import image_grid
     from xmcgan.inference.pipeline import attention_overlay
 
     files: dict[str, bytes] = {}
@@ -84,7 +86,7 @@ def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, byt
         files[f"{name}.png"] = png(image)
         if attention and drawn.attention is not None:
             maps = [image, *(attention_overlay(image, word_map) for word_map in drawn.attention[number])]
-            files[f"{name}-attention.png"] = png(grid(maps, len(maps)))
+            files[f"{name}-attention.png"] = png(image_grid(maps, len(maps)))
     return files
 
 
@@ -127,20 +129,6 @@ def png(image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def grid(images: list, columns: int, gap: int = 2):
-    """PIL images of one size side by side."""
-    from PIL import Image
-
-    columns = min(columns, len(images))
-    width, height = images[0].size
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
-    for number, image in enumerate(images):
-        row, column = divmod(number, columns)
-        sheet.paste(image, (column * (width + gap), row * (height + gap)))
-    return sheet
 
 
 def write_new(folder: Path, files: dict[str, bytes]) -> None:

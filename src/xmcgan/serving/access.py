@@ -2,11 +2,10 @@
 
 import math
 import secrets
-import time
-from collections import OrderedDict
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from xmcgan.runtime.rate_limit import RateLimit
 from xmcgan.runtime.request_body import BodyRefused, read_body, replayed
 from xmcgan.serving.errors import ApiError
 from xmcgan.serving.settings import BODY_SECONDS, MAX_BODY
@@ -47,38 +46,23 @@ def check_token(header: bytes, token: str) -> None:
         raise ApiError(401, "the token is missing or wrong; send Authorization: Bearer TOKEN", code="invalid_api_key")
 
 
-class RateLimit:
-    """Images a minute for each client, by a token bucket that holds one minute's.
+def images_a_minute(rate: float) -> RateLimit | None:
+    """A limit on each client's images, whose buckets hold one minute's; None for a rate of 0, which is no limit."""
+    return RateLimit(rate, rate / 60) if rate else None
 
-    Args:
-        rate: images a minute; 0 is no limit.
+
+def take_images(limit: RateLimit | None, client: str, images: int) -> None:
+    """Takes images out of a client's bucket.
+
+    Raises:
+        ApiError: 400 if it can never hold so many, 429 if it does not hold them now.
     """
-
-    CLIENTS = 10_000
-
-    def __init__(self, rate: float):
-        self.rate = rate
-        self.buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # images left, at what time
-
-    def take(self, client: str, images: int) -> None:
-        """Takes images out of a client's bucket.
-
-        Raises:
-            ApiError: 400 if it can never hold so many, 429 if it does not hold them now.
-        """
-        if not self.rate:
-            return
-        if images > self.rate:
-            raise ApiError(400, f"{images} images are more than this server's limit of {self.rate:g} a minute",
-                           param="n", code="rate_limit_exceeded")  # fmt: skip
-        now = time.monotonic()
-        left, then = self.buckets.pop(client, (self.rate, now))
-        left = min(self.rate, left + (now - then) * self.rate / 60)
-        enough = left >= images
-        self.buckets[client] = (left - images if enough else left, now)
-        if len(self.buckets) > self.CLIENTS:
-            self.buckets.popitem(last=False)
-        if not enough:
-            wait = math.ceil((images - left) * 60 / self.rate)
-            raise ApiError(429, f"the limit is {self.rate:g} images a minute; try again in {wait} s",
-                           code="rate_limit_exceeded", retry_after=wait)  # fmt: skip
+    if limit is None:
+        return
+    if images > limit.burst:
+        raise ApiError(400, f"{images} images are more than this server's limit of {limit.burst:g} a minute",
+                       param="n", code="rate_limit_exceeded")  # fmt: skip
+    if seconds := limit.take(client, images):
+        wait = math.ceil(seconds - 1e-9)  # a whole number of seconds, but for rounding, is that number
+        raise ApiError(429, f"the limit is {limit.burst:g} images a minute; try again in {wait} s",
+                       code="rate_limit_exceeded", retry_after=wait)  # fmt: skip

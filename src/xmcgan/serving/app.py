@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from xmcgan import __version__
-from xmcgan.serving.access import Guard, RateLimit
+from xmcgan.serving.access import Guard, images_a_minute
 from xmcgan.serving.drawing_queue import DrawingQueue
 from xmcgan.serving.encoding import MEDIA_TYPES
 from xmcgan.serving.errors import ApiError, Json, install
@@ -53,7 +53,7 @@ def create_app(models: Mapping[str, ServedModel], settings: ServeSettings) -> Fa
         settings=settings,
         queue=DrawingQueue(settings.queue, metrics.batch),
         metrics=metrics,
-        rate=RateLimit(settings.rate),
+        rate=images_a_minute(settings.rate),
         urls=None if urls is None else UrlFolder(urls, settings.url_lifetime, settings.url_megabytes),
         encoding=ThreadPoolExecutor(1, "encoding"),
     )

@@ -60,12 +60,3 @@ def read_settings(content: bytes) -> dict[str, Any]:
     if not text:
         raise ValueError("the image holds no settings of xmcgan")
     return json.loads(text)
-
-
-def strip(images: list[Image.Image], gap: int = 2) -> Image.Image:
-    """Images of one size in a row."""
-    width, height = images[0].size
-    sheet = Image.new("RGB", (len(images) * (width + gap) - gap, height), "white")
-    for number, image in enumerate(images):
-        sheet.paste(image, (number * (width + gap), 0))
-    return sheet

@@ -14,11 +14,13 @@ from PIL import Image
 from starlette.responses import Response, StreamingResponse
 
 from xmcgan import __version__
+from xmcgan.inference.image_grid import image_grid
 from xmcgan.inference.interpolation import Drawing, between
 from xmcgan.inference.noise import MAX_SEED, NOISE
 from xmcgan.inference.sample import to_image
+from xmcgan.serving.access import take_images
 from xmcgan.serving.drawing_queue import Closed, Drawn, QueueFull
-from xmcgan.serving.encoding import QUALITY, encode, strip
+from xmcgan.serving.encoding import QUALITY, encode
 from xmcgan.serving.errors import ApiError, Json
 from xmcgan.serving.models import ServedModel
 from xmcgan.serving.schema import ERRORS, GenerationBody, ImageBody, InterpolationBody
@@ -76,7 +78,7 @@ async def interpolations(body: InterpolationBody, request: Request) -> Response:
             for drawing, image in zip(drawings, images, strict=True)
         ]
         ends = {"second_prompt": second_prompt, "second_seed": second_seed, "steps": body.steps, "share": None}
-        whole = file_of(strip(images), settings_of(drawings[0], model) | ends, body, size)
+        whole = file_of(image_grid(images, len(images)), settings_of(drawings[0], model) | ends, body, size)
         return steps, {"b64_json": in_base64(whole)}
 
     data, whole = await state.in_encoding_thread(files)
@@ -118,7 +120,7 @@ def submit(
     Raises:
         ApiError: 429 or 503.
     """
-    state.rate.take(request.client.host if request.client else "", len(drawings))
+    take_images(state.rate, request.client.host if request.client else "", len(drawings))
     try:
         return state.queue.submit(model, drawings)
     except QueueFull as full:

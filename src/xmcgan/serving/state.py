@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
-from xmcgan.serving.access import RateLimit
+from xmcgan.runtime.rate_limit import RateLimit
 from xmcgan.serving.drawing_queue import DrawingQueue
 from xmcgan.serving.errors import ApiError
 from xmcgan.serving.models import ServedModel
@@ -27,7 +27,7 @@ class State:
     settings: ServeSettings
     queue: DrawingQueue
     metrics: Metrics
-    rate: RateLimit
+    rate: RateLimit | None
     urls: UrlFolder | None
     encoding: ThreadPoolExecutor  # a single thread, because it alone may use the models' tokenizers
 

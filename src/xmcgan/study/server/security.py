@@ -1,9 +1,5 @@
-"""What stands between the network and the pages: limits of size and rate, the origin of changes, response headers."""
+"""What stands between the network and the pages: the size of a body, the origin of changes, response headers."""
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from threading import Lock
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -28,35 +24,6 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-robots-tag": "noindex, nofollow",
 }
-
-
-class RateLimit:
-    """A token bucket for each key; the least recently used keys are forgotten.
-
-    Args:
-        burst: requests at once.
-        per_second: requests in the long run.
-    """
-
-    def __init__(
-        self, burst: float, per_second: float, *, keys: int = 10_000, clock: Callable[[], float] | None = None
-    ):
-        self.burst, self.per_second, self.keys = burst, per_second, keys
-        self.clock = clock or time.monotonic
-        self.held: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self.lock = Lock()
-
-    def allows(self, key: str) -> bool:
-        """Whether one more request of a key may pass; it counts if so."""
-        with self.lock:
-            now = self.clock()
-            left, since = self.held.pop(key, (self.burst, now))
-            left = min(self.burst, left + (now - since) * self.per_second)
-            allowed = left >= 1
-            self.held[key] = (left - 1 if allowed else left, now)
-            if len(self.held) > self.keys:
-                self.held.popitem(last=False)
-            return allowed
 
 
 class Guard:

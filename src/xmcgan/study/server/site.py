@@ -8,8 +8,8 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from xmcgan.runtime.rate_limit import RateLimit
 from xmcgan.study.records import Study
-from xmcgan.study.server.security import RateLimit
 from xmcgan.study.settings import Settings
 from xmcgan.study.storage import Database
 
@@ -66,7 +66,7 @@ class Site:
 
 def refuse(limit: RateLimit, key: str) -> None:
     """Raises 429 where a limit is passed."""
-    if not limit.allows(key):
+    if limit.take(key):
         raise HTTPException(429, "too many requests; wait a little", headers={"retry-after": "5"})
 
 
