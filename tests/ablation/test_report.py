@@ -74,8 +74,8 @@ def test_the_page_says_what_was_measured(report):
 
 
 def test_the_order_is_counted_as_it_is(plan, report):
-    verdicts = gather(plan).verdicts()
-    by_pair = {(each.claim.better, each.claim.worse): each for each in verdicts}
+    replications = gather(plan).replications()
+    by_pair = {(each.claim.better, each.claim.worse): each for each in replications}
     # Known in the paper and measured: none, sentence, word, image D, sentence + word.
     assert len(by_pair) == 10
     assert {pair for pair, each in by_pair.items() if not each.agrees} == {

@@ -65,10 +65,10 @@ def write_files(results: Results, output: Path) -> Path:
 
 def content_of(results: Results) -> dict[str, Any]:
     """The words and tables of the templates."""
-    plan, verdicts = results.plan, results.verdicts()
-    agreeing = sum(verdict.agrees for verdict in verdicts)
-    certain = sum(verdict.agrees and verdict.significant for verdict in verdicts)
-    against = sum(not verdict.agrees and verdict.significant for verdict in verdicts)
+    plan, replications = results.plan, results.replications()
+    agreeing = sum(each.agrees for each in replications)
+    certain = sum(each.agrees and each.significant for each in replications)
+    against = sum(not each.agrees and each.significant for each in replications)
     captions = next((outcome.captions for outcome in results.done()), [])
     done = {(outcome.row, outcome.seed) for outcome in results.outcomes}
     return {
@@ -83,10 +83,11 @@ def content_of(results: Results) -> dict[str, Any]:
             for name in results.metrics
         ],
         "rows": [table_row(results, row.name) for row in plan.study.rows],
-        "verdicts": [{**verdict.claim.__dict__, "agrees": verdict.agrees, "significant": verdict.significant}
-                     for verdict in verdicts],
-        "agreement": f"As in the paper: {agreeing} of {len(verdicts)} pairs, {certain} of them significantly. The "
-        f"reverse: {len(verdicts) - agreeing}, {against} of them significantly.",
+        "replications": [
+            {**each.claim.__dict__, "agrees": each.agrees, "significant": each.significant} for each in replications
+        ],
+        "agreement": f"As in the paper: {agreeing} of {len(replications)} pairs, {certain} of them significantly. The "
+        f"reverse: {len(replications) - agreeing}, {against} of them significantly.",
         "tested": tested(results),
         "differences": list(significant_differences(results).items()),
         "captions": captions,

@@ -14,7 +14,7 @@ PAPER_IMAGES = 82_783_000
 """Real images that a run of the paper's ablations saw: 1000 epochs of COCO-14's training split."""
 
 
-class Verdict(NamedTuple):
+class Replication(NamedTuple):
     """A claim of the paper beside what was measured."""
 
     claim: Claim
@@ -56,9 +56,9 @@ class Results:
         """Every pair of rows by a metric."""
         return compare_pairs(self.values(metric))
 
-    def verdicts(self) -> list[Verdict]:
+    def replications(self) -> list[Replication]:
         """The paper's claims for which both rows were measured."""
-        verdicts = []
+        replications = []
         for claim in self.plan.study.all_claims():
             means = self.summaries(claim.metric)
             if claim.better not in means or claim.worse not in means:
@@ -67,8 +67,8 @@ class Results:
             ours = -difference if lower_is_better(claim.metric) else difference
             pair = {claim.better, claim.worse}
             found = next(each for each in self.differences(claim.metric) if {each.first, each.second} == pair)
-            verdicts.append(Verdict(claim, ours, found.significant))
-        return verdicts
+            replications.append(Replication(claim, ours, found.significant))
+        return replications
 
     def done(self) -> list[Outcome]:
         """The runs that were trained to the end."""
