@@ -46,7 +46,7 @@ MOST_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PipelineOutput:
     """The images of a call; every list has one entry for each."""
 
     images: list[Image.Image]
@@ -132,7 +132,7 @@ class Pipeline:
         truncation: float = 1.0,
         noise: Noise = NOISE,
         callback: Callable[[int, int], None] | None = None,
-    ) -> Pictures:
+    ) -> PipelineOutput:
         """Draws ``num_images`` images of every caption, one caption after the other.
 
         Any string is a caption. An empty one gives an image without a description, one longer than
@@ -165,7 +165,7 @@ class Pipeline:
         maps = None
         if samples.attention_BRT is not None:
             maps = [word_maps(a, len(words[c])) for a, c in zip(samples.attention_BRT, repeated, strict=True)]
-        return Pictures(
+        return PipelineOutput(
             images=[to_image(pixels_3HW) for pixels_3HW in samples.images_B3HW],
             captions=repeated,
             seeds=seeds,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from xmcgan.data.images import open_image
 from xmcgan.data.records import Record
-from xmcgan.inference.pipeline import Pictures, Pipeline, attention_overlay
+from xmcgan.inference.pipeline import Pipeline, PipelineOutput, attention_overlay
 from xmcgan.pages.data_urls import data_url, png_url
 from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import read_json_lines, read_object, write_text
@@ -177,7 +177,7 @@ def paragraph(text: str, *, soft: bool = False) -> str:
     return f"<p{' class=soft' if soft else ''}>{html.escape(text)}</p>"
 
 
-def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_caption: int) -> str:
+def samples_table(pictures: PipelineOutput, real: Sequence[Record | None], images_a_caption: int) -> str:
     """A table with a row for each caption: the real image, if any, and the generated ones."""
     rows = []
     for number, record in enumerate(real):
@@ -191,7 +191,7 @@ def samples_table(pictures: Pictures, real: Sequence[Record | None], images_a_ca
     return f"<table>{''.join(rows)}</table>"
 
 
-def attention_section(pictures: Pictures, images_a_caption: int) -> str:
+def attention_section(pictures: PipelineOutput, images_a_caption: int) -> str:
     """The first image of each caption with an attention map for each word; empty with plain self-modulation."""
     if pictures.attention is None:
         return ""
