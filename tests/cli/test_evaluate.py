@@ -183,3 +183,34 @@ def test_what_is_done_is_written_when_a_later_metric_fails(evaluated, trained, s
     command = ["evaluate", "--model", str(trained), "--data", str(scenes), "--output", str(output)]
     assert main([*command, "--metrics", "clip-score,fid"]) == 2
     assert list(values(output / "results.jsonl", "trained step 6")) == ["clip-score"]
+
+
+def test_real_images_prepared_for_another_size_or_fit_are_refused(trained, scenes, tmp_path, capsys):
+    from xmcgan.cli.evaluate import Data
+    from xmcgan.cli.evaluate_images import refuse_prepared_otherwise
+    from xmcgan.data.images import ImageTransform
+    from xmcgan.data.layouts import read_records
+    from xmcgan.evaluation.features import Reference
+
+    prepared = tmp_path / "prepared"
+    command = ["data", "prepare", "scenes", "--source", str(scenes), "--output", str(prepared), "--splits", "val2014"]
+    assert main([*command, "--size", "32", "--fit", "crop", "--workers", "1"]) == 0
+    arguments = ["evaluate", "--data", str(prepared), "--output", str(tmp_path / "out"), "--metrics", "fid"]
+    assert main([*arguments, "--model", str(trained)]) == 2
+    said = capsys.readouterr().err
+    assert f"{prepared} was prepared with --size 32, but --size is 64" in said
+    assert "accept it as it is with --resize true" in said
+    assert not (tmp_path / "out" / "sets").exists()  # before any image is generated
+
+    records = read_records(prepared, "coco", "val2014")
+    with pytest.raises(ValueError, match="was prepared with --fit crop, but --fit is squash"):
+        refuse_prepared_otherwise(Data(prepared), 32, ["authenticity"], records)
+    refuse_prepared_otherwise(Data(prepared), 32, ["clip-score"], records)  # compares with no real image
+    refuse_prepared_otherwise(Data(prepared, resize=True), 32, ["fid"], records)
+    # Accepted, it is another protocol.
+    protocols = [
+        Reference(records, ImageTransform(size, fit), tmp_path, "coco val2014").protocol()
+        for size, fit in ((32, "crop"), (64, "squash"))
+    ]
+    assert "reference_prepared_size" not in protocols[0]
+    assert (protocols[1]["reference_prepared_size"], protocols[1]["reference_prepared_fit"]) == (32, "crop")

@@ -89,3 +89,13 @@ def test_command_line_errors_are_named(table, tmp_path, other, said):
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         run(["train-dual-encoder", *flags(table, tmp_path / "encoder", **other)])
     assert not (tmp_path / "encoder").exists()
+
+
+def test_data_prepared_for_another_size_is_refused(data, tmp_path):
+    prepared = str(tmp_path / "prepared")
+    scenes = ["data", "prepare", "scenes", "--source", str(data), "--splits", "evaluator2014", "--output", prepared]
+    assert run([*scenes, "--size", "16", "--workers", "1"]) == 0
+    command = ["train-dual-encoder", "--data", prepared, "--layout", "coco", "--split", "evaluator2014"]
+    with pytest.raises(ValueError, match=r"with --size 16, but --image-size is 32\. .* with --resize true"):
+        run([*command, "--output", str(tmp_path / "network"), "--image-size", "32", "--held-out", "4"])
+    assert not (tmp_path / "network").exists()

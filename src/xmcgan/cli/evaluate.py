@@ -11,7 +11,9 @@ from xmcgan.cli.evaluate_images import (
     find_or_generate,
     folder_name,
     official_requests,
+    refuse_prepared_otherwise,
     side_of,
+    side_of_image,
     system_name,
     write_requests,
 )
@@ -73,6 +75,7 @@ class Data:
         layout: of the data; by default the model's, or coco.
         split: of the captions; by default the model's validation split, or val2014.
         fit: how real images become squares: squash, or crop their middle.
+        resize: compare also with data prepared for another size or fit, resizing it again; refused otherwise.
         reference_split: real images for FID and the like; by default the split of the captions.
         train_split: images that the system was trained on, for authenticity and ct-score; by default the model's, or
             train2014.
@@ -83,6 +86,7 @@ class Data:
     layout: str | None = None
     split: str | None = None
     fit: Literal["squash", "crop"] = "squash"
+    resize: bool = False
     reference_split: str | None = None
     train_split: str | None = None
 
@@ -226,13 +230,14 @@ def evaluate_source(
         names = without_distances(names, split)
     results_file = output / "results.jsonl"
     on_main(check_appendable, results_file)
-    loaded = load_networks(networks, names, data.data, str(device))
     references = source.records
     if reference_split != split:
         references = read_records(str(data.data), source.layout, reference_split)
     trained = []
     if any(name in TRAINING for name in names):
         trained = read_records(str(data.data), source.layout, train_split(source))
+    refuse_prepared_otherwise(data, side_of(source), names, references, trained)  # before any image is generated
+    loaded = load_networks(networks, names, data.data, str(device))
     sets = sets_of(source, ",".join(names))
     for each in sets:
         check_metrics(each.metrics, each.requests, len(references), loaded)
@@ -281,8 +286,8 @@ def evaluate_set(
 
     images = find_or_generate(source, f"{source.system} {chosen.name}".strip(), chosen.requests, output)
     pipe, data = source.pipe, source.data
-    side = source.images.size or (pipe.config.image_size if pipe else side_of(images[0]))
-    transform = ImageTransform(side, data.fit)
+    transform = ImageTransform(side_of(source) or side_of_image(images[0]), data.fit)
+    refuse_prepared_otherwise(data, transform.size, chosen.metrics, references, trained)
     reference_split = data.reference_split or source.split
     reference = Reference(references, transform, output / "cache", f"{source.layout} {reference_split}")
     training = None

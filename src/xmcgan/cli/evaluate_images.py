@@ -11,7 +11,7 @@ from xmcgan.runtime.files import write_text
 from xmcgan.runtime.locks import locked_folder
 
 if TYPE_CHECKING:
-    from xmcgan.cli.evaluate import Images, Networks, Source
+    from xmcgan.cli.evaluate import Data, Images, Networks, Source
     from xmcgan.data.records import Record
     from xmcgan.evaluation.image_set import Request
     from xmcgan.evaluation.inputs import MetricInputs
@@ -100,7 +100,36 @@ def folder_name(system: str) -> str:
     return re.sub(r"\W+", "-", system.lower()).strip("-") or "images"
 
 
-def side_of(record: "Record") -> int:
+def side_of(source: "Source") -> int | None:
+    """The side of the evaluated images: as asked for, or the model's; None if their files decide."""
+    return source.images.size or (source.pipe.config.image_size if source.pipe else None)
+
+
+def refuse_prepared_otherwise(
+    data: "Data", side: int | None, metrics: Sequence[str], *references: "Sequence[Record]"
+) -> None:
+    """Refuses real images that were prepared for another size or fit than the evaluated ones have, if metrics need any.
+
+    Args:
+        side: of the evaluated images; None if it is not yet known.
+
+    Raises:
+        ValueError: naming the setting, both values, and what to do.
+    """
+    from xmcgan.data.images import ImageTransform
+    from xmcgan.data.stream import check_prepared_for
+    from xmcgan.evaluation.evaluate import needs_reference
+    from xmcgan.evaluation.metric_names import TRAINING
+
+    is_needed = needs_reference(metrics) or any(name in TRAINING for name in metrics)
+    if side is None or data.resize or not is_needed:
+        return
+    for records in references:
+        transform = ImageTransform(side, data.fit)
+        check_prepared_for(records, transform, size="--size", fit="--fit", resize="--resize true")
+
+
+def side_of_image(record: "Record") -> int:
     """The shorter side of a record's image, in pixels."""
     from xmcgan.data.images import open_image
 

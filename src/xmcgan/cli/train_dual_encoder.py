@@ -19,6 +19,7 @@ def train_dual_encoder(
     candidates: int = 100,
     vocabulary: int = 20_000,
     exchanged: list[list[str]] | None = None,
+    resize: bool = False,
     shape: DualEncoderShape,
     fitting: Fitting,
 ) -> int:
@@ -37,15 +38,21 @@ def train_dual_encoder(
         vocabulary: words in the vocabulary, the most frequent of the captions.
         exchanged: kinds of words, one put for another to make captions that do not fit the image:
             ``[left,right],[red,green,blue]``.
+        resize: train also on data prepared for another size or fit, resizing it again; refused otherwise.
 
     Examples:
         xmcgan train-dual-encoder --data /path/to/conceptual-captions --output networks/cc
     """
+    from xmcgan.data.images import ImageTransform
     from xmcgan.data.layouts import read_records
+    from xmcgan.data.stream import check_prepared_for
     from xmcgan.training.evaluators import dual_encoder
     from xmcgan.training.evaluators.fitting import hold_out
 
     records = read_records(data, layout, split)
+    if not resize:
+        transform = ImageTransform(shape.image_size, fitting.fit)
+        check_prepared_for(records, transform, size="--image-size", fit="--fit", resize="--resize true")
     kept, others = hold_out(records, held_out, seed=fitting.seed)
     say(f"{len(kept):,} images to train on and {len(others):,} held out; in {output}")
     try:

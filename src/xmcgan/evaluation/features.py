@@ -15,6 +15,7 @@ from torch import Tensor
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.records import Crop, Record, Slice
 from xmcgan.data.remote import SourcePath, read_part
+from xmcgan.data.stream import prepared_otherwise
 from xmcgan.evaluation.chosen_networks import EvaluationNetworks
 from xmcgan.evaluation.networks.detections import Detections
 from xmcgan.evaluation.networks.preparation import network_precision
@@ -63,12 +64,14 @@ class Reference:
     name: str
 
     def protocol(self) -> dict[str, Setting]:
-        """The settings recorded in a result."""
+        """The settings recorded in a result; also how the images were prepared, if for another size or fit."""
+        otherwise = prepared_otherwise(self.images, self.transform)
         return {
             "reference": self.name,
             "reference_images": len(self.images),
             "reference_fit": self.transform.fit,
             "reference_size": self.transform.size,
+            **{f"reference_prepared_{name}": found for name, (found, _) in otherwise.items()},
         }
 
 

@@ -6,11 +6,14 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from xmcgan.cli.data.sets import DataSet, DataSetName, chosen_set, entries, patterns, print_splits
 from xmcgan.data.readers.dialect import DialectName
 from xmcgan.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from xmcgan.data.remote import SourcePath
 
 RECIPE_OF = {
     "coco14": "coco14-256",
@@ -76,10 +79,8 @@ def prepare(
     data = chosen_set(name, splits, dialect)
     from xmcgan.data.prepared import prepare as preparing
     from xmcgan.data.readers.sources import count_entries, fingerprint
-    from xmcgan.data.remote import source_path
 
-    folder = source_path(source)
-    refuse_prepared(source)
+    folder = owners_source(source)
     split_patterns, rules = patterns(data), print_splits(folder, data)
     data = data._replace(splits=tuple(split_patterns))
     is_there = is_finished(output)
@@ -104,12 +105,14 @@ def prepare(
     return 0
 
 
-def refuse_prepared(source: str) -> None:
-    """Refuses a source that is the output of a preparation."""
+def owners_source(source: str) -> "SourcePath":
+    """The place of a source; one that is the output of a preparation is refused."""
     from xmcgan.data.prepared.manifest import is_prepared
+    from xmcgan.data.remote import source_path
 
     if is_prepared(source):
         raise ValueError(f"--source is {source}, which is prepared data; train from it, or name its source")
+    return source_path(source)
 
 
 def is_finished(output: str) -> bool:
