@@ -140,7 +140,7 @@ class AnyLoss(Objective):
     def discriminator(self, real, fake, text, traces_BTR=None) -> Terms:
         return some_loss("d_hinge", real, fake.logits_B)
 
-    def generator(self, real, fake, text, encoded=None) -> Terms:
+    def generator(self, real, fake, text, encoded=None, distances_B=None) -> Terms:
         return some_loss("g_hinge", fake, *(encoded or ()))
 
 

@@ -88,7 +88,10 @@ def extract_features(config: Config, run: Path, held_out: list[Record]) -> Featu
     text = encoder(captions)
     images = to_images(torch.stack([transform(record) for record in held_out]))
     regions = torch.cat(
-        [discriminator(images[rows], text[rows]).region_features_BRD for rows in torch.arange(len(captions)).split(25)]
+        [
+            discriminator(images[rows], text.rows(rows)).region_features_BRD
+            for rows in torch.arange(len(captions)).split(25)
+        ]
     )
     alpha_BTR = F.softmax(config.losses.rho_1 * (unit_rows(text.words_BTD) @ unit_rows(regions).mT), dim=-1)
     return Features(text, regions, alpha_BTR, [encoder.tokens(caption) for caption in captions])

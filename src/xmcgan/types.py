@@ -6,7 +6,7 @@ Shape letters, used as name suffixes throughout (``words_BTD``):
 B     examples in a batch
 T     words (word pieces) of a caption, padded to one length
 D     width of the text encoder's word embeddings
-R     regions: the 16 x 16 locations at which words and image meet
+R     regions: the 16 x 16 locations between which and the words attention is computed
 Z     noise dimensions
 C     dimensions of the global condition, [sentence projection ; noise]
 F     image feature of the discriminator
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 REGION_GRID = 16
-"""Side of the map at which words meet regions (R = 16 x 16), whatever the image size."""
+"""Side of the map of regions (R = 16 x 16), whatever the image size."""
 
 
 class TextEmbedding(NamedTuple):
-    """What a frozen text encoder says of B captions.
+    """Output of the frozen text encoder for B captions.
 
-    A fully padded position is False in ``mask_BT``; its word vector is zero and nothing may depend on it.
+    A padded position is False in ``mask_BT``; its word vector is zero and nothing may depend on it.
     """
 
     words_BTD: Tensor
@@ -37,31 +37,31 @@ class TextEmbedding(NamedTuple):
         """The same embedding on another device."""
         return TextEmbedding(*(tensor.to(device, non_blocking=True) for tensor in self))
 
-    def __getitem__(self, rows):  # type: ignore[override]
-        """The embedding of some of the captions: any index of the batch dimension."""
+    def rows(self, rows: Tensor | slice | list[int]) -> "TextEmbedding":
+        """The embedding of some of the captions: any index of the batch dimension but a number."""
         return TextEmbedding(self.words_BTD[rows], self.mask_BT[rows], self.sentence_BD[rows])
 
 
 class Batch(NamedTuple):
-    """N-th to (N+B)-th example of the training stream, ready for a step."""
+    """B consecutive examples of the training stream, ready for a step."""
 
     images_B3HW: Tensor  # in [-1, 1]
     text: TextEmbedding
     noise_BZ: Tensor
     traces_BTR: Tensor | None = None  # where each word was pointed at: distributions over regions, or rows of zeros
     augmentation_BU: Tensor | None = None  # uniform random numbers in [0, 1) for the augmentations of each example
-    sentence_noise_BD: Tensor | None = None  # normal random numbers: directions in which sentences are moved
+    sentence_noise_BD: Tensor | None = None  # normal random numbers that perturb the sentence embeddings
 
 
 class GeneratorOutput(NamedTuple):
-    """Images, and where each region looked among the words."""
+    """Images, and the attention of their regions over the words."""
 
     images_B3HW: Tensor  # in [-1, 1]
     attention_BRT: Tensor | None  # each region's distribution over words; None with plain self-modulation
 
 
 class DiscriminatorOutput(NamedTuple):
-    """A discriminator's features of B images; it never computes a loss."""
+    """A discriminator's output for B images."""
 
     logits_B: Tensor  # on frozen features (B, P), one for each of P places
     image_features_BF: Tensor

@@ -125,7 +125,7 @@ def test_an_image_does_not_depend_on_the_rows_beside_it():
     text = TextEmbedding(torch.randn(4, 7, 8), torch.arange(7)[None] < LENGTHS[[0, 1, 2, 0], None], torch.randn(4, 8))
     together = ready(noise_BZ, text).images_B3HW
     order = [2, 0, 3, 1]
-    assert torch.equal(ready(noise_BZ[order], text[order]).images_B3HW, together[order])
+    assert torch.equal(ready(noise_BZ[order], text.rows(order)).images_B3HW, together[order])
 
 
 def test_no_batch_norm_is_left():

@@ -26,24 +26,24 @@ def test_images_do_not_depend_on_the_batch(generator, text):
     assert together.images_B3HW.shape == (6, 3, 64, 64)
     assert together.images_B3HW.dtype == torch.uint8
     order = [5, 2, 0, 4, 1, 3]
-    shuffled = sample(generator, text[order], [seeds[k] for k in order], batch_size=4)
+    shuffled = sample(generator, text.rows(order), [seeds[k] for k in order], batch_size=4)
     assert torch.equal(shuffled.images_B3HW, together.images_B3HW[order])
     assert torch.equal(shuffled.attention_BRT, together.attention_BRT[order])
     for row in range(6):
-        alone = sample(generator, text[[row]], [seeds[row]], batch_size=4)
+        alone = sample(generator, text.rows([row]), [seeds[row]], batch_size=4)
         assert torch.equal(alone.images_B3HW[0], together.images_B3HW[row])
         assert torch.equal(alone.attention_BRT[0], together.attention_BRT[row])
 
 
 def test_caption_and_seed_both_matter(generator, text):
-    images = sample(generator, text[[0, 0, 1]], [0, 1, 0]).images_B3HW
+    images = sample(generator, text.rows([0, 0, 1]), [0, 1, 0]).images_B3HW
     assert not torch.equal(images[0], images[1])
     assert not torch.equal(images[0], images[2])
 
 
 def test_truncation_and_the_kind_of_noise_reach_the_image(generator, text):
     full, none, old = (
-        sample(generator, text[[0, 0]], [0, 1], **settings).images_B3HW
+        sample(generator, text.rows([0, 0]), [0, 1], **settings).images_B3HW
         for settings in ({}, {"truncation": 0.0}, {"noise": "numpy"})
     )
     assert torch.equal(none[0], none[1])  # without noise every seed is the same

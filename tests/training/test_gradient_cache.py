@@ -113,7 +113,9 @@ def test_frozen_encoder_encodes_real_images_once(rows, calls):
 def repeated(batch: Batch, rows: int) -> Batch:
     """The first rows of a batch, again and again."""
     numbers = torch.arange(BATCH) % rows
-    return Batch(batch.images_B3HW[numbers], batch.text[numbers], batch.noise_BZ[numbers], batch.traces_BTR[numbers])
+    return Batch(
+        batch.images_B3HW[numbers], batch.text.rows(numbers), batch.noise_BZ[numbers], batch.traces_BTR[numbers]
+    )
 
 
 def test_micro_batches_with_equal_statistics_match_the_plain_step(config, monkeypatch):

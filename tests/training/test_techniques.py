@@ -96,7 +96,7 @@ def test_on_frozen_features_each_example_has_the_penalty_that_it_has_alone(confi
     weights = state.discriminator.normalised_weights()
     with torch.no_grad():
         both, *alone = (
-            penalty_columns(state, weights, batch.images_B3HW[rows], batch.images_B3HW[rows], batch.text[rows])
+            penalty_columns(state, weights, batch.images_B3HW[rows], batch.images_B3HW[rows], batch.text.rows(rows))
             for rows in (slice(0, 2), slice(0, 1), slice(1, 2))
         )
     assert (both > 0).all()

@@ -48,7 +48,7 @@ def train(
     config = from_dict(unflatten(defaults | settings))
 
     from xmcgan.runtime.device import resolve_device
-    from xmcgan.runtime.distributed import EndedByMain, RankLost, is_main, process_group
+    from xmcgan.runtime.distributed import RankLost, RankZeroFailed, is_main, process_group
     from xmcgan.training.state import TrainingDiverged
 
     reports = True
@@ -64,7 +64,7 @@ def train(
     except RankLost as error:
         print(f"xmcgan: {error}", file=sys.stderr)
         return 4
-    except EndedByMain:
+    except RankZeroFailed:
         return 2  # rank 0 says why
 
 

@@ -24,7 +24,7 @@ class DatasetConfig:
             ``folder``, ``table`` or ``webdataset`` for one's own (docs/data.md). A prepared folder keeps the layout of
             its source.
         split: folder of the images trained on.
-        validation_split: folder whose captions the sample grid shows.
+        validation_split: whose captions the sample grid shows, and on which evaluation is done.
         fit: ``squash`` images to a square (paper) or ``crop`` their middle.
         resize: train also on data prepared for another size or fit, resizing it again; refused otherwise.
         flip: mirror every second image (paper; not where captions tell left from right).

@@ -155,7 +155,7 @@ class Pipeline:
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         samples = sample(
             self.fused,
-            text[[position for position in range(len(chosen)) for _ in range(num_images)]],
+            text.rows([position for position in range(len(chosen)) for _ in range(num_images)]),
             seeds,
             noise=noise,
             truncation=truncation,

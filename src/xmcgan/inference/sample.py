@@ -82,7 +82,7 @@ def sample_noise(
     for chosen in full_batches(count, rows):
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             weights = () if weights_BT is None else (weights_BT[chosen].to(device),)
-            output = generator(noise_BZ[chosen].to(device), text[chosen].to(device), *weights)
+            output = generator(noise_BZ[chosen].to(device), text.rows(chosen).to(device), *weights)
         kept = min(rows, count - len(images) * rows)
         images.append(to_pixels(output.images_B3HW[:kept]))
         if output.attention_BRT is not None:

@@ -98,7 +98,7 @@ def region_word_scores(
 
 
 def local_rows(rows: Tensor) -> Tensor:
-    """The rows of a batch that no other process shares."""
+    """The identity: no other process holds rows of this batch."""
     return rows
 
 

@@ -53,7 +53,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of one network's objective: unweighted losses, their weights, and the statistics beside them."""
+    """The terms of one network's objective: unweighted losses, their weights, and statistics to log."""
 
     losses: dict[str, Tensor]
     weights: dict[str, float]
@@ -61,28 +61,28 @@ class Terms:
 
     @property
     def total(self) -> Tensor:
-        """The weighted sum that is minimised."""
+        """The weighted sum that is result."""
         return torch.stack([self.weights[name] * loss for name, loss in self.losses.items()]).sum()
 
 
-def terms(hinge: dict[str, Tensor], contrasts: dict[str, tuple[float, ContrastiveLoss]]) -> Terms:
+def build_terms(adversarial: dict[str, Tensor], contrastive: dict[str, tuple[float, ContrastiveLoss]]) -> Terms:
     """One adversarial loss, weighted 1, and contrastive losses with their lambdas."""
     return Terms(
-        losses=hinge | {name: contrast.loss for name, (_, contrast) in contrasts.items()},
-        weights=dict.fromkeys(hinge, 1.0) | {name: weight for name, (weight, _) in contrasts.items()},
-        statistics={f"{name}_accuracy": contrast.accuracy for name, (_, contrast) in contrasts.items()}
-        | {f"{name}_entropy": contrast.entropy for name, (_, contrast) in contrasts.items()},
+        losses=adversarial | {name: term.loss for name, (_, term) in contrastive.items()},
+        weights=dict.fromkeys(adversarial, 1.0) | {name: weight for name, (weight, _) in contrastive.items()},
+        statistics={f"{name}_accuracy": term.accuracy for name, (_, term) in contrastive.items()}
+        | {f"{name}_entropy": term.entropy for name, (_, term) in contrastive.items()},
     )
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The two sums of Algorithm 1, with the official temperatures (tau, and the word score's rho_1, rho_2).
+    """The two sums of Algorithm 1, with the official temperature tau and the word score's rho_1 and rho_2.
 
-    Where several processes hold equal parts of a batch, ``gather`` joins their rows, with a gradient: then a
-    contrastive loss, the same in every process, is that of the whole batch. What is gathered is small: features,
-    words (which have no gradient) and rows of scores. The regions, the largest of all, stay where they are: each
-    process scores its own images against every sentence. The hinge, a mean, is left to the mean of the gradients.
+    With several processes, ``gather`` collects the rows of all of them, differentiably, so that the contrastive losses
+    take their negatives from the whole batch. It collects features, words (which have no gradient) and rows of scores,
+    but not the regions, which are large: each process scores its own images against every caption. The adversarial
+    loss is a mean over images, so averaging the gradients is enough.
     """
 
     weights: LossWeights = LossWeights()
@@ -119,17 +119,17 @@ class Objective:
     ) -> Terms:
         """L_D + lambda_1 L_sent(real) + lambda_2 L_word(real): the contrastive heads learn from real images only.
 
-        With a trace weight the words of real images are also taught to look where they were pointed at.
+        With a trace weight, the word-region attention of real images is also trained to match the mouse traces.
         """
-        learnt = terms(
-            {f"d_{self.adversarial}": self.adversarial_loss(real, fake)}, self.text_contrasts("real", real, text)
+        result = build_terms(
+            {f"d_{self.adversarial}": self.adversarial_loss(real, fake)}, self.text_losses("real", real, text)
         )
         if self.weights.trace and traces_BTR is not None:
             divergence = trace_divergence(
                 real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather
             )
-            learnt.losses["real_trace"], learnt.weights["real_trace"] = divergence, self.weights.trace
-        return learnt
+            result.losses["real_trace"], result.weights["real_trace"] = divergence, self.weights.trace
+        return result
 
     def adversarial_loss(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
         """The discriminator's adversarial loss, with mismatched captions among the negatives if there are some."""
@@ -149,43 +149,45 @@ class Objective:
         encoded: tuple[Tensor, Tensor] | None = None,
         distances_B: Tensor | None = None,
     ) -> Terms:
-        """L_G + lambda_1 L_sent(fake) + lambda_2 L_word(fake) + lambda_3 L_img(real, fake), by D and by an encoder.
+        """L_G + lambda_1 L_sent(fake) + lambda_2 L_word(fake) + lambda_3 L_img(real, fake).
+
+        L_img is computed with the discriminator's features and with a frozen image encoder's.
 
         Args:
             encoded: the frozen image encoder's features of the real and of the generated images.
-            distances_B: of pairs of images with one caption each (``pooled_distance``), for the diversity term.
+            distances_B: between two images generated from one caption (``pooled_distance``), for the diversity term.
         """
-        contrasts = self.text_contrasts("fake", fake, text)
+        contrastive = self.text_losses("fake", fake, text)
         if self.weights.image_discriminator:
-            contrast = self.nt_xent(real.image_features_BF, fake.image_features_BF)
-            contrasts["image_discriminator"] = (self.weights.image_discriminator, contrast)
-        contrastive = self.image_encoder_loss == "contrastive"
-        if self.weights.image_encoder and encoded is not None and contrastive:
-            contrasts["image_encoder"] = (self.weights.image_encoder, self.nt_xent(*encoded))
+            loss = self.gathered_nt_xent(real.image_features_BF, fake.image_features_BF)
+            contrastive["image_discriminator"] = (self.weights.image_discriminator, loss)
+        l2 = self.image_encoder_loss == "l2"
+        if self.weights.image_encoder and encoded is not None and not l2:
+            contrastive["image_encoder"] = (self.weights.image_encoder, self.gathered_nt_xent(*encoded))
         fake_logits = float32_or_wider(fake.logits_B)
         adversarial = (
             hinge_generator(fake_logits)
             if self.adversarial == "hinge"
             else relativistic_generator(float32_or_wider(real.logits_B), fake_logits)
         )
-        minimised = terms({f"g_{self.adversarial}": adversarial}, contrasts)
-        if self.weights.image_encoder and encoded is not None and not contrastive:
-            minimised.losses["image_encoder_l2"] = perceptual_l2(*encoded)
-            minimised.weights["image_encoder_l2"] = self.weights.image_encoder
+        result = build_terms({f"g_{self.adversarial}": adversarial}, contrastive)
+        if self.weights.image_encoder and encoded is not None and l2:
+            result.losses["image_encoder_l2"] = perceptual_l2(*encoded)
+            result.weights["image_encoder_l2"] = self.weights.image_encoder
         if self.weights.diversity and distances_B is not None:
-            minimised.losses["diversity"] = diversity_hinge(distances_B, self.diversity_distance)
-            minimised.weights["diversity"] = self.weights.diversity
-            minimised.statistics["distance"] = distances_B.mean()
-        return minimised
+            result.losses["diversity"] = diversity_hinge(distances_B, self.diversity_distance)
+            result.weights["diversity"] = self.weights.diversity
+            result.statistics["distance"] = distances_B.mean()
+        return result
 
-    def text_contrasts(
-        self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
+    def text_losses(
+        self, prefix: str, output: DiscriminatorOutput, text: TextEmbedding
     ) -> dict[str, tuple[float, ContrastiveLoss]]:
-        """Image-sentence and region-word, each where its weight is not 0."""
-        contrasts = {}
+        """The image-sentence and region-word losses whose weight is not 0."""
+        losses = {}
         if self.weights.sentence:
-            contrast = self.nt_xent(output.image_features_BF, output.sentence_features_BF)
-            contrasts[f"{whose}_sentence"] = (self.weights.sentence, contrast)
+            loss = self.gathered_nt_xent(output.image_features_BF, output.sentence_features_BF)
+            losses[f"{prefix}_sentence"] = (self.weights.sentence, loss)
         if self.weights.word:
             scores_BB = region_word_scores(
                 output.region_features_BRD,
@@ -195,9 +197,9 @@ class Objective:
                 rho_2=self.rho_2,
                 temperature=self.word_temperature,
             )
-            contrasts[f"{whose}_word"] = (self.weights.word, symmetric_cross_entropy(self.gather(scores_BB)))
-        return contrasts
+            losses[f"{prefix}_word"] = (self.weights.word, symmetric_cross_entropy(self.gather(scores_BB)))
+        return losses
 
-    def nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> ContrastiveLoss:
-        """``nt_xent`` of all rows."""
+    def gathered_nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> ContrastiveLoss:
+        """``nt_xent`` of the rows of all processes."""
         return nt_xent(self.gather(a_BF), self.gather(b_BF), self.temperature)

@@ -43,7 +43,7 @@ KEPT_ELEMENTS = 2**22
 class RegionContextCosine(torch.autograd.Function):
     """cos(w_n, c_nb) of N unit words and their region-context vectors in B images of R unit regions: (N, B).
 
-    The context vectors are never formed (docs/design.md, identity 4). Let s_j = cos(w, r_j), alpha = softmax(rho_1 s)
+    The context vectors are never formed (docs/design.md, identity 5). Let s_j = cos(w, r_j), alpha = softmax(rho_1 s)
     over the regions, and G the regions' Gram matrix. Then d := <w, c> = alpha . s and q := |c|^2 = alpha^T G alpha, so
     cos(w, c) = d / sqrt(q). This does not change when alpha is scaled, so the mean term of the softmax's Jacobian
     vanishes and the gradient is short:

@@ -38,16 +38,16 @@ class CountedObjective(Objective):
 
     words: int = 0
 
-    def text_contrasts(
-        self, whose: str, output: DiscriminatorOutput, text: TextEmbedding
+    def text_losses(
+        self, prefix: str, output: DiscriminatorOutput, text: TextEmbedding
     ) -> dict[str, tuple[float, ContrastiveLoss]]:
         others = replace(self, weights=replace(self.weights, word=0.0))
-        contrasts = Objective.text_contrasts(others, whose, output, text)
+        contrasts = Objective.text_losses(others, prefix, output, text)
         if self.weights.word:
             words_ND = torch.randn(self.words, text.words_BTD.shape[2])
             regions_BRD = float32_or_wider(output.region_features_BRD)
             loss = RegionContextCosine.apply(words_ND, regions_BRD, self.rho_1, self.words).sum()
-            contrasts[f"{whose}_word"] = (self.weights.word, ContrastiveLoss(loss, loss.detach(), loss.detach()))
+            contrasts[f"{prefix}_word"] = (self.weights.word, ContrastiveLoss(loss, loss.detach(), loss.detach()))
         return contrasts
 
 

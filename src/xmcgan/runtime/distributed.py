@@ -36,7 +36,7 @@ class RankLost(RuntimeError):
     """Another rank has ended or does not answer."""
 
 
-class EndedByMain(RuntimeError):
+class RankZeroFailed(RuntimeError):
     """Rank 0 has failed at work that it does for all ranks; its own error says why."""
 
 
@@ -210,7 +210,7 @@ def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **name
     """Runs ``work`` on rank 0 alone and returns its result, pickled, on every rank; the others wait.
 
     Raises:
-        EndedByMain: on the other ranks, if ``work`` fails on rank 0, which raises the original error.
+        RankZeroFailed: on the other ranks, if ``work`` fails on rank 0, which raises the original error.
     """
     if world_size() == 1:
         return work(*arguments, **named)
@@ -225,7 +225,7 @@ def on_main(work: Callable[Arguments, Value], *arguments: Arguments.args, **name
         with detect_lost_ranks():
             dist.broadcast_object_list(result, src=0)
     if result[1] is not None:
-        raise EndedByMain(f"rank 0: {result[1]}")
+        raise RankZeroFailed(f"rank 0: {result[1]}")
     return result[0]
 
 

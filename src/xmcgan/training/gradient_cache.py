@@ -41,7 +41,7 @@ def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
     return [
         Batch(
             batch.images_B3HW[part],
-            batch.text[part],
+            batch.text.rows(part),
             batch.noise_BZ[part],
             *(None if optional is None else optional[part] for optional in batch[3:]),
         )

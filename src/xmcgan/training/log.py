@@ -77,7 +77,7 @@ class Log:
         self.images, self.waited, self.since = 0, 0.0, time.perf_counter()
 
 
-def evaluated(output: Path, step: int) -> bool:
+def already_evaluated(output: Path, step: int) -> bool:
     """Whether a run's evaluation at a step is in its log; its line is written when all else is done."""
     return has_line(output / "evaluations.jsonl", step)
 

@@ -25,14 +25,14 @@ from xmcgan.training.batches import embedded_batches, prefetched
 from xmcgan.training.checkpoint import load_unwritten_log
 from xmcgan.training.ema import estimate_batch_norm
 from xmcgan.training.initial_weights import load_initial_weights
-from xmcgan.training.log import Log, evaluated
-from xmcgan.training.rescue import Reached, saving_on_error
+from xmcgan.training.log import Log, already_evaluated
+from xmcgan.training.rescue import RunProgress, saving_on_error
 from xmcgan.training.run_folder import open_run_folder
 from xmcgan.training.signals import stop_signals
 from xmcgan.training.state import (
     TrainingState,
     check_batch_size,
-    finite,
+    check_finite,
     initial_state,
     load_state,
     save,
@@ -73,13 +73,13 @@ def train(
         TrainingDiverged: naming the step and the term that is not finite.
         ValueError: naming the settings or data in which the run under ``output`` differs.
         distributed.RankLost: if another rank has ended.
-        distributed.EndedByMain: on the other ranks, if rank 0 alone raises one of these errors.
+        distributed.RankZeroFailed: on the other ranks, if rank 0 alone raises one of these errors.
     """
     with (
         process_group(resolve_device(config.training.device), compiling=config.training.compile) as device,
-        ExitStack() as lock,
+        ExitStack() as stack,
     ):
-        return training_loop(config, output, device, records, sample_captions, evaluate, lock)
+        return training_loop(config, output, device, records, sample_captions, evaluate, stack)
 
 
 def training_loop(
@@ -89,9 +89,9 @@ def training_loop(
     records: Sequence[Record],
     sample_captions: Sequence[str],
     evaluate: Evaluate | None,
-    lock: ExitStack,
+    stack: ExitStack,
 ) -> int:
-    """``train`` inside the process group."""
+    """``train`` inside the process group; ``stack`` holds the run folder's lock until it ends."""
     settings = config.training
     if device.type == "cpu":
         keep_freed_memory()
@@ -102,8 +102,8 @@ def training_loop(
     started_from = None
     if settings.init is not None and newest_checkpoint(output / "checkpoints") is None:
         started_from = load_initial_weights(state, config, settings.init)
-    # After encoder and networks are built: settings that they reject must not claim the folder.
-    checkpoint = on_main(open_run_folder, output, config, records, lock)
+    # Opened only now, so that rejected settings leave no run folder behind.
+    checkpoint = on_main(open_run_folder, output, config, records, stack)
     step = load_state(state, checkpoint) if checkpoint else 0
     if is_main() and (started_from or checkpoint):
         say(started_from or f"resuming from step {step} ({checkpoint})")
@@ -112,15 +112,15 @@ def training_loop(
     batches = embedded_batches(config, records, encoder, device, start=step * settings.discriminator_steps)
     if settings.prefetch:
         batches = prefetched(batches, settings.prefetch, device)
-    run = Run(config, output, state, encoder.dim, log, evaluate, Reached(step))
-    with stop_signals() as stopped, closing(batches), saving_on_error(run.reached, output, run.save):
+    run = Run(config, output, state, encoder.dim, log, evaluate, RunProgress(step))
+    with stop_signals() as stopped, closing(batches), saving_on_error(run.progress, output, run.save):
         run_steps(run, batches, sample_text, stopped)
-    return run.reached.step
+    return run.progress.step
 
 
 @dataclass
 class Run:
-    """What belongs to a run while it goes on."""
+    """A run in progress."""
 
     config: Config
     output: Path
@@ -128,7 +128,7 @@ class Run:
     text_dim: int
     log: Log
     evaluate: Evaluate | None
-    reached: Reached
+    progress: RunProgress
 
     def save(self, step: int) -> None:
         """Writes a checkpoint; on rank 0 alone."""
@@ -139,28 +139,28 @@ class Run:
         every, steps = self.config.evaluation.every, self.config.training.steps
         if self.evaluate is None or not every or (step % every and step != steps):
             return
-        if not on_main(evaluated, self.output, step):
+        if not on_main(already_evaluated, self.output, step):
             validate(self.evaluate, self.state, self.output, step, self.config, self.text_dim, self.log)
 
 
 def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, stopped: Event) -> None:
-    """The steps of a run that are left."""
-    settings, state, log, step = run.config.training, run.state, run.log, run.reached.step
+    """Runs the remaining steps."""
+    settings, state, log, step = run.config.training, run.state, run.log, run.progress.step
     with ProgressBar(
         total=settings.steps, initial=step, unit="step", desc=run.output.name, disable=not is_main()
     ) as bar:
         if log.count and step % settings.log_every == 0:
-            log.write(step)  # the run stopped before it could
+            log.write(step)  # interrupted after the checkpoint, before its line was written
         run.validate_if_due(step)
         last = step >= settings.steps
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
                 barrier()  # counts waiting for the slowest rank's data as data wait, too
-            with run.reached.changing():
+            with run.progress.updating():
                 set_learning_rates(state, settings, step)
-                losses = finite(train_step(state, fresh), step + 1)
-            step = run.reached.step = step + 1
+                losses = check_finite(train_step(state, fresh), step + 1)
+            step = run.progress.step = step + 1
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
             # Checked once per step: a signal during saving stops the run after the next step.
             stopping = any_rank(stopped.is_set())
@@ -171,8 +171,8 @@ def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, st
                 bar.set_postfix_str(log.write(step))
             bar.update()
             if step == settings.steps and settings.batch_norm_batches:
-                with run.reached.changing():
-                    estimate_statistics(state, islice(batches, settings.batch_norm_batches))
+                with run.progress.updating():
+                    reestimate_batch_norm(state, islice(batches, settings.batch_norm_batches))
             if step % settings.sample_every == 0 or last:
                 on_main(save_sample_grid, state, sample_text, run.output / "samples" / f"step-{step:08d}.png")
             if step % settings.checkpoint_every == 0 or last:
@@ -180,8 +180,8 @@ def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, st
             run.validate_if_due(step)
 
 
-def estimate_statistics(state: TrainingState, batches: Iterable[Batch]) -> None:
-    """Gives the averaged generator batch-norm statistics of its own (``training.batch_norm_batches``)."""
+def reestimate_batch_norm(state: TrainingState, batches: Iterable[Batch]) -> None:
+    """Re-estimates the batch-norm statistics of the EMA generator (``training.batch_norm_batches``)."""
     with state.layers_in_precision():
         estimate_batch_norm(state.ema.network, ((batch.noise_BZ, batch.text) for batch in batches))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmcgan.inference.model_files import newest_checkpoint
-from xmcgan.runtime.distributed import EndedByMain, is_main
+from xmcgan.runtime.distributed import RankZeroFailed, is_main
 from xmcgan.training.state import TrainingDiverged
 
 
@@ -16,7 +16,7 @@ class RunStopped(OSError, ValueError):
 
 
 @dataclass
-class Reached:
+class RunProgress:
     """How far a run is.
 
     Args:
@@ -28,7 +28,7 @@ class Reached:
     whole: bool = True
 
     @contextmanager
-    def changing(self) -> AbstractGenerator[None]:
+    def updating(self) -> AbstractGenerator[None]:
         """The block changes the networks; after an error in it they are not saved."""
         self.whole = False
         yield
@@ -36,7 +36,7 @@ class Reached:
 
 
 @contextmanager
-def saving_on_error(reached: Reached, output: Path, save: Callable[[int], None]) -> AbstractGenerator[None]:
+def saving_on_error(progress: RunProgress, output: Path, save: Callable[[int], None]) -> AbstractGenerator[None]:
     """Saves the last step if an error ends the block in good health, and adds to the error where the run resumes.
 
     Args:
@@ -47,27 +47,27 @@ def saving_on_error(reached: Reached, output: Path, save: Callable[[int], None])
     """
     try:
         yield
-    except (TrainingDiverged, EndedByMain):
+    except (TrainingDiverged, RankZeroFailed):
         raise
     except Exception as error:
-        if not is_main() or reached.step == 0:
+        if not is_main() or progress.step == 0:
             raise
-        note = save_last(reached, output / "checkpoints", save)
+        note = save_last(progress, output / "checkpoints", save)
         if isinstance(error, OSError | ValueError | TypeError):
             raise RunStopped(f"{str(error).rstrip('.')}. {note}") from error
         error.add_note(note)
         raise
 
 
-def save_last(reached: Reached, runs: Path, save: Callable[[int], None]) -> str:
+def save_last(progress: RunProgress, runs: Path, save: Callable[[int], None]) -> str:
     """Saves the last step, unless it is saved or cannot be; returns a sentence that says so."""
     reason = " within a step"
-    if reached.whole:
+    if progress.whole:
         try:
-            save(reached.step)
+            save(progress.step)
             reason = ""
         except (OSError, TrainingDiverged) as error:
-            reason = f", and step {reached.step} could not be saved: {error}"
+            reason = f", and step {progress.step} could not be saved: {error}"
     newest = newest_checkpoint(runs)
     if newest is None:
         return f"The run stopped{reason}; it has no checkpoint"

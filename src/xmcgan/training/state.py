@@ -163,7 +163,7 @@ def set_learning_rates(state: TrainingState, settings: TrainingConfig, step: int
             group["lr"] = lr * factor
 
 
-def finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
+def check_finite(report: dict[str, Tensor], step: int) -> dict[str, float]:
     """The losses of a step as numbers.
 
     Raises:

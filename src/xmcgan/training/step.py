@@ -31,7 +31,7 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     for batch in batches[:-1]:
         features, backward = forward_discriminator(state, batch)
         loss_d = discriminator_terms(state, features, batch)
-        backward((loss_d.total, discriminator_weights))
+        backward((loss_d.total, discriminator_weights))  # adds the gradients to .grad
         optimizer_step(state.discriminator_optimizer)
 
     # Last discriminator step and generator phase
@@ -43,7 +43,7 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     optimizer_step(state.discriminator_optimizer)
     optimizer_step(state.generator_optimizer)
 
-    # Average
+    # EMA
     state.ema.update(generator)
 
     report = {"d_loss": loss_d.total, "g_loss": loss_g.total}
@@ -51,17 +51,19 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
         report |= terms.losses | terms.statistics
     if state.adaptive is None:
         return average_over_ranks(report)
-    return adapt(state, features, report, images=len(batches) * len(batch.noise_BZ) * world_size())
+    return update_ada(state, features, report, images=len(batches) * len(batch.noise_BZ) * world_size())
 
 
 def discriminator_terms(state: TrainingState, features: Features, batch: Batch) -> Terms:
-    """What the discriminator minimises: the objective, and the gradient penalties that are due."""
+    """What the discriminator minimises: the objective, and the gradient penalties, if this step computes them."""
     terms = state.objective.discriminator(features.real, features.fake, batch.text, augmented_traces(state, batch))
     return with_penalties(terms, features.penalties_BK, state)
 
 
-def adapt(state: TrainingState, features: Features, report: dict[str, Tensor], *, images: int) -> dict[str, Tensor]:
-    """Updates the strength of the augmentation; returns the averaged report, with that of this step.
+def update_ada(
+    state: TrainingState, features: Features, report: dict[str, Tensor], *, images: int
+) -> dict[str, Tensor]:
+    """One ADA update of the augmentation's strength (Karras et al. 2020); returns the report, averaged over ranks.
 
     Args:
         images: real images that all ranks have seen in the step.
