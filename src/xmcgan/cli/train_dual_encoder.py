@@ -1,12 +1,18 @@
 """``xmcgan train-dual-encoder``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmcgan.config import Layout
 from xmcgan.evaluation.networks.shapes import DualEncoderShape
 from xmcgan.runtime.progress import say
 from xmcgan.training.evaluators.settings import Fitting
+
+if TYPE_CHECKING:
+    from xmcgan.data.images import ImageTransform
+    from xmcgan.data.records import Record
 
 
 def train_dual_encoder(
@@ -44,15 +50,10 @@ def train_dual_encoder(
         xmcgan train-dual-encoder --data /path/to/conceptual-captions --output networks/cc
     """
     from xmcgan.data.images import ImageTransform
-    from xmcgan.data.layouts import read_records
-    from xmcgan.data.stream import check_prepared_for
     from xmcgan.training.evaluators import dual_encoder
     from xmcgan.training.evaluators.fitting import hold_out
 
-    records = read_records(data, layout, split)
-    if not resize:
-        transform = ImageTransform(shape.image_size, fitting.fit)
-        check_prepared_for(records, transform, size="--image-size", fit="--fit", resize="--resize true")
+    records = readable_records(data, layout, split, None if resize else ImageTransform(shape.image_size, fitting.fit))
     kept, others = hold_out(records, held_out, seed=fitting.seed)
     say(f"{len(kept):,} images to train on and {len(others):,} held out; in {output}")
     try:
@@ -74,3 +75,14 @@ def train_dual_encoder(
         f"{measured['candidates'] - 1} of other images\nevaluate with it: xmcgan evaluate --encoder {output} ..."
     )
     return 0
+
+
+def readable_records(data: str, layout: str, split: str, transform: "ImageTransform | None") -> "Sequence[Record]":
+    """The records; with a transform, those prepared for another size or fit than its are refused."""
+    from xmcgan.data.layouts import read_records
+    from xmcgan.data.stream import check_prepared_for
+
+    records = read_records(data, layout, split)
+    if transform is not None:
+        check_prepared_for(records, transform, size="--image-size", fit="--fit", resize="--resize true")
+    return records

@@ -80,10 +80,9 @@ def prepare(
     from xmcgan.data.prepared import prepare as preparing
     from xmcgan.data.readers.sources import count_entries, fingerprint
 
-    folder = owners_source(source)
+    folder, is_there = owners_source(source), is_finished(output)
     split_patterns, rules = patterns(data), print_splits(folder, data)
     data = data._replace(splits=tuple(split_patterns))
-    is_there = is_finished(output)
     with executor_of(scheduler) as (executor, tasks):
         manifest = preparing.prepare(
             folder,
