@@ -68,8 +68,7 @@ def prepare(
 
     Args:
         source: recorded by name.
-        output: a folder, or a URL (`url_output`), that is new, empty, or from an interrupted preparation with the same
-            settings.
+        output: a folder or URL (`url_output`), new, empty, or of an interrupted preparation with the same settings.
         name, layout, splits: of the set.
         entries: yields a split's entries, the same ones in the same order at every call.
         size, quality, shard_records: side of the images in pixels, JPEG quality (1 to 100), entries in a shard.
@@ -83,19 +82,17 @@ def prepare(
 
     Raises:
         ValueError, FileExistsError: if the output is of other settings, source or kind, is in use, or too much is bad.
-        ChildProcessError, OSError: if workers died several times in a row, or a file cannot be written, or what is
-            behind a URL cannot be read or written.
+        ChildProcessError, OSError: if workers died several times in a row, or a file or URL cannot be read or written.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
     origin = {"name": name, "layout": layout, "source": _name_of(source)}
     plan = origin | {"settings": settings, "splits": list(splits)}
-    if isinstance(source, RemotePath) and source.protocol == "memory":
-        workers, executor = 1, None  # other processes have another memory
-    with _resumable():
-        place = _output_at(output)
-        if _check_output(place):
-            return _finished(place, plan, fingerprint)
+    if isinstance(source, RemotePath) and source.protocol == "memory":  # other processes have another memory
+        workers, executor = 1, None
+    place = _output_at(output)
+    if _check_output(place):
+        return _finished(place, plan, fingerprint)
     with _resumable(), place.claimed():
         journal = _Journal(place, plan)
         with closing(_Pool(workers or usable_cores(), executor)) as pool:
