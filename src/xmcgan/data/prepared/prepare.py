@@ -86,8 +86,7 @@ def prepare(
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
-    origin = {"name": name, "layout": layout, "source": _name_of(source)}
-    plan = origin | {"settings": settings, "splits": list(splits)}
+    plan = {"name": name, "layout": layout, "source": _name_of(source), "settings": settings, "splits": list(splits)}
     if isinstance(source, RemotePath) and source.protocol == "memory":  # other processes have another memory
         workers, executor = 1, None
     place = _output_at(output)
