@@ -180,11 +180,11 @@ class TrainingConfig:
         generator_lr: learning rate of the generator.
         beta1: Adam's first decay.
         beta2: Adam's second decay.
-        ema_decay: decay of the averaged generator.
+        ema_decay: decay of the EMA generator.
         ema_warmup: a lower decay at first, for short runs.
         ema_half_life: averages by images instead: after so many the weight of the past has halved; early on, after a
             twentieth of the images seen. Replaces ``ema_decay``.
-        batch_norm_batches: batches from which the averaged generator's own batch-norm statistics are estimated at the
+        batch_norm_batches: batches from which the EMA generator's own batch-norm statistics are estimated at the
             end of the run; 0 keeps those of the generator in training (official).
         lr_decay_from: share of the steps after which both learning rates fall to 0 along a cosine; 1 keeps them.
         micro_batch: examples that go through the networks at a time, of a process' part of the batch; losses are still
@@ -261,7 +261,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Metrics of the averaged generator while it trains, on captions of the validation split.
+    """Metrics of the EMA generator while it trains, on captions of the validation split.
 
     Args:
         every: steps between two evaluations; 0 for none.

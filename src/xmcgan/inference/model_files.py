@@ -59,7 +59,7 @@ def save_generator(
 
 
 def load_generator(folder: Path) -> tuple[Generator, Config, int]:
-    """The averaged generator of a folder, in evaluation mode, with its configuration and training step.
+    """The EMA generator of a folder, in evaluation mode, with its configuration and training step.
 
     Raises:
         FileNotFoundError: if the folder is not one.

@@ -61,7 +61,7 @@ class PipelineOutput:
 
 
 class Pipeline:
-    """A text encoder and the averaged generator: captions in, PIL images out.
+    """A text encoder and the EMA generator: captions in, PIL images out.
 
     The same caption and seed give the same image: bit for bit on one device, whatever else is in the batch, and up to
     rounding on others. The noise of a seed is the same everywhere, even in a browser.

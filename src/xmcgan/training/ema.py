@@ -1,4 +1,4 @@
-"""The averaged generator, which generates the images that users see (the paper's decay is 0.999)."""
+"""The EMA generator, which generates the images that users see (the paper's decay is 0.999)."""
 
 import copy
 from collections.abc import Iterable
