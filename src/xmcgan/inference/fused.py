@@ -1,6 +1,6 @@
-"""The generator made ready to draw: the same function of noise and text, with what never changes worked out once.
+"""The EMA generator prepared for drawing: the same function of noise and text, with constants computed once.
 
-Exact to rounding (tests/model/test_prepared.py). The weights are those of the EMA generator, so that
+Exact to rounding (tests/inference/test_fused.py). The weights are those of the EMA generator, so that
 
 - batch normalisation is a scale and a shift, and goes into the projections of gamma and beta, as conv1's bias does;
 - gamma and beta of a block are one projection instead of two;
