@@ -8,7 +8,7 @@ Float32 is run twice, for PyTorch's fast kernels on a CPU add up thousands of fl
 pass: batch norm in channels_last, and oneDNN in the gradient of a bias. So the formulas are compared with the kernels
 that add up carefully, array by array, and the fast ones are held to a flat bound.
 
-    pytest tests/test_parity.py -rP
+    pytest tests/model/test_parity.py -rP
 
 prints the worst error of every group of quantities: the table of docs/parity.md.
 """
