@@ -359,3 +359,141 @@ def test_flickr8k(fresh, lines, listed, files, strays):
             assert any("Images.txt, line" in problem.where and name in problem.reason for problem in lost), each
         else:  # the first line about it is named
             assert any(problem.reason == f"is about {name}, which is on no list" for problem in source.problems), each
+
+
+# --------------------------------------------------------------------------- Flickr30k, parquet, Open Images' boxes
+
+
+@often
+@given(
+    lines=some.lists(
+        some.sampled_from(["a.jpg{sep}{w}", "b.jpg{sep}{w}", "c.jpg{sep}{w}", "a.jpg {w}", "a.jpg{sep}", "\udce9"]),
+        max_size=9,
+    ),
+    listed=some.none()
+    | some.fixed_dictionaries(
+        {split: some.lists(some.sampled_from(["a", "b", "n.jpg"]), max_size=3) for split in ("train", "val")}
+    ),
+    bars=some.booleans(),
+    files=some.sets(some.sampled_from(["a.jpg", "b.jpg", "c.jpg", "z.jpg"])),
+    strays=STRAYS,
+)
+def test_flickr30k(fresh, lines, listed, bars, files, strays):
+    root = fresh()
+    (root / "flickr30k-images").mkdir()
+    lines, files = ["g.jpg{sep}{w}", "h0.jpg{sep}{w}", *lines], files | {"g.jpg", "h0.jpg"}
+    for name in files:
+        (root / "flickr30k-images" / name).write_bytes(PICTURE)
+    separator, header = ("| 0| ", ["image_name| comment_number| comment"]) if bars else ("#0\t", [])
+    rows = [line.format(w=f"w{number}", sep=separator) for number, line in enumerate(lines)]
+    table = root / ("results.csv" if bars else "results_20130124.token")
+    table.write_bytes("\n".join([*header, *rows]).encode(errors="surrogateescape"))
+    if listed is not None:
+        listed = {"train": [*listed["train"], "g"], "val": [*listed["val"], "h0"]}
+        for split, names in listed.items():
+            (root / f"{split}.txt").write_text("\n".join(names))
+    scatter(root, strays)
+    source = Source(root, "flickr30k", ["train", "val"])
+    on_lists = {f"{name.removesuffix('.jpg')}.jpg" for names in (listed or {}).values() for name in names}
+    lost = [problem for problem in source.problems if not problem.detail]
+    for each in source.missed():
+        if bars and each.startswith(f"{table}, line 1:"):
+            continue  # the header
+        if Path(each.partition(", line")[0]).name in ("train.txt", "val.txt"):
+            name = re.sub(r"\.jpg$", "", each.rpartition("b'")[2].rstrip("'")) + ".jpg"
+            assert root / "flickr30k-images" / name in source.read, each
+            continue
+        name = next(f"{letter}.jpg" for letter in ("a", "b", "c", "g", "h0", "n", "z") if f"{letter}.jpg" in each)
+        if name in on_lists or listed is None:  # named where it is listed or first captioned, which says what is wrong
+            assert any(name in problem.reason or name in problem.where for problem in lost), each
+        else:  # the first line about it is named
+            assert any(problem.reason == f"is about {name}, which is on no list" for problem in source.problems), each
+
+
+@often
+@given(
+    rows=some.lists(
+        some.tuples(
+            some.sampled_from(["a.png", "b.png", "none.png", "../x.png", "", None]),
+            some.sampled_from([["{w}"], ["{w}", ""], ["{w}", "{w}"], [""], [], None]),
+        ),
+        max_size=9,
+    ),
+    as_lists=some.booleans(),
+    strays=STRAYS,
+)
+def test_parquet_table(fresh, rows, as_lists, strays):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    root, count = fresh(), iter(range(1, 1000))
+    for name in ("a.png", "b.png", "unused.png"):
+        (root / name).write_bytes(PICTURE)
+    rows = [("a.png", ["w0"]), *rows]
+    texts = [texts and [text.replace("{w}", f"w{next(count)}") for text in texts] for _, texts in rows]
+    cells = texts if as_lists else [text and " ".join(text) for text in texts]
+    kind = pa.list_(pa.string()) if as_lists else pa.string()
+    table = pa.table({"path": pa.array([path for path, _ in rows], pa.string()), "caption": pa.array(cells, kind)})
+    file = root / "train.parquet"
+    parquet.write_table(table, file)
+    scatter(root, strays)
+    source = Source(root, "table", ["train"])
+    assert not [each for each in source.missed() if not source.names(f"train.parquet, image {Path(each).name}")]
+    for number, (path, cell) in enumerate(zip(table["path"].to_pylist(), texts, strict=True), 1):
+        words = {word for text in cell or () for word in text.split()}
+        is_read = words and words <= source.words and (not as_lists or all(cell))
+        assert (
+            is_read
+            or source.names(f"{file}, row {number}")
+            # Its caption is good, and its image is named as a whole.
+            or (path is not None and source.names(f"{file}, image {path}"))
+        ), number
+
+
+@often
+@given(
+    boxes=some.lists(
+        some.tuples(
+            some.sampled_from(["000000000000000a", "000000000000000b", "000000000000000c", "no id"]),
+            some.sampled_from(["/m/1", "/m/2", "/m/none"]),
+            some.sampled_from([".1,.5,.1,.5", ".5,.1,.1,.5", "0,1,0", "x,1,0,1", "2,3,0,1"]),
+        ),
+        max_size=9,
+    ),
+    classes=some.lists(some.sampled_from(["/m/3,Cat", "/m/4", "/m/5,", "LabelName,DisplayName"]), max_size=3),
+    in_folder=some.booleans(),
+    strays=STRAYS,
+)
+def test_open_images_boxes(fresh, boxes, classes, in_folder, strays):
+    root = fresh()
+    place = root / "annotations" if in_folder else root
+    for folder in (root / "train", root / "localized_narratives", place):
+        folder.mkdir(exist_ok=True)
+    narratives = []
+    for number, image in enumerate(("000000000000000a", "000000000000000b")):
+        (root / f"train/{image}.jpg").write_bytes(PICTURE)
+        spoken = {"dataset_id": "open_images_train", "image_id": image, "annotator_id": 1, "caption": f"w{number}"}
+        narratives.append(json.dumps(spoken))
+    (root / "localized_narratives/open_images_train.jsonl").write_text("\n".join(narratives))
+    names = place / "class-descriptions-boxable.csv"
+    names.write_text("\n".join(["/m/1,Dog", "/m/2,Tree", *classes]))
+    file = place / "train-annotations-bbox.csv"
+    header = "ImageID,LabelName,XMin,XMax,YMin,YMax"
+    file.write_text("\n".join([header, *(",".join(row) for row in boxes)]))
+    scatter(root, strays)
+    source = Source(root, "localized-narratives", ["train"])
+    kept = [(record.id.partition("-")[0], box) for record in source.records for box in record.boxes]
+    good = 0
+    for number, (image, label, sides) in enumerate(boxes, 2):
+        is_good = image[-1] in "ab" and label != "/m/none" and sides == ".1,.5,.1,.5"
+        good += is_good
+        if is_good:
+            name = {"/m/1": "Dog", "/m/2": "Tree"}[label]
+            assert any(found == image and box.category == name for found, box in kept)
+        else:
+            assert source.names(f"{file}, line {number}"), number
+    assert len(kept) == good
+    for number, line in enumerate(classes, 3):
+        assert line in ("/m/3,Cat", "LabelName,DisplayName") or source.names(f"{names}, line {number}"), line
+    known = {file, names}
+    assert not [each for each in source.missed(lines=False) if Path(each) not in known]
