@@ -234,7 +234,7 @@ def data_targets(root: Path, scenes: Path) -> list[Target]:
         records = read_records(folder, "coco", "val2014", annotations=True)
         return [(record.id, record.captions, record.boxes, image_of(record)) for record in records]
 
-    return [Target("coco", scenes, read), Target("prepared", prepared, read, names=("image of record",))]
+    return [Target("coco", scenes, read), Target("prepared", prepared, read)]
 
 
 def image_of(record: Record) -> bytes:

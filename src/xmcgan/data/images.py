@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from xmcgan.data.crop import middle_square
-from xmcgan.data.records import Crop, Record, Slice, image_place
+from xmcgan.data.records import Crop, Record, Slice, StoredImage, image_place
 from xmcgan.data.remote import SourcePath, read_part
 
 Fit = Literal["squash", "crop"]
@@ -79,7 +79,9 @@ def open_image(record: Record, content: bytes | None = None) -> Image.Image:
     source = record.image
     if isinstance(source, Crop):
         return open_image(record._replace(image=source.file), content).crop(source[1:])
-    name = image_place(record)
+    name, advice = image_place(record), ""
+    if isinstance(source, StoredImage):
+        advice = "; `xmcgan data verify` lists all that is damaged"
     try:
         in_place = source if content is None and isinstance(source, Path) else None
         with Image.open(in_place or io.BytesIO(image_bytes(record) if content is None else content)) as file:
@@ -91,9 +93,9 @@ def open_image(record: Record, content: bytes | None = None) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         # Not Pillow's own message: it contains a buffer address, which differs in every run.
-        raise ValueError(f"{name} cannot be read as an image: Pillow does not know its format") from error
+        raise ValueError(f"{name} cannot be read as an image: Pillow does not know its format{advice}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+        raise ValueError(f"{name} cannot be read as an image: {error}{advice}") from error
 
 
 def image_size(file: SourcePath) -> tuple[int, int]:

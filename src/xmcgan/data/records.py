@@ -70,6 +70,23 @@ class Narrative(NamedTuple):
     strokes: tuple[tuple[TracePoint, ...], ...]
 
 
+class StoredImage(bytes):
+    """An encoded image that was read from a shard, which it names in messages.
+
+    Attributes:
+        shard: its path or URL.
+    """
+
+    shard: str
+
+    @classmethod
+    def of(cls, content: bytes, shard: str) -> "StoredImage":
+        """An image and where it is from."""
+        image = cls(content)
+        image.shard = shard
+        return image
+
+
 ImageSource = SourcePath | Slice | Crop | bytes
 """Where an image is: a file, a part of one, a rectangle of one; or the encoded image itself."""
 
@@ -99,6 +116,8 @@ class Problem(NamedTuple):
 def image_place(record: Record) -> str:
     """Where a record's image is, for messages."""
     match record.image:
+        case StoredImage(shard=shard):
+            return f"{shard}: the image of record {record.id}"
         case bytes():
             return f"the image of record {record.id}"
         case Slice(file, offset, length):

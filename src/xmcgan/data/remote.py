@@ -18,6 +18,8 @@ from urllib.parse import quote, unquote
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from xmcgan.runtime.files import WriteFailed
+
 _COPIES = 4 << 30
 """Bytes of temporary copies; above, the one unused for longest is removed."""
 
@@ -54,7 +56,7 @@ def remote(url: str, action: str = "read") -> Generator[tuple[fsspec.AbstractFil
         raise ValueError(f"{url} cannot be opened: {error}") from error
     try:
         yield opened
-    except (FileNotFoundError, NotADirectoryError, FileExistsError):
+    except (FileNotFoundError, NotADirectoryError, FileExistsError, WriteFailed):
         raise
     except Exception as error:  # each storage library has its own exceptions for network and credentials
         raise ConnectionError(f"{url} cannot be {action}: {error or type(error).__name__}") from error

@@ -89,13 +89,8 @@ class ExampleStream(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         number = index
-        index, record, caption, flip = self.choice(number)
-        try:
-            image = open_image(record)
-        except ValueError as error:
-            if isinstance(self.records, ShardedRecords):
-                raise ValueError(f"{self.records.place(index)}: {error}; `xmcgan data verify` lists all") from error
-            raise
+        _, record, caption, flip = self.choice(number)
+        image = open_image(record)
         pixels = self.transform.pixels(image)
         narrative = record.narrative if self.traces else None
         if narrative is not None and self.transform.fit == "crop":

@@ -1,5 +1,6 @@
 """Reading prepared data: the records as they were, wherever they lie, and every kind of damage named."""
 
+import errno
 import io
 import json
 import multiprocessing
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from batches import assert_same_batches
+from faults import CODES, faulty_writes
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.layouts import read_records
 from xmcgan.data.prepared import shard_file, shards
@@ -38,6 +40,7 @@ from xmcgan.data.prepared.verify import verify
 from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.records import Box, Narrative, Record, TracePoint, Utterance, strict
 from xmcgan.data.stream import ExampleStream, load_batches
+from xmcgan.runtime.files import WriteFailed
 
 
 def jpeg(shade: int, size: int = 16) -> bytes:
@@ -260,6 +263,32 @@ def test_a_damaged_shard_is_not_fetched(copy, tmp_path, damage):
     assert len(list(cache.glob("*.arrow"))) == 1
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_a_cache_that_cannot_be_written_is_named_and_holds_no_half_shard(made, tmp_path, code):
+    cache = tmp_path / "cache"
+    with faulty_writes(1, code) as faults, pytest.raises(WriteFailed) as caught:
+        opened(f"file://{made}", cache=cache)[0]
+    assert Path(faults.failed).parent == cache
+    assert str(caught.value).startswith(f"{faults.failed} could not be written: {os.strerror(code)}")
+    assert not [*cache.glob("*.arrow"), *cache.glob("*.partial")]
+    assert opened(f"file://{made}", cache=cache)[0] == RECORDS[0]
+
+
+def test_a_disk_that_fills_while_a_shard_is_fetched_is_no_fault_of_the_storage(made, tmp_path, monkeypatch):
+    from fsspec.implementations.local import LocalFileSystem
+
+    def full(_self, _remote, _path, **_settings) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    records = opened(f"file://{made}", cache=tmp_path / "cache")
+    monkeypatch.setattr(LocalFileSystem, "get_file", full)
+    with pytest.raises(WriteFailed, match=rf"^{tmp_path / 'cache'}/\w+\.arrow could not be written: No space left"):
+        records[0]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteFailed, match=rf"^{tmp_path / 'file'}.* could not be written"):
+        opened(f"file://{made}", cache=tmp_path / "file")[0]
+
+
 class Server(NamedTuple):
     """A process that serves a folder on this machine, and the log of what it was asked for."""
 
@@ -375,9 +404,14 @@ def test_zeroed_bytes_in_a_shard_name_the_record(copy):
     assert damage.reason == "its SHA-256 differs from the manifest's"
     (lost,) = damage.records
     assert lost.startswith("record 1 the image of record id 5 cannot be read as an image")
+    said = f"{copy}/train/00001.arrow: the image of record id 5 cannot be read as an image: .*`xmcgan data verify`"
     stream = ExampleStream(opened(copy), ImageTransform(16), seed=0, flip=False)
-    with pytest.raises(ValueError, match=r"train/00001\.arrow: the image of record id 5 cannot be read"):
+    with pytest.raises(ValueError, match=f"^{said}"):
         list(map(stream.__getitem__, range(len(RECORDS))))
+    record = next(record for record in opened(copy) if record.id == "id 5")
+    for other in (record, pickle.loads(pickle.dumps(record))):  # whoever reads it: evaluation, statistics, pages
+        with pytest.raises(ValueError, match=f"^{said}"):
+            open_image(other)
 
 
 @pytest.mark.parametrize(("damage", "said"), [("truncated", "it has"), ("missing", "is missing")])

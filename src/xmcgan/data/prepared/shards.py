@@ -13,12 +13,14 @@ When a process first uses a shard, it checks its size and structure, and each ba
 """
 
 import bisect
+import errno
 import itertools
 import mmap
 import operator
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,8 +28,12 @@ from filelock import FileLock
 
 from xmcgan.data.prepared.manifest import read_manifest
 from xmcgan.data.prepared.shard_file import Shard, checksum, damage_of, map_file
-from xmcgan.data.records import Record, text_digest
+from xmcgan.data.records import Record, StoredImage, text_digest
 from xmcgan.data.remote import is_url, remote
+from xmcgan.runtime.files import make_folder, named_when_whole, write_errors, write_failed
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+"""Errors of the disk that a shard is fetched to, and never of the storage that it is fetched from."""
 
 _MAPPED = 128  # shards whose files are mapped at a time; each takes a file descriptor
 
@@ -111,7 +117,8 @@ class ShardedRecords(Sequence[Record]):
             self._held = 0
             for memory in self._mapped.values():
                 memory.madvise(mmap.MADV_DONTNEED)
-        return record
+        assert isinstance(record.image, bytes)
+        return record._replace(image=StoredImage.of(record.image, self.place(position)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": {}, "_mapped": OrderedDict()}
@@ -166,17 +173,28 @@ def _fetched(url: str, expected: dict[str, Any], cache: Path) -> Path:
     if path.exists():
         _check_size(path, expected)
         return path
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    make_folder(cache)
+    with ExitStack() as waiting:
+        with write_errors(path):
+            waiting.enter_context(FileLock(path.with_suffix(".lock")))
         if not path.exists():
-            partial = path.with_suffix(".partial")
-            with remote(url) as (filesystem, place):
-                filesystem.get_file(place, str(partial))
-            _check_size(partial, expected, url)
-            if checksum(partial) != expected["sha256"]:
-                raise ValueError(f"{url} is damaged: its SHA-256 differs from the manifest's")
-            partial.replace(path)
+            _fetch(url, expected, path)
     return path
+
+
+def _fetch(url: str, expected: dict[str, Any], path: Path) -> None:
+    """Fetches a shard, which gets its name when it is whole."""
+    with named_when_whole(path, partial=path.with_suffix(".partial"), flush=True) as partial:
+        with remote(url) as (filesystem, place):
+            try:
+                filesystem.get_file(place, str(partial))
+            except OSError as error:
+                if error.errno in _DISK or error.filename == str(partial):
+                    raise write_failed(path, error) from error
+                raise  # of the storage
+        _check_size(partial, expected, url)
+        if checksum(partial) != expected["sha256"]:
+            raise ValueError(f"{url} is damaged: its SHA-256 differs from the manifest's")
 
 
 def _check_size(path: Path, expected: dict[str, Any], name: str | None = None) -> None:
