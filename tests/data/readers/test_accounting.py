@@ -400,7 +400,7 @@ def test_flickr30k(fresh, lines, listed, bars, files, strays):
         if bars and each.startswith(f"{table}, line 1:"):
             continue  # the header
         if Path(each.partition(", line")[0]).name in ("train.txt", "val.txt"):
-            name = re.sub(r"\.jpg$", "", each.rpartition("b'")[2].rstrip("'")) + ".jpg"
+            name = re.sub(r".*: b'(.*?)(\.jpg)?'", r"\1.jpg", each)
             assert root / "flickr30k-images" / name in source.read, each
             continue
         name = next(f"{letter}.jpg" for letter in ("a", "b", "c", "g", "h0", "n", "z") if f"{letter}.jpg" in each)
@@ -431,7 +431,7 @@ def test_parquet_table(fresh, rows, as_lists, strays):
         (root / name).write_bytes(PICTURE)
     rows = [("a.png", ["w0"]), *rows]
     texts = [texts and [text.replace("{w}", f"w{next(count)}") for text in texts] for _, texts in rows]
-    cells = texts if as_lists else [text and " ".join(text) for text in texts]
+    cells = texts if as_lists else [None if text is None else " ".join(text) for text in texts]
     kind = pa.list_(pa.string()) if as_lists else pa.string()
     table = pa.table({"path": pa.array([path for path, _ in rows], pa.string()), "caption": pa.array(cells, kind)})
     file = root / "train.parquet"
