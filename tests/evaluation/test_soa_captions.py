@@ -263,7 +263,7 @@ plain = st.recursive(
 
 
 @given(plain, st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_plain_values_round_trip(value, protocol):
     if protocol == 1:  # has no operations for truths and long numbers but those of protocol 0, which are not read
         value = json.loads(json.dumps(value, default=str), parse_int=lambda text: int(text) % 2**31)

@@ -129,7 +129,7 @@ def test_random_damage_never_crashes(tmp_path):
     add(tmp_path, "secret.jpg")
     add(root, "train/good.jpg")
     whole = "A cat on a mat.\nA dög.\n".encode()
-    for seed in range(1000):
+    for seed in range(300):
         chance = random.Random(seed)
         text = root / "train/good.txt"
         text.write_bytes(damaged_bytes(whole, chance))
