@@ -26,7 +26,7 @@ from xmcgan.evaluation.results import Setting
 from xmcgan.inference.model_files import read_tensors, save_tensors
 from xmcgan.metrics.frechet import FeatureStatistics
 from xmcgan.runtime.distributed import gather_objects, is_main, rank, world_size
-from xmcgan.runtime.files import make_folder
+from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar, say
 
 READING_THREADS = 4
@@ -273,8 +273,8 @@ def extract_reference_features(
         kind="real images",
     )
     if is_main():
-        make_folder(reference.cache)
-        save_tensors(cached_tensors(extracted), path)
+        with locked_folder(reference.cache, "written into", wait=True):  # evaluations share it
+            save_tensors(cached_tensors(extracted), path)
     return extracted
 
 

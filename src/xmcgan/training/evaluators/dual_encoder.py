@@ -32,10 +32,10 @@ from xmcgan.training.evaluators.fitting import (
     Loss,
     batched,
     check_counts,
+    claimed,
     finish,
     fit,
     image_precision,
-    is_finished,
     load_pixels,
     pixel_stream,
     save_weights,
@@ -74,7 +74,7 @@ def train_dual_encoder(
         ``retrieval_top1``, ``candidates``, and the number of held-out ``images``.
 
     Raises:
-        ValueError: if there are too few images, or ``output`` has other settings, other data or other content.
+        ValueError, FileExistsError: if there are too few images, or ``output`` is in use or of other settings or data.
     """
     check_counts(records, held_out, fitting, candidates)
     words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
@@ -86,24 +86,32 @@ def train_dual_encoder(
         **({} if frozen is None else {"image_network_sha256": frozen.sha256}),
     }
     exchange = Exchange(exchanged, words)
-    if is_finished(output, settings):
+    with claimed(output, settings) as finished:
+        if finished:
+            return read_folder(output, "dual-encoder")["measured"]
+        torch.manual_seed(fitting.seed)
+        network = DualEncoderNetwork(shape, len(words))
+        examples = pixel_stream(records, shape.image_size, fitting)
+        stream = examples if frozen is None else feature_stream(frozen, network, examples, fitting, output, progress)
+
+        def loss_of(inputs: Tensor, batch: ExampleBatch) -> Loss:
+            return matching_loss(network, words, exchange if exchanged else None, shape.words, fitting, inputs, batch)
+
+        fit(network, loss_of, stream, fitting, output, progress=progress)
+        sha256 = save_weights(network, output)
+        encoder = TrainedDualEncoder(network, shape, words, name=output.name, sha256=sha256, frozen=frozen)
+        measured = measure(encoder, held_out, candidates, fitting)
+        finish(output, settings | {"vocabulary": words.words, "weights_sha256": sha256, "measured": measured})
+        shutil.rmtree(output / FEATURES_FOLDER, ignore_errors=True)
         return read_folder(output, "dual-encoder")["measured"]
-    torch.manual_seed(fitting.seed)
-    network = DualEncoderNetwork(shape, len(words))
-    examples = pixel_stream(records, shape.image_size, fitting)
-    stream = examples if frozen is None else feature_stream(frozen, network, examples, fitting, output, progress)
 
-    def loss_of(inputs: Tensor, batch: ExampleBatch) -> Loss:
-        return matching_loss(network, words, exchange if exchanged else None, shape.words, fitting, inputs, batch)
 
-    fit(network, loss_of, stream, fitting, output, progress=progress)
-    sha256 = save_weights(network, output)
-    encoder = TrainedDualEncoder(network, shape, words, name=output.name, sha256=sha256, frozen=frozen)
+def measure(
+    encoder: TrainedDualEncoder, held_out: Sequence[Record], candidates: int, fitting: Fitting
+) -> dict[str, float | int]:
+    """The retrieval accuracy on held-out images, and of what."""
     found = retrieval_accuracy(encoder, held_out, candidates=candidates, fit=fitting.fit, seed=fitting.seed)
-    measured = {"retrieval_top1": round(found, 4), "candidates": candidates, "images": len(held_out)}
-    finish(output, settings | {"vocabulary": words.words, "weights_sha256": sha256, "measured": measured})
-    shutil.rmtree(output / FEATURES_FOLDER, ignore_errors=True)
-    return read_folder(output, "dual-encoder")["measured"]
+    return {"retrieval_top1": round(found, 4), "candidates": candidates, "images": len(held_out)}
 
 
 def matching_loss(

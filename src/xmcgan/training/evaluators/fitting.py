@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,21 +119,7 @@ def fit(
 
     Raises:
         FloatingPointError: naming the step, if the loss is not finite.
-        FileExistsError: if another process trains into ``output``.
     """
-    with locked_folder(output, "trained into"):
-        fit_locked(network, loss_of, stream, fitting, output, progress)
-
-
-def fit_locked(
-    network: nn.Module,
-    loss_of: Callable[[Tensor, ExampleBatch], Loss],
-    stream: Dataset,
-    fitting: Fitting,
-    output: Path,
-    progress: bool,
-) -> None:
-    """``fit`` while the folder is locked."""
     device = resolve_device(fitting.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -202,6 +189,23 @@ def image_precision(fitting: Fitting, device: torch.device) -> torch.autocast:
 
 
 # Files
+
+
+@contextmanager
+def claimed(output: Path, settings: dict[str, Any]) -> Generator[bool]:
+    """Locks the folder of an evaluator until its last file is written; yields whether it is finished (``is_finished``).
+
+    Raises:
+        FileExistsError: if another process trains into ``output``.
+        ValueError: naming settings or data that differ, or if the folder has other content.
+    """
+    if not (output / SETTINGS_FILE).exists():
+        refuse_foreign(output, "an evaluator's training")  # before a lock is put there
+    elif is_finished(output, settings):  # without a lock: it may be where nothing can be written
+        yield True
+        return
+    with locked_folder(output, "trained into"):
+        yield is_finished(output, settings)
 
 
 def is_finished(output: Path, settings: dict[str, Any]) -> bool:

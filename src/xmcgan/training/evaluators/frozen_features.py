@@ -15,7 +15,6 @@ from xmcgan.evaluation.networks.frozen_images import FeatureHead, FrozenImages
 from xmcgan.evaluation.networks.preparation import CHUNK
 from xmcgan.inference.model_files import read_tensors, save_tensors
 from xmcgan.runtime.files import make_folder
-from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar, say
 from xmcgan.training.evaluators.settings import Fitting
 
@@ -51,13 +50,8 @@ def feature_stream(
     output: Path,
     progress: bool,
 ) -> FeatureStream:
-    """The examples with features in place of pixels; the network's head standardises by the mean of all.
-
-    Raises:
-        FileExistsError: if another process trains into ``output``.
-    """
-    with locked_folder(output, "trained into"):
-        features_VNF = image_features(frozen, examples.records, fitting, output, progress=progress)
+    """The examples with features in place of pixels; the network's head standardises by the mean of all."""
+    features_VNF = image_features(frozen, examples.records, fitting, output, progress=progress)
     assert isinstance(network.image, FeatureHead)
     network.image.standardise(features_VNF.flatten(0, 1).float())
     return FeatureStream(examples, features_VNF)

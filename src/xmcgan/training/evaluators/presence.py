@@ -19,10 +19,10 @@ from xmcgan.training.evaluators.fitting import (
     Loss,
     batched,
     check_counts,
+    claimed,
     finish,
     fit,
     image_precision,
-    is_finished,
     load_pixels,
     pixel_stream,
     save_weights,
@@ -58,26 +58,27 @@ def train_presence(
     check_counts(records, held_out, fitting, 1)
     categories_present(held_out, shape)
     settings = settings_of("presence", shape, fitting, records, held_out)
-    if is_finished(output, settings):
+    with claimed(output, settings) as finished:
+        if finished:
+            return read_folder(output, "presence")["measured"]
+        torch.manual_seed(fitting.seed)
+        network = presence_network(shape)
+
+        def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
+            present_BC = targets(batch.captions, shape).to(images_B3HW.device)
+            with image_precision(fitting, images_B3HW.device):
+                logits_BC = network(images_B3HW)
+            logits_BC = logits_BC.float()
+            exact = ((logits_BC > 0) == present_BC.bool()).all(1).float().mean()
+            return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), exact)
+
+        labelled = [to_labels(record, shape) for record in records]
+        fit(network, loss_of, pixel_stream(labelled, shape.image_size, fitting), fitting, output, progress=progress)
+        sha256 = save_weights(network, output)
+        detector = PresenceModel(network, shape, name=output.name, sha256=sha256)
+        measured = presence_accuracy(detector, held_out, fit=fitting.fit).rounded() | {"images": len(held_out)}
+        finish(output, settings | {"weights_sha256": sha256, "measured": measured})
         return read_folder(output, "presence")["measured"]
-    torch.manual_seed(fitting.seed)
-    network = presence_network(shape)
-
-    def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
-        present_BC = targets(batch.captions, shape).to(images_B3HW.device)
-        with image_precision(fitting, images_B3HW.device):
-            logits_BC = network(images_B3HW)
-        logits_BC = logits_BC.float()
-        exact = ((logits_BC > 0) == present_BC.bool()).all(1).float().mean()
-        return Loss(F.binary_cross_entropy_with_logits(logits_BC, present_BC), exact)
-
-    labelled = [to_labels(record, shape) for record in records]
-    fit(network, loss_of, pixel_stream(labelled, shape.image_size, fitting), fitting, output, progress=progress)
-    sha256 = save_weights(network, output)
-    detector = PresenceModel(network, shape, name=output.name, sha256=sha256)
-    measured = presence_accuracy(detector, held_out, fit=fitting.fit).rounded() | {"images": len(held_out)}
-    finish(output, settings | {"weights_sha256": sha256, "measured": measured})
-    return read_folder(output, "presence")["measured"]
 
 
 SEPARATOR = "\n"

@@ -28,10 +28,10 @@ from xmcgan.training.evaluators.fitting import (
     Fitting,
     Loss,
     check_counts,
+    claimed,
     finish,
     fit,
     image_precision,
-    is_finished,
     load_pixels,
     pixel_stream,
     save_weights,
@@ -80,22 +80,23 @@ def train_scene_detector(
     others = [each.record for each in held_out]
     check_counts(records, others, fitting, 1)
     settings = settings_of("scene-detector", shape, fitting, records, others)
-    if is_finished(output, settings):
+    with claimed(output, settings) as finished:
+        if finished:
+            return read_folder(output, "scene-detector")["measured"]
+        torch.manual_seed(fitting.seed)
+        network = SceneDetectorNetwork(shape)
+
+        def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
+            with image_precision(fitting, images_B3HW.device):
+                heads = network(images_B3HW)
+            return detection_loss(heads, batch.captions)
+
+        fit(network, loss_of, pixel_stream(records, shape.image_size, fitting), fitting, output, progress=progress)
+        sha256 = save_weights(network, output)
+        detector = SceneDetector(network, shape, name=output.name, sha256=sha256)
+        measured = detection_accuracy(detector, held_out) | {"images": len(held_out)}
+        finish(output, settings | {"weights_sha256": sha256, "measured": measured})
         return read_folder(output, "scene-detector")["measured"]
-    torch.manual_seed(fitting.seed)
-    network = SceneDetectorNetwork(shape)
-
-    def loss_of(images_B3HW: Tensor, batch: ExampleBatch) -> Loss:
-        with image_precision(fitting, images_B3HW.device):
-            heads = network(images_B3HW)
-        return detection_loss(heads, batch.captions)
-
-    fit(network, loss_of, pixel_stream(records, shape.image_size, fitting), fitting, output, progress=progress)
-    sha256 = save_weights(network, output)
-    detector = SceneDetector(network, shape, name=output.name, sha256=sha256)
-    measured = detection_accuracy(detector, held_out) | {"images": len(held_out)}
-    finish(output, settings | {"weights_sha256": sha256, "measured": measured})
-    return read_folder(output, "scene-detector")["measured"]
 
 
 def to_labels(labelled: Labelled, shape: SceneDetectorShape) -> Record:
