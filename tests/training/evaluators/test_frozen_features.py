@@ -46,7 +46,7 @@ class SmallExtractor:
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    monkeypatch.setattr(frozen_module, "EfficientNetExtractor", SmallExtractor)
+    monkeypatch.setattr(frozen_module, "packaged_extractor", SmallExtractor)
     monkeypatch.setattr(SmallExtractor, "seen", 0)
     monkeypatch.setattr(features_module, "PART", 12)
 

@@ -4,6 +4,7 @@ Lite1 and Lite2 are never trained with, so their features measure systems that w
 share is in docs/evaluators.md.
 """
 
+import functools
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from xmcgan.encoders.efficientnet import (
     EfficientNetLite2,
     packaged_weights,
 )
-from xmcgan.evaluation.networks.preparation import in_chunks, resize, strict_float32
+from xmcgan.evaluation.networks.preparation import HALF, check_images, in_chunks, resize, strict_float32
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 from xmcgan.evaluation.networks.weight_files import require_weight_file, weights_sha256
 
@@ -55,6 +56,7 @@ class EfficientNetExtractor:
         self.network = NETWORKS[name].pretrained(path).to(device).to(memory_format=torch.channels_last)
         self.name, self.side, self.device = name, variant.side, torch.device(device)
         self.weights_sha256 = weights_sha256([path])
+        self.last: tuple[Tensor, torch.dtype | None, ImageFeatures] | None = None
         self.protocol = {
             "resize": f"antialiased {self.side}",
             "features": "last average pool",
@@ -62,9 +64,29 @@ class EfficientNetExtractor:
         }
 
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
-        """uint8 images of any size to features (B, 1280) and logits (B, 1000), float32 on the CPU."""
+        """uint8 images of any size to features (B, 1280) and logits (B, 1000), float32 on the CPU.
+
+        Those of the last images are kept: a dual encoder on this network's features reads the same ones.
+        """
+        check_images(images_B3HW)
+        if self.last is None or self.last[1] != HALF.get() or not torch.equal(self.last[0], images_B3HW):
+            self.last = images_B3HW.clone(), HALF.get(), self.outputs(images_B3HW)
+        return self.last[2]
+
+    def outputs(self, images_B3HW: Tensor) -> ImageFeatures:
+        """What the network makes of images."""
         pixels = resize(images_B3HW, self.side, "antialiased").to(self.device, memory_format=torch.channels_last)
         with strict_float32(self.device):
             features_BF = in_chunks(lambda chunk: self.network.features((chunk - MEAN) / SCALE), pixels)
             logits_BC = in_chunks(self.network.classifier, features_BF)
         return ImageFeatures(features_BF.cpu(), logits_BC.cpu())
+
+
+@functools.cache
+def packaged_extractor(name: str) -> EfficientNetExtractor:
+    """The extractor with its package's weights, on the CPU: one for all that use it.
+
+    Raises:
+        ValueError: if the package is not installed.
+    """
+    return EfficientNetExtractor(name)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmcgan.encoders.efficientnet import FEATURES
-from xmcgan.evaluation.networks.efficientnet import EfficientNetExtractor
+from xmcgan.evaluation.networks.efficientnet import packaged_extractor
 from xmcgan.evaluation.networks.preparation import check_images
 
 SMALLEST_DEVIATION = 1e-3
@@ -29,7 +29,7 @@ class FrozenImages:
     """
 
     def __init__(self, name: str, image_size: int):
-        self.extractor, self.image_size = EfficientNetExtractor(name), image_size
+        self.extractor, self.image_size = packaged_extractor(name), image_size
         self.sha256 = self.extractor.weights_sha256
         self.protocol = {
             "resize": f"bilinear-antialiased {image_size}, {self.extractor.protocol['resize']}",

@@ -89,8 +89,10 @@ def dinov2(name: str, weights: Weights, device: Device) -> FeatureExtractor:
 
 
 def efficientnet(name: str, weights: Weights, device: Device) -> FeatureExtractor:
-    from xmcgan.evaluation.networks.efficientnet import EfficientNetExtractor
+    from xmcgan.evaluation.networks.efficientnet import EfficientNetExtractor, packaged_extractor
 
+    if weights is None and torch.device(device).type == "cpu":
+        return packaged_extractor(name)
     return EfficientNetExtractor(name, as_path(weights), device=device)
 
 
