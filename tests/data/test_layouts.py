@@ -113,3 +113,13 @@ def test_every_split_of_open_images_is_read(folders):
         assert len(records) == count
         assert all(record.boxes and record.narrative for record in records)
     assert json.loads((root / "scenes.json").read_text())["counts"] == COUNTS
+
+
+def test_where_no_entry_is_good_the_first_problem_is_named(tmp_path):
+    """Also in training, which ends at the first problem while it counts the others."""
+    (tmp_path / "train.jsonl").write_text('{"path": "a.jpg", "caption": "a car"}\n' * 2)
+    said = r"train\.jsonl, line 1: the image's path is 'a\.jpg'; it is not in"
+    with pytest.raises(ValueError, match=rf"has no image with a caption; the first problem is .*{said}"):
+        list(read_entries(tmp_path, "table", "train"))
+    with pytest.raises(ValueError, match=rf"{said}.*\(1 more entries have a problem\)$"):
+        read_records(tmp_path, "table", "train")

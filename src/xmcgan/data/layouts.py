@@ -18,7 +18,7 @@ from xmcgan.data.readers.localized_narratives import read_localized_narratives
 from xmcgan.data.readers.sources import unused_at_root
 from xmcgan.data.readers.table import read_table
 from xmcgan.data.readers.webdataset import read_webdataset
-from xmcgan.data.records import Problem, Record, strict, without_duplicates
+from xmcgan.data.records import Problem, Record, strict, with_first_problem, without_duplicates
 from xmcgan.data.remote import SourcePath, is_url
 
 Reader = Callable[..., Iterator[Record | Problem]]
@@ -57,7 +57,7 @@ def read_entries(
         entries = read_table(root, split, dialect=dialect)
     else:
         raise ValueError(f"the layout {layout} has no dialect; only tables have one")
-    return without_duplicates(itertools.chain(entries, unused_at_root(root, layout)))
+    return without_duplicates(itertools.chain(with_first_problem(entries), unused_at_root(root, layout)))
 
 
 def read_records(

@@ -8,6 +8,7 @@ named by a problem (tests/data/readers/test_accounting.py).
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from xmcgan.data.remote import SourcePath
@@ -147,9 +148,26 @@ def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
     entries = (entry for entry in entries if isinstance(entry, Record) or not entry.unused)
     for entry in entries:
         if isinstance(entry, Problem):
-            more = sum(isinstance(other, Problem) for other in entries)
+            more = 0
+            with suppress(ValueError):  # such as that no entry is good: the first problem says more
+                for other in entries:
+                    more += isinstance(other, Problem)
             raise ValueError(f"{entry}{f' ({more} more entries have a problem)' if more else ''}")
         yield entry
+
+
+def with_first_problem(entries: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
+    """The same entries; an error that ends them, such as that none is good, names the first problem too."""
+    first = None
+    try:
+        for entry in entries:
+            if first is None and isinstance(entry, Problem) and not entry.unused:
+                first = entry
+            yield entry
+    except ValueError as error:
+        if first is None:
+            raise
+        raise ValueError(f"{error}; the first problem is {first}") from error
 
 
 def without_duplicates(entries: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
