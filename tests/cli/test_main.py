@@ -146,12 +146,37 @@ def test_the_same_command_again_changes_nothing(pictures, trained):
     assert before.keys() == dict.fromkeys(pictures.iterdir()).keys()
 
 
-def test_other_pictures_of_the_same_name_are_refused(pictures, trained, tmp_path, capsys):
-    before = files(pictures)
+def test_other_pictures_of_the_same_name_get_a_number(trained, tmp_path, capsys):
+    assert main(generate(trained, tmp_path)) == 0
+    before = files(tmp_path)
     earlier = trained / "checkpoints/step-00000002"
-    message = refused(generate(earlier, pictures), capsys)
-    assert "has files of the same names with other content: a-red-car-left-of-the-bus-3.png" in message
-    assert files(pictures) == before
+    capsys.readouterr()
+    assert main(generate(earlier, tmp_path)) == 0
+    assert f"{tmp_path}/a-red-car-left-of-the-bus-3-x4-grid-2.png" in capsys.readouterr().out
+    after = files(tmp_path)
+    assert after.items() > before.items()
+    assert {Path(name).stem.endswith("-2") for name in after.keys() - before.keys()} == {True}
+    assert len(after) == 2 * len(before)
+    assert main(generate(earlier, tmp_path)) == 0
+    assert files(tmp_path) == after
+
+
+def test_a_long_caption_is_said_to_be_cut(trained, tmp_path, capsys):
+    assert main(["generate", "a red car and " * 20, "--model", str(trained), "--output", str(tmp_path)]) == 0
+    _, cut = capsys.readouterr().out.splitlines()
+    length = Pipeline.from_pretrained(trained, device="cpu").encoder.max_length
+    assert f"reads {length - 2} word pieces of a caption: 'a red car and a red car and" in cut
+
+
+def test_words_without_quotes_are_said_to_be_captions(trained, tmp_path, capsys):
+    assert main(["generate", "red", "car", "--model", str(trained), "--output", str(tmp_path)]) == 0
+    assert "Drawn as 2 captions: red, car. A caption of several words needs quotes" in capsys.readouterr().out
+
+
+def test_a_caption_may_stand_after_a_flag(trained, tmp_path):
+    given = ["generate", "a car", "--attention", "a bus", "--model", str(trained), "--output", str(tmp_path)]
+    assert main(given) == 0
+    assert {"a-car-0-attention.png", "a-bus-0-attention.png"} <= set(files(tmp_path))
 
 
 def test_half_precision_is_chosen_by_name(trained, tmp_path):
@@ -230,11 +255,11 @@ def test_an_error_of_the_system_begins_with_the_file():
     assert message_of(FileNotFoundError("a.csv is missing")) == "a.csv is missing"
 
 
-def test_files_are_written_all_or_none(tmp_path):
+def test_files_with_other_content_are_kept(tmp_path):
     write_new(tmp_path / "new", {"a": b"1", "b": b"2"})
-    with pytest.raises(FileExistsError, match="b"):
-        write_new(tmp_path / "new", {"a": b"1", "b": b"3", "c": b"4"})
-    assert files(tmp_path / "new") == {"a": b"1", "b": b"2"}
+    names = write_new(tmp_path / "new", {"a": b"1", "b": b"3", "c": b"4"})
+    assert names == {"a": "a-2", "b": "b-2", "c": "c-2"}
+    assert files(tmp_path / "new") == {"a": b"1", "b": b"2", "a-2": b"1", "b-2": b"3", "c-2": b"4"}
 
 
 # ------------------------------------------------------------------------------------------------------ mistakes
@@ -256,9 +281,18 @@ def test_files_are_written_all_or_none(tmp_path):
         (["train-dual-encoder", "--data", "nosuch.csv", "--output", "x"], "nosuch.csv"),
         (
             ["generate", "a car", "--model", "no/such/folder"],
-            "there is no folder no/such/folder, and the hub gives",
+            "there is no folder no/such/folder; models in the package: scenes-64",
         ),
         (["generate", "a car", "--cuont", "3"], "--cuont"),
+        (["generate", "a car", "--truncation", "2"], "--truncation is 2.0; it should be 0 to 1"),
+        (["generate", "a car", "--output", "car.png"], "--output is car.png; it should be a folder"),
+        (["generate", "a car", "--device", "gpu"], "device is 'gpu'; it should be auto, cpu, cuda or cuda:0"),
+        (["train", "scenes-64", "--output", "x", "--steps", "2"], "did you mean --training.steps?"),
+        (["serve", "--port", "80000"], "--port is 80000; it should be 0 to 65535"),
+        (
+            ["evaluate", "--data", "x", "--model", "scenes-64", "--metrics", "fid,r-precison"],
+            "unknown metric 'r-precison'; did you mean 'r-precision'?",
+        ),
         (["generate", "a car", "--seed", "x"], "seed"),
         (["scenes"], "OUTPUT"),
         (["scenes", "x", "--size", "4"], "size must be at least 16 pixels, not 4"),
@@ -323,8 +357,8 @@ def test_a_missing_data_folder_shows_the_layout(capsys, tmp_path):
 
 def test_a_negative_seed_or_count_is_refused(trained, capsys, tmp_path):
     command = ["generate", "a car", "--model", str(trained), "--output", str(tmp_path / "out")]
-    assert "seed is -1; it should be at least 0" in refused([*command, "--seed", "-1"], capsys)
-    assert "num_images is 0; it should be at least 1" in refused([*command, "--count", "0"], capsys)
+    assert "--seed is -1; it should be at least 0" in refused([*command, "--seed", "-1"], capsys)
+    assert "--count is 0; it should be at least 1" in refused([*command, "--count", "0"], capsys)
     assert "device is 'nowhere'" in refused([*command, "--device", "nowhere"], capsys)
     assert not files(tmp_path)
 

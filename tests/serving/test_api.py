@@ -113,7 +113,7 @@ def test_attention_by_words(client, tiny_model):
     words = entry["words"]
     assert [word["text"] for word in words] == ["a", "red", "xylophone", "on", "🚗"]
     assert [request["prompt"][word["start"] : word["end"]] for word in words] == [word["text"] for word in words]
-    assert all(word["known"] and word["read"] for word in words)  # no vocabulary, so nothing is unknown
+    assert all(word["known"] is None and word["read"] for word in words)  # no vocabulary
     drawn = draw(tiny_model.pipe.fused, tiny_model.pipe.encoder, [Drawing(request["prompt"], 2)])
     maps = drawn.attention_BRT[0].numpy().T
     tokens = tiny_model.pipe.encoder.tokens(request["prompt"])

@@ -165,9 +165,12 @@ def evaluate(
     if len(given) != 1 and write_captions is None:
         raise ValueError(f"give one of --model, --images and --real, not {' and '.join(given) or 'none'}")
 
+    from xmcgan.evaluation.metric_names import metric_names
     from xmcgan.inference.pipeline import Pipeline
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import process_group
+
+    metric_names(metrics)  # refuses an unknown one before anything is read
 
     with process_group(resolve_device(device)) as place:
         pipe = Pipeline.from_pretrained(images.model, device=str(place)) if images.model else None
@@ -201,7 +204,12 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
 
     dataset = pipe.config.dataset if pipe else DatasetConfig()
     layout, split = data.layout or dataset.layout, data.split or dataset.validation_split
-    records = read_records(str(data.data), layout, split)
+    try:
+        records = read_records(str(data.data), layout, split)
+    except (FileNotFoundError, ValueError) as error:
+        if not (guessed := defaults_named(data, layout, split, pipe)):
+            raise
+        raise type(error)(f"{error}. {guessed}") from error
     count = images.count
     if count is None:
         count = min(COUNT, sum(len(record.captions) for record in records))
@@ -209,6 +217,14 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
     listed = official_requests(networks, images.seed) if networks.soa_captions else []
     system = " ".join((images.system or system_name(images, pipe)).split())
     return Source(images, data, pipe, layout, split, records, requests, listed, system)
+
+
+def defaults_named(data: Data, layout: str, split: str, pipe: "Pipeline | None") -> str:
+    """What was not named by the user when data could not be read, and how to name it."""
+    whose = "the model's" if pipe else "the default"
+    parts = [] if data.split else [f"{split} is {whose} validation split; --split names another"]
+    parts += [] if data.layout else [f"{layout} is {whose} layout; --layout names another"]
+    return "; ".join(parts)
 
 
 def evaluate_source(

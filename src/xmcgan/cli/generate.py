@@ -4,10 +4,12 @@ import io
 import json
 import re
 from collections.abc import Iterable
+from itertools import count as count_from
 from pathlib import Path
 from typing import Literal
 
 from xmcgan import __version__
+from xmcgan.cli.options import check_at_least
 from xmcgan.runtime.files import write_bytes
 from xmcgan.runtime.locks import locked_folder
 from xmcgan.runtime.progress import ProgressBar
@@ -26,12 +28,14 @@ def generate(
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     device: str = "auto",
 ) -> int:
-    """Generate images from captions: PNGs, a grid of them, and the settings that made them.
+    """Generate images from captions: PNGs, a grid of several, and the settings that made them.
+
+    Files that exist are kept: if they differ, the new ones get a number.
 
     Args:
         captions: one or several captions, each in quotes.
         model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64.
-        output: folder for the images.
+        output: folder for the images; it may exist.
         seed: of the first image of each caption; the next one has seed + 1.
         count: images per caption.
         truncation: factor of the noise, 0 to 1; smaller makes images more alike and more typical.
@@ -46,6 +50,12 @@ def generate(
     """
     if not all(caption.strip() for caption in captions):
         raise ValueError("a caption is empty; give a few words in quotes")
+    check_at_least(1, count=count)
+    check_at_least(0, seed=seed)
+    if not 0 <= truncation <= 1:
+        raise ValueError(f"--truncation is {truncation}; it should be 0 to 1")
+    if output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"--output is {output}; it should be a folder, in which images are named by their captions")
 
     import torch
 
@@ -64,13 +74,21 @@ def generate(
         )
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
-    files[f"{name}-grid.png"] = png(image_grid(drawn.images, count if len(captions) > 1 else 4))
+    if len(drawn.images) > 1:
+        files[f"{name}-grid.png"] = png(image_grid(drawn.images, count if len(captions) > 1 else 4))
     made_by: dict[str, object] = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
                "precision": precision, "noise": noise, "truncation": truncation}  # fmt: skip
     files[f"{name}.json"] = settings_file(drawn, made_by)
-    write_new(output, files)
-    path = output / (next(iter(files)) if len(drawn.images) == 1 else f"{name}-grid.png")
+    written = write_new(output, files)
+    path = output / written[next(iter(files)) if len(drawn.images) == 1 else f"{name}-grid.png"]
     report(drawn, f"{model} (step {pipe.step:,})", path)
+    for caption in dict.fromkeys(captions):
+        if pipe.encoder.is_cut(caption):
+            read = " ".join(pipe.encoder.tokens(caption)[-4:-1]).replace(" ##", "")
+            print(f"{model} reads {pipe.encoder.max_length - 2} word pieces of a caption: {caption[:40]!r} ... ends "
+                  f"after {read!r}")  # fmt: skip
+    if len(captions) > 1 and not any(" " in caption.strip() for caption in captions):
+        print(f"Drawn as {len(captions)} captions: {', '.join(captions)}. A caption of several words needs quotes")
     return 0
 
 
@@ -131,16 +149,25 @@ def png(image) -> bytes:
     return buffer.getvalue()
 
 
-def write_new(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes all files, or none if one exists with other content."""
+def write_new(folder: Path, files: dict[str, bytes]) -> dict[str, str]:
+    """Writes files under their names, or all with the first number under which no file with other content exists.
+
+    Returns:
+        the name that each file has got.
+    """
     with locked_folder(folder, "written into", wait=True):
-        different = [name for name, content in files.items()
-                     if (folder / name).exists() and (folder / name).read_bytes() != content]  # fmt: skip
-        if different:
-            raise FileExistsError(
-                f"{folder} has files of the same names with other content: {', '.join(different[:3])}"
-                f"{' ...' if len(different) > 3 else ''}. Choose another --output"
-            )
-        for name, content in files.items():
-            if not (folder / name).exists():
-                write_bytes(folder / name, content)
+        for number in count_from(1):
+            names = {name: numbered(name, number) for name in files}
+            paths = {folder / names[name]: content for name, content in files.items()}
+            if all(not path.exists() or path.read_bytes() == content for path, content in paths.items()):
+                break
+        for path, content in paths.items():
+            if not path.exists():
+                write_bytes(path, content)
+    return names
+
+
+def numbered(name: str, number: int) -> str:
+    """A file name with a number; the first has none."""
+    path = Path(name)
+    return name if number == 1 else f"{path.stem}-{number}{path.suffix}"

@@ -220,7 +220,7 @@ def parse(function: Function, arguments: Sequence[str], prog: str) -> dict[str, 
     """
     chosen = first_argument(function, arguments, prog)
     options = options_of(function, chosen)
-    words = vars(build(function, prog, options).parse_args(spell(arguments, options)))
+    words = vars(build(function, prog, options).parse_intermixed_args(spell(arguments, options)))
     values: dict[str, Any] = {}
     collected: dict[str, dict[str, Any]] = {each.parameter: {} for each in options if each.group}
     for option in options:
@@ -306,6 +306,7 @@ def spell(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
         flag = name.replace("_", "-")
         if flag not in known:
             close = difflib.get_close_matches(flag[2:], [each[2:] for each in known], n=1)
+            close += [each[2:] for each in known if each.endswith(f".{flag[2:]}")]
             hint = f"did you mean --{close[0]}?" if close else "--help lists them"
             raise ValueError(f"unknown option {name}; {hint}")
         if not equals:

@@ -50,6 +50,8 @@ def serve(
         xmcgan serve
         xmcgan serve --model runs/first --models scenes-64 --host 0.0.0.0 --token SECRET
     """
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port is {port}; it should be 0 to 65535")
     run = serving()
     from xmcgan.serving.settings import ServeSettings
 

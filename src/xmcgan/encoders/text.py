@@ -98,6 +98,10 @@ class TextEncoder:
         ids = self.tokenizer(caption, truncation=True, max_length=self.max_length)["input_ids"]
         return self.tokenizer.convert_ids_to_tokens(ids)
 
+    def is_cut(self, caption: str) -> bool:
+        """Whether a caption has more word pieces than are kept."""
+        return len(self.tokenizer(caption, truncation=False)["input_ids"]) > self.max_length
+
     def spans(self, captions: Sequence[str]) -> np.ndarray:
         """The character range of each word in its caption: (B, T, 2) int, [start, end); [0, 0) for special tokens.
 

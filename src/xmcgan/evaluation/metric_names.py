@@ -1,5 +1,6 @@
 """Names of all metrics, the networks that each needs, and which way is better."""
 
+from xmcgan.config import suggestion
 from xmcgan.metrics.exact_questions import TASKS
 
 DISTRIBUTION = ("fid", "kid", "precision", "recall", "density", "coverage", "fid-infinity", "fd-dinov2", "o-fid")
@@ -81,5 +82,5 @@ def metric_names(text: str) -> list[str]:
     names = [name for each in text.split(",") for name in GROUPS.get(each.strip(), (each.strip(),))]
     for name in names:
         if name not in METRICS:
-            raise ValueError(f"unknown metric {name!r}; it can be {', '.join([*METRICS, *GROUPS])}")
+            raise ValueError(f"unknown metric {name!r}{suggestion(name, [*METRICS, *GROUPS])}")
     return list(dict.fromkeys(names))

@@ -265,6 +265,10 @@ def find_model(source: str | Path, revision: str | None = None) -> Path:
         return newest
     if str(source) in packaged_models():
         return PACKAGED / str(source)
+    if folder.is_file():
+        raise FileNotFoundError(f"{source} is a file; a model is a folder: a run, a checkpoint or a saved pipeline")
+    if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
+        raise FileNotFoundError(f"there is no folder {source}; models in the package: {', '.join(packaged_models())}")
     return download_model(str(source), revision)
 
 

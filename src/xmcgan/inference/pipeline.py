@@ -279,6 +279,8 @@ def requested(
     Raises:
         ValueError: if there is no caption, too many images, or the wrong number of seeds.
     """
+    if not isinstance(captions, str | Sequence):
+        raise TypeError(f"captions is {captions!r}; it should be a string or a list of strings")
     chosen = [captions] if isinstance(captions, str) else list(captions)
     if not chosen:
         raise ValueError("no caption was given")
@@ -286,13 +288,15 @@ def requested(
         raise ValueError(f"num_images is {num_images}; it should be at least 1")
     if len(chosen) * num_images > MOST_IMAGES:
         raise ValueError(
-            f"num_images is {num_images:,}, for {len(chosen):,} captions; a call holds its images in memory and "
+            f"num_images is {num_images:,}, times {len(chosen):,} captions; a call holds its images in memory and "
             f"generates at most {MOST_IMAGES:,}. Call it several times, with other seeds"
         )
     repeated = [caption for caption in chosen for _ in range(num_images)]
     seeds = [seed + k for _ in chosen for k in range(num_images)] if isinstance(seed, int) else list(seed)
     if len(seeds) != len(repeated):
-        raise ValueError(f"{len(seeds)} seeds for {len(repeated)} images; give one number, or one seed for each image")
+        raise ValueError(
+            f"{len(seeds)} seeds do not fit {len(repeated)} images; give one number, or a seed for each image"
+        )
     return chosen, repeated, seeds
 
 

@@ -1,6 +1,7 @@
 """The device of a process, its precision, and memory settings."""
 
 import ctypes
+import re
 import sys
 import warnings
 
@@ -21,8 +22,10 @@ def resolve_device(name: str) -> torch.device:
             return device  # do not allocate on the first GPU: each rank uses its own
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", name):
+            raise ValueError(f"device is {name!r}; it should be auto, cpu, cuda or cuda:0, cuda:1, ...") from None
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device is {name!r}, which cannot be used here; try auto, cpu or cuda. {reason}") from None
+        raise ValueError(f"device is {name!r}, which cannot be used here; auto takes what there is. {reason}") from None
     return device
 
 

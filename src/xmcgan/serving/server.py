@@ -1,5 +1,6 @@
 """Runs the application in one process on one port; shutdown loses no accepted request."""
 
+import errno
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -89,7 +90,8 @@ def bound(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        other = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {other}") from error
     return listening
 
 

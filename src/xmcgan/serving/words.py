@@ -19,7 +19,7 @@ class CaptionWord:
     text: str
     start: int  # in characters (code points) of the caption
     end: int
-    known: bool  # in the model's vocabulary; True if it has none
+    known: bool | None  # in the model's vocabulary; None if it has none
     pieces: tuple[int, ...]  # places among the encoder's word pieces; none if the caption is cut before the word
 
     def describe(self) -> dict[str, Any]:
@@ -42,14 +42,16 @@ def words_of(caption: str, model: ServedModel) -> list[CaptionWord]:
         return_offsets_mapping=True,
     )
     offsets = tokens["offset_mapping"][0]
-    unknown = set() if model.pipe.words is None else set(unknown_words(caption, model.pipe.words))
+    vocabulary = model.pipe.words
+    unknown = set() if vocabulary is None else set(unknown_words(caption, vocabulary))
     found = []
     for match in WORD.finditer(caption):
         if not caption_words(match[0]):
             continue
         start, end = match.span()
         pieces = tuple(k for k, (a, b) in enumerate(offsets) if a < end and b > start and b > a)
-        found.append(CaptionWord(match[0], start, end, match[0] not in unknown, pieces))
+        known = None if vocabulary is None else match[0] not in unknown
+        found.append(CaptionWord(match[0], start, end, known, pieces))
     return found
 
 

@@ -64,7 +64,7 @@ class Log:
             self.board.add(step, means)
         self.sums, self.count, self.images, self.waited, self.since = {}, 0, 0, 0.0, time.perf_counter()
         return (
-            f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.0f} images/s, "
+            f"D {means['d_loss']:.2f}, G {means['g_loss']:.2f}, {means['images_per_second']:.3g} images/s, "
             f"{means['data_wait']:.0%} waiting for data"
         )
 

@@ -41,7 +41,7 @@ export class CaptionField {
       parts.push(letters.slice(end, word.start).join(""));
       const mark = document.createElement("span");
       mark.textContent = letters.slice(word.start, word.end).join("");
-      mark.className = !word.read ? "unread" : word.known ? "" : "unknown";
+      mark.className = !word.read ? "unread" : word.known === false ? "unknown" : "";
       parts.push(mark);
       end = word.end;
     }
@@ -51,7 +51,7 @@ export class CaptionField {
   }
 
   explain(found) {
-    const unknown = [...new Set(found.filter((word) => word.read && !word.known).map((word) => word.text))];
+    const unknown = [...new Set(found.filter((word) => word.read && word.known === false).map((word) => word.text))];
     const unread = found.filter((word) => !word.read);
     const parts = [];
     if (unknown.length) parts.push("Not in the training captions: ", bold(unknown.join(", ")), ". ");

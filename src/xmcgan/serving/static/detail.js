@@ -44,7 +44,7 @@ export class Detail {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = word.text;
-    button.className = !word.read ? "unread" : word.known ? "" : "unknown";
+    button.className = !word.read ? "unread" : word.known === false ? "unknown" : "";
     button.disabled = !word.attention || !word.read;
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => this.press(this.pressed === index ? undefined : index));
