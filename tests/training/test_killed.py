@@ -11,7 +11,7 @@ import pytest
 from interrupted import same_run, train_with_evaluation
 from steps import having
 
-KILLS = 3
+KILLS = 2
 
 
 def child(config, output):
@@ -26,7 +26,7 @@ def child(config, output):
 @pytest.mark.filterwarnings("ignore:This process")  # is multi-threaded, says Python of torch's idle threads
 def test_a_killed_training_becomes_the_uninterrupted_one(config, tmp_path):
     config = having(
-        config, training__steps=8, training__checkpoint_every=2, training__log_every=2, evaluation__every=1,
+        config, training__steps=6, training__checkpoint_every=2, training__log_every=2, evaluation__every=1,
         training__keep_checkpoints=2,
     )  # fmt: skip
     began = time.monotonic()

@@ -109,7 +109,7 @@ def test_a_second_sigterm_lets_the_saving_finish(config, tmp_path, monkeypatch):
 
 def test_a_closed_pipe_ends_a_command_quietly(config, tmp_path):
     """``xmcgan train ... | head -1`` trains to the end, and so it does with both streams on a full disk."""
-    command = [sys.executable, "-m", "xmcgan", *flags(having(config, training__steps=3), tmp_path / "run")]
+    command = [sys.executable, "-m", "xmcgan", *flags(having(config, training__steps=2), tmp_path / "run")]
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=full, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -117,5 +117,5 @@ def test_a_closed_pipe_ends_a_command_quietly(config, tmp_path):
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(timeout=240) == 0
-    assert newest_checkpoint(tmp_path / "run/checkpoints").name == "step-00000003"
-    assert [line["step"] for line in logged(tmp_path / "run")] == [1, 2, 3]
+    assert newest_checkpoint(tmp_path / "run/checkpoints").name == "step-00000002"
+    assert [line["step"] for line in logged(tmp_path / "run")] == [1, 2]

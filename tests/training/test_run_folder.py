@@ -154,17 +154,15 @@ def test_an_empty_folder_may_be_used(tmp_path, config):
     assert run(having(config, training__steps=1), tmp_path) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
+def test_a_setting_that_is_refused_does_not_take_the_folder(tmp_path, config):
+    """The corrected command may name the same output."""
+    for name, value, said in (
         ("text__encoder", "nobody/knows-this-encoder", r"text\.encoder is 'nobody"),
         ("text__max_length", 2, r"text\.max_length is 2"),
         ("losses__word", -1.0, r"losses\.word is -1"),
         ("training__device", "nowhere", r"device is 'nowhere'"),
-    ],
-)
-def test_a_setting_that_is_refused_does_not_take_the_folder(tmp_path, config, name, value, said):
-    """The corrected command may name the same output."""
-    with pytest.raises(ValueError, match=said):
-        run(having(config, **{name: value}), tmp_path / "run")
+    ):
+        with pytest.raises(ValueError, match=said):
+            run(having(config, **{name: value}), tmp_path / "run")
+        assert not (tmp_path / "run").exists(), name
     assert run(having(config, training__steps=1), tmp_path / "run") == 1

@@ -24,7 +24,7 @@ def test_a_step_of_the_discriminator_alone_leaves_the_running_statistics(config)
     assert any(buffer.any() for name, buffer in training.generator.named_buffers() if "mean" in name)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 3])
 def test_adam_counts_n_d_steps_of_the_discriminator_and_one_of_the_generator(config, count):
     training = started(config)
     train_step(training, batches_of(config, count))
@@ -70,21 +70,20 @@ def test_the_report_has_every_term_and_is_detached(config):
 
 def test_bfloat16_on_a_cpu(config):
     config = having(config, training__precision="bfloat16")
-    training = started(config)
-    for _ in range(2):
-        report = train_step(training, batches_of(config, 2))
-        assert all(value.isfinite() for value in report.values())
+    training, batches = started(config), batches_of(config, 2)
+    reports = [train_step(training, batches) for _ in range(2)]
+    assert all(value.isfinite() for report in reports for value in report.values())
     weights = [*training.generator.parameters(), *training.discriminator.parameters()]
     assert {weight.dtype for weight in weights} == {torch.float32}
     assert all(weight.isfinite().all() for weight in weights)
-    plain = train_step(started(having(config, training__precision="float32")), batches_of(config, 2))
-    assert plain["d_loss"] != train_step(started(config), batches_of(config, 2))["d_loss"]  # it is in use
+    plain = train_step(started(having(config, training__precision="float32")), batches)
+    assert plain["d_loss"] != reports[0]["d_loss"]  # it is in use
 
 
 def test_the_discriminator_learns_a_fixed_batch(config):
-    config = having(config, training__discriminator_lr=1e-3, training__generator_lr=1e-9)
+    config = having(config, training__discriminator_lr=2e-3, training__generator_lr=1e-9)
     training, batches = started(config), batches_of(config, 1)
-    reports = [train_step(training, batches) for _ in range(31)]
+    reports = [train_step(training, batches) for _ in range(20)]
     first, last = reports[0], reports[-1]
     assert last["d_loss"] < 0.5 * first["d_loss"]
     assert last["d_hinge"] < 0.5 * first["d_hinge"]
@@ -97,11 +96,11 @@ def test_the_discriminator_learns_a_fixed_batch(config):
 @pytest.mark.parametrize("contrastive", [1.0, 0.0])
 def test_the_generator_learns_against_a_fixed_discriminator(config, contrastive):
     weights = {f"losses__{name}": contrastive for name in ("sentence", "word", "image_discriminator")}
-    config = having(config, training__discriminator_lr=1e-9, training__generator_lr=2e-3, **weights)
+    config = having(config, training__discriminator_lr=1e-9, training__generator_lr=4e-3, **weights)
     training, batches = started(config), batches_of(config, 1)
     for _ in range(50):  # the spectral norms' estimates change at first, and with them what it judges
         training.discriminator.normalised_weights()
-    reports = [train_step(training, batches) for _ in range(31)]
+    reports = [train_step(training, batches) for _ in range(11)]
     first, last = reports[0], reports[-1]
     assert last["g_loss"] < first["g_loss"] - (1 if contrastive else 0.2)
     # With contrastive losses the hinge may rise for their good; the words are what it learns first.

@@ -510,7 +510,7 @@ ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
+@settings(max_examples=200, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
 def test_damaged_shard_raises_and_does_not_crash(made, copy, damage):
     path = copy / "train/00001.arrow"
@@ -522,7 +522,7 @@ def test_damaged_shard_raises_and_does_not_crash(made, copy, damage):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None, suppress_health_check=ONE_FOLDER)
+@settings(max_examples=200, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
 def test_damaged_manifest_raises_and_does_not_crash(made, copy, damage):
     (copy / "manifest.json").write_bytes(damaged((made / "manifest.json").read_bytes(), damage))
