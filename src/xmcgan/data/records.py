@@ -8,7 +8,6 @@ named by a problem (tests/data/readers/test_accounting.py).
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from xmcgan.data.remote import SourcePath
@@ -148,10 +147,7 @@ def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
     entries = (entry for entry in entries if isinstance(entry, Record) or not entry.unused)
     for entry in entries:
         if isinstance(entry, Problem):
-            more = 0
-            with suppress(ValueError):  # such as that no entry is good: the first problem says more
-                for other in entries:
-                    more += isinstance(other, Problem)
+            more = sum(isinstance(other, Problem) for other in entries)
             raise ValueError(f"{entry}{f' ({more} more entries have a problem)' if more else ''}")
         yield entry
 
