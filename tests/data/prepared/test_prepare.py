@@ -225,7 +225,7 @@ def test_too_many_bad_entries(photographs, tmp_path):
     with pytest.raises(ValueError, match="4 of 24 entries of all are bad") as error:
         prepared(entries, tmp_path / "out", most_bad=0.1)
     said = str(error.value)
-    assert "16.67%, but most_bad allows 10.00%" in said
+    assert "16.67%, more than the 10.00% allowed" in said
     assert said.count("annotations.json, line 1: caption is empty; record cut: ") == 1
     assert "missing.jpg" in said
     assert "text.jpg" not in said  # the first three
