@@ -232,7 +232,7 @@ def test_too_many_bad_entries(photographs, tmp_path):
     assert str(tmp_path / "out/problems.jsonl") in said
     assert len((tmp_path / "out/problems.jsonl").read_text().splitlines()) == 4
     # The same command with the limit it names goes on.
-    most_bad = float(said.rsplit("most_bad ")[-1].partition(";")[0])
+    most_bad = float(said.rsplit("--max-bad-share ")[-1].partition(";")[0])
     assert prepared(entries, tmp_path / "out", most_bad=most_bad)["splits"]["all"]["records"] == 20
 
 
