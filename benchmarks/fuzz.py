@@ -29,10 +29,10 @@ ROUND = 200
 
 def main() -> int:
     """Runs the cases and prints how they ended."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000)
-    parser.add_argument("--minutes", type=float, default=None)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000, help="how many cases; 10,000 unless given")
+    parser.add_argument("--minutes", type=float, default=None, help="a time limit instead: 1 in CI, 60 for an hour")
+    parser.add_argument("--seed", type=int, default=0, help="of the first case; the next ones count up from it")
     options = parser.parse_args()
     torch.set_num_threads(1)
     counts, wrong, done, began = Counter(), [], 0, time.monotonic()
