@@ -38,7 +38,7 @@ from xmcgan.profiling.projection import Assumptions, measured
 from xmcgan.scenes import write_scenes
 from xmcgan.training.checkpoint import load_unwritten_log, read_best
 from xmcgan.training.evaluators.fitting import finish, is_finished, load_training, parameter_groups, save_weights
-from xmcgan.training.log import evaluated, truncate_log
+from xmcgan.training.log import already_evaluated, truncate_log
 from xmcgan.training.run_folder import check_run_folder, describe_run
 from xmcgan.training.state import initial_state, load_state
 
@@ -105,7 +105,7 @@ def model_targets(root: Path, config: Config) -> list[Target]:
         for name in ("log.jsonl", "evaluations.jsonl"):
             truncate_log(folder / name, step)
         networks = content_sha256(tensors(state.generator)), content_sha256(tensors(state.discriminator))
-        return networks, step, unwritten, evaluated(folder, step), read_best(folder / "best")
+        return networks, step, unwritten, already_evaluated(folder, step), read_best(folder / "best")
 
     def report(folder: Path) -> Any:
         return trained_on(folder), read_log(folder / "log.jsonl"), progress_row(folder / "samples")
