@@ -122,3 +122,14 @@ def test_where_no_entry_is_good_the_first_problem_is_named(tmp_path):
     for read in (read_records, lambda *where: list(read_entries(*where))):
         with pytest.raises(ValueError, match=said):
             read(tmp_path, "table", "train")
+
+
+def test_a_table_to_train_from_is_read_by_the_dialect_that_is_named(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    (tmp_path / "train.tsv").write_text('path\tcaption\na.jpg\t"one"\n')
+    assert read_records(tmp_path, "table", "train")[0].captions == ("one",)
+    assert read_records(tmp_path, "table", "train", dialect="tab-unquoted")[0].captions == ('"one"',)
+    with pytest.raises(ValueError, match="the layout folder has no dialect"):
+        read_records(tmp_path, "folder", "train", dialect="tab")

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from xmcgan.ablation.plan import Plan, Run, read_plan, steps_of
-from xmcgan.config import Config
+from xmcgan.config import Config, DialectName
 from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
 from xmcgan.runtime.files import read_json, write_json
@@ -20,14 +20,17 @@ STOPPED = 130
 
 
 @cache
-def records_of(data: str, layout: str, split: str, traces: bool) -> Sequence[Record]:
+def records_of(
+    data: str, layout: str, split: str, traces: bool, dialect: DialectName | None = None
+) -> Sequence[Record]:
     """The records of a split, which rows share."""
-    return read_records(data, layout, split, annotations=traces)
+    return read_records(data, layout, split, annotations=traces, dialect=dialect)
 
 
 def training_records(config: Config) -> Sequence[Record]:
     """The records that a row is trained on."""
-    return records_of(config.data, config.dataset.layout, config.dataset.split, config.losses.trace > 0)
+    dataset = config.dataset
+    return records_of(config.data, dataset.layout, dataset.split, config.losses.trace > 0, dataset.dialect)
 
 
 def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False) -> int:
@@ -77,7 +80,9 @@ def finish(plan: Plan, run: Run, device: str) -> bool:
     config = run.row.config
     try:
         steps = planned_steps(plan, run, device)
-        held_out = records_of(config.data, config.dataset.layout, config.dataset.validation_split, False)
+        held_out = records_of(
+            config.data, config.dataset.layout, config.dataset.validation_split, False, config.dataset.dialect
+        )
         outcome = train_run(plan, run, steps, device, training_records(config), held_out)
     except (ValueError, RuntimeError) as error:  # TrainingDiverged and CUDA's out of memory are RuntimeErrors
         outcome = failed_run(run, error, device)

@@ -85,6 +85,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     """
     from xmcgan.data.layouts import read_records
     from xmcgan.data.prepared.manifest import is_prepared
+    from xmcgan.data.readers.dialect import DIALECTS
     from xmcgan.data.readers.sources import describe_split
     from xmcgan.runtime import progress
     from xmcgan.runtime.distributed import is_main
@@ -97,9 +98,10 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     write_missing_scenes(recipe, config)
     data = Path(config.data)
     layout, traces = config.dataset.layout, config.losses.trace > 0
-    records = read_records(config.data, layout, config.dataset.split, annotations=traces)
+    dialect = config.dataset.dialect
+    records = read_records(config.data, layout, config.dataset.split, annotations=traces, dialect=dialect)
     is_source = "://" not in config.data and not is_prepared(data)
-    if is_source and (rule := describe_split(data, layout, config.dataset.split)):
+    if is_source and (rule := describe_split(data, layout, config.dataset.split, dialect and DIALECTS[dialect])):
         say(rule)
     say(f"{len(records):,} records of {config.dataset.split} in {config.data}")
     validation = config.dataset.validation_split
@@ -112,7 +114,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         say(f"there is no split {validation}: the grids of samples show captions of {config.dataset.split}")
         held_out = records
     else:
-        held_out = read_records(config.data, layout, validation)
+        held_out = read_records(config.data, layout, validation, dialect=dialect)
     evaluate = None
     if config.evaluation.every:
         from xmcgan.training.validation import make_validation

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from xmcgan.config.sections import (
     CONTRASTIVE_LOSSES,
     DatasetConfig,
+    DialectName,
     DiscriminatorConfig,
     EvaluationConfig,
     GeneratorConfig,
@@ -29,6 +30,7 @@ __all__ = [
     "AugmentationConfig",
     "Config",
     "DatasetConfig",
+    "DialectName",
     "DiscriminatorConfig",
     "EvaluationConfig",
     "GeneratorConfig",

@@ -13,6 +13,11 @@ Layout = Literal[
     "folder", "table", "webdataset",
 ]  # fmt: skip
 
+DialectName = Literal[
+    "comma", "comma-unquoted", "tab", "tab-unquoted", "semicolon", "semicolon-unquoted", "bar", "bar-unquoted"
+]
+"""How the cells of a table are separated; unquoted: quotation marks are part of the text."""
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
@@ -23,6 +28,7 @@ class DatasetConfig:
             cropped to 1.5 times the bird's box), ``flickr8k`` or ``flickr30k``, each as its owners publish it;
             ``folder``, ``table`` or ``webdataset`` for one's own (docs/data.md). A prepared folder keeps the layout of
             its source.
+        dialect: of a table that is a .csv or .tsv, such as tab-unquoted, if the one that is found out is wrong.
         split: folder of the images trained on.
         validation_split: whose captions the sample grid shows, and on which evaluation is done.
         fit: ``squash`` images to a square (paper) or ``crop`` their middle.
@@ -33,6 +39,7 @@ class DatasetConfig:
     """
 
     layout: Layout = "coco"
+    dialect: DialectName | None = None
     split: str = "train2014"
     validation_split: str = "val2014"
     fit: Literal["squash", "crop"] = "squash"

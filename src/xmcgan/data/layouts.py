@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from xmcgan.config import DialectName
 from xmcgan.data.packed import PackedRecords
 from xmcgan.data.prepared.manifest import is_prepared
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
 from xmcgan.data.readers.cub200 import read_cub200, read_cub200_cropped
-from xmcgan.data.readers.dialect import Dialect
+from xmcgan.data.readers.dialect import DIALECTS, Dialect
 from xmcgan.data.readers.flickr8k import read_flickr8k
 from xmcgan.data.readers.flickr30k import read_flickr30k
 from xmcgan.data.readers.flowers102 import read_flowers102
@@ -61,7 +62,13 @@ def read_entries(
 
 
 def read_records(
-    root: str | Path, layout: str, split: str, *, annotations: bool = False, cache: Path | None = None
+    root: str | Path,
+    layout: str,
+    split: str,
+    *,
+    annotations: bool = False,
+    cache: Path | None = None,
+    dialect: DialectName | None = None,
 ) -> Sequence[Record]:
     """The captioned images of one split, for training: a bad entry is an error.
 
@@ -69,15 +76,19 @@ def read_records(
         root: a folder in the layout, or a folder or URL of data prepared by ``xmcgan data prepare``.
         annotations: also read boxes and mouse traces, if the layout has them (prepared data always includes them).
         cache: folder for shards fetched from a URL.
+        dialect: of a table; found out if not given.
 
     Raises:
-        ValueError: naming the first bad entry and its problem.
+        ValueError: naming the first bad entry and its problem; or if a dialect is given for what is no table.
     """
     if is_prepared(root):
+        if dialect is not None:
+            raise ValueError(f"the dialect is {dialect}, but {root} is prepared data, which is no table")
         return open_shards(root, split, layout=layout, cache=cache)
     if is_url(root):
         raise ValueError(
             f"{root} holds no prepared data: a URL to train from should be one that `xmcgan data prepare` wrote, which "
             "also reads sources by URL"
         )
-    return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations)))
+    table = None if dialect is None else DIALECTS[dialect]
+    return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations, dialect=table)))

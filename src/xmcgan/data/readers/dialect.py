@@ -3,8 +3,9 @@
 import csv
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
+from xmcgan.config import DialectName
 from xmcgan.data.readers.files import byte_lines
 from xmcgan.data.records import Problem
 from xmcgan.data.remote import SourcePath
@@ -40,14 +41,10 @@ class Dialect(NamedTuple):
         return line.rstrip("\r\n").split(SEPARATORS[self.separator])
 
 
-DialectName = Literal[
-    "comma", "comma-unquoted", "tab", "tab-unquoted", "semicolon", "semicolon-unquoted", "bar", "bar-unquoted"
-]
-"""The dialects that a user can name."""
-
 DIALECTS: dict[str, Dialect] = {
     name: Dialect(name.removesuffix("-unquoted"), not name.endswith("-unquoted")) for name in get_args(DialectName)
 }
+"""The dialects that a user can name."""
 
 
 def find_dialect(file: SourcePath, is_header: Callable[[Sequence[str]], bool]) -> Dialect:
