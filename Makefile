@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## show the trained model, then train one from nothing:
 	$(BIN)/xmcgan demo
 
 test: lint docs ## lint, build the docs, then run every test
-	$(BIN)/python -m pytest -n $(JOBS) -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 
 docs: $(VENV)/.installed-dev ## build the pages and the API reference into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet

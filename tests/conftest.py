@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the processes that tests start
 # Bit equality is promised for the CPU; the one test for a GPU asks for it by this variable.
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("XMCGAN_TEST_GPU", "")
 

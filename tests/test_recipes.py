@@ -82,7 +82,7 @@ def test_a_recipe_runs_a_step_from_the_owners_layout_and_from_shards(recipe, enc
         discriminator=replace(config.discriminator, width=1),
         # VGG-19 with random weights has its own tests; here it would be 550 MB.
         losses=replace(config.losses, image_encoder=0.0, trace=1.0 if "ln-" in recipe else 0.0),
-        training=replace(config.training, steps=1, batch_size=2, device="cpu", log_every=1),
+        training=replace(config.training, steps=1, batch_size=2, discriminator_steps=1, device="cpu", log_every=1),
     )
     for number, data in enumerate((source, prepared)):
         output = tmp_path / f"run-{number}"
@@ -97,7 +97,7 @@ def test_training_is_the_same_from_every_layout_of_scenes_and_from_shards(scenes
     write_scenes(
         tmp_path / "open", layout="open-images", size=64, train=24, val=8, evaluator=4, workers=1, progress=False
     )
-    tiny = tiny_config(scenes, encoder_folder, steps=1)
+    tiny = tiny_config(scenes, encoder_folder, steps=1, discriminator_steps=1)
     losses = []
     for name, source, layout, splits in (
         ("scenes", scenes, "coco", ("train2014", "val2014")),

@@ -13,8 +13,12 @@ from xmcgan.profiling import bench, timing
 from xmcgan.recipes import RECIPES
 
 
-def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys, monkeypatch):
+@pytest.fixture(autouse=True)
+def small_matrix_products(monkeypatch):
     monkeypatch.setattr(timing, "ceiling", partial(timing.ceiling, side=256))  # 2048 takes seconds
+
+
+def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
     output = tmp_path / "bench.json"
     quick = ["--repetitions", "2", "--warmup", "1", "--threads", "1", "--device", "cpu"]
     assert run(["bench", "--model", str(trained), *quick, "--output", str(output)]) == 0
@@ -113,8 +117,8 @@ def test_what_was_measured_is_kept_when_a_part_does_not_fit(trained, tmp_path, c
     output.unlink()
     monkeypatch.setattr(bench, "bench_loading", broken)
     with pytest.raises(RuntimeError, match="something else"):
-        run(["bench", "--model", str(trained), "--parts", "[generation, loading]", *quick])
-    assert len(json.loads(output.read_text())["measurements"]) == 2
+        run(["bench", "--model", str(trained), "--parts", "[text, loading]", *quick])
+    assert [each["part"] for each in json.loads(output.read_text())["measurements"]] == ["text"]
 
 
 def test_a_checkpoint_has_its_own_width(trained):
@@ -160,16 +164,3 @@ def test_project_keeps_apart_what_was_measured(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "600 TFLOP/s (measured: bench.json, a card, a matrix product in bfloat16)" in printed
     assert "at 40% (assumed: given on the command line)" in printed
-
-
-def test_export_prints_how_near_the_files_are(trained, tmp_path, capsys):
-    output = tmp_path / "model"
-    assert (
-        run(
-            ["export", "--model", str(trained), "--output", str(output), "--format", "torch", "--text-encoder", "false"]
-        )
-        == 0
-    )
-    printed = capsys.readouterr().out
-    assert "| generator.pt2 |" in printed
-    assert f"written to {output}" in printed

@@ -1,11 +1,13 @@
 """Exported graphs run without this library, at any batch size, and match PyTorch."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
+from xmcgan.cli.main import main
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.inference.export import BATCHES, check_difference, export
 from xmcgan.inference.model_files import find_model, load_generator
@@ -70,11 +72,17 @@ def test_vocabulary_line_numbers_are_ids(folder, encoder_folder):
     assert [pieces[about[name]] for name in ("cls", "sep", "pad", "unk")] == ["[CLS]", "[SEP]", "[PAD]", "[UNK]"]
 
 
-def test_torch_export_of_floats_without_the_text_encoder(trained, tmp_path):
-    (written,) = export(trained, tmp_path / "model", format="torch", images="float", text_encoder=False)
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"export.json", "generator.pt2"}
-    assert written.differences["images"][8] < 1e-6
-    program = torch.export.load(written.file).module()
+def test_torch_export_of_floats_without_the_text_encoder(trained, tmp_path, capsys):
+    """By the command line, which prints how near the files are."""
+    output = tmp_path / "model"
+    given = ["--format", "torch", "--images", "float", "--text-encoder", "false"]
+    assert main(["export", "--model", str(trained), "--output", str(output), *given]) == 0
+    printed = capsys.readouterr().out
+    assert f"written to {output}" in printed
+    row = re.search(r"\| generator\.pt2 \| [\d.]+ \| images \| .*\b8: ([\d.e+-]+)", printed)
+    assert float(row[1]) < 1e-6
+    assert {path.name for path in output.iterdir()} == {"export.json", "generator.pt2"}
+    program = torch.export.load(output / "generator.pt2").module()
     mask = torch.ones(4, 17, dtype=torch.bool)
     images, attention = program(torch.randn(4, 8), torch.randn(4, 17, 32), mask, torch.randn(4, 32))
     assert images.shape == (4, 3, 64, 64)

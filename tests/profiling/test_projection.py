@@ -99,7 +99,8 @@ def test_micro_batches_add_passes_without_a_graph():
 def test_projected_recomputation_matches_the_counter(config):
     from xmcgan.profiling.flops import count_step
 
-    settings = replace(config, losses=replace(config.losses, image_encoder=1.0))
+    training = replace(config.training, discriminator_steps=1)
+    settings = replace(config, losses=replace(config.losses, image_encoder=1.0), training=training)
     whole, parts = (
         count_step(replace(settings, training=replace(settings.training, micro_batch=rows)), 32, words=40)
         for rows in (None, 2)
@@ -216,7 +217,7 @@ def test_gathered_numbers_and_messages():
 
 def test_projection_reproduces_a_measured_step(tmp_path):
     recipe = RECIPES["coco14-256"]
-    training = replace(recipe.training, batch_size=32, micro_batch=None)
+    training = replace(recipe.training, batch_size=32, micro_batch=None, discriminator_steps=1)
     config = replace(recipe, training=training, losses=replace(recipe.losses, image_encoder=0.0))
     path, seconds = tmp_path / "bench.json", 0.25
     gflop = count_step(config, 768, words=32 * config.text.max_length)

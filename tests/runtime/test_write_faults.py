@@ -27,8 +27,8 @@ from xmcgan.scenes.write import write_scenes
 
 @pytest.fixture
 def short(config):
-    """Three steps, each with a checkpoint, a line and an evaluation."""
-    training = replace(config.training, steps=3, checkpoint_every=1, log_every=1, keep_checkpoints=2)
+    """Two steps, each with a checkpoint, a line and an evaluation."""
+    training = replace(config.training, steps=2, checkpoint_every=1, log_every=1, keep_checkpoints=2)
     return replace(config, training=training, evaluation=replace(config.evaluation, every=1))
 
 
@@ -81,7 +81,7 @@ def foreign(folder, error):
 
 def test_a_training_survives_writes_that_fail(short, whole, tmp_path):
     run, count = whole
-    places = sorted({1, count // 4, count // 2, 3 * count // 4, count})
+    places = sorted({1, count // 3, 2 * count // 3, count})
     for number, at in enumerate(places):
         survives(short, run, tmp_path / f"run-{at}", at, CODES[number % len(CODES)])
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from pairs import discriminate_pair
 from steps import CPU, TEXT_DIM, batches_of, having, started
+from tiny import tiny_config
 from xmcgan.training.state import TrainingState, check_batch_size, initial_state, set_learning_rates
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch
@@ -66,21 +67,28 @@ def compiler(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.fixture(scope="module")
+def plain(scenes, encoder_folder) -> tuple[list[Batch], list[dict[str, float]]]:
+    """Batches of four steps, and what the plain steps report of them."""
+    config = tiny_config(scenes, encoder_folder)
+    batches = batches_of(config, 8)
+    return batches, reports(started(config), batches)
+
+
 @pytest.mark.parametrize(
     "switches",
     [{"training__fused": True}, {"training__checkpoint_activations": True}, {"training__channels_last": False}],
     ids=lambda switches: next(iter(switches)),
 )
-def test_fused_checkpointed_and_channels_first_steps_have_the_same_losses(config, switches):
+def test_fused_checkpointed_and_channels_first_steps_have_the_same_losses(config, plain, switches):
     """Within float32's rounding, which Adam's first steps make larger; the switches are on."""
-    batches = batches_of(config, 20)
-    plain = reports(initial_state(config, 32, CPU), batches)
+    batches, expected = plain
     training = initial_state(having(config, **switches), 32, CPU)
     assert training.generator_optimizer.defaults["fused"] == (True if "training__fused" in switches else None)
     for network in (training.generator, training.discriminator.network):
         assert network.checkpoint_activations == ("training__checkpoint_activations" in switches)
         assert network.channels_last == ("training__channels_last" not in switches)
-    for ours, theirs in zip(reports(training, batches), plain, strict=True):
+    for ours, theirs in zip(reports(training, batches), expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3)
 
 
@@ -115,7 +123,7 @@ def test_networks_compile_without_graph_breaks_or_recompilation(config, compiler
     """No graph break in either forward pass; after the first step nothing is compiled again.
 
     In micro-batches and with checkpointing, where a graph break is likeliest; test_distributed.py compiles the plain
-    step. aot_eager traces the backward passes too.
+    generator. aot_eager traces the backward passes too.
     """
     compiler("aot_eager")
     config = having(config, training__micro_batch=2, training__checkpoint_activations=True)
