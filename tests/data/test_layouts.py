@@ -133,3 +133,23 @@ def test_a_table_to_train_from_is_read_by_the_dialect_that_is_named(tmp_path):
     assert read_records(tmp_path, "table", "train", dialect="tab-unquoted")[0].captions == ('"one"',)
     with pytest.raises(ValueError, match="the layout folder has no dialect"):
         read_records(tmp_path, "folder", "train", dialect="tab")
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (("train/a.jpg", "train/a.txt"), "folder"),
+        (("b.PNG", "b.txt"), "folder"),
+        (("train.tsv",), "table"),
+        (("train-000.tar",), "webdataset"),
+        (("train/a.jpg",), None),
+    ],
+)
+def test_data_read_in_another_layout_says_what_it_looks_like(tmp_path, files, layout):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a red car")
+    with pytest.raises(FileNotFoundError, match=r"captions_train2014\.json is missing") as error:
+        read_records(tmp_path, "coco", "train2014")
+    hint = f"It was read in the layout coco, but looks like {layout}"
+    assert (hint in str(error.value)) == (layout is not None)

@@ -91,4 +91,26 @@ def read_records(
             "also reads sources by URL"
         )
     table = None if dialect is None else DIALECTS[dialect]
-    return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations, dialect=table)))
+    try:
+        return PackedRecords(strict(read_entries(Path(root), layout, split, annotations=annotations, dialect=table)))
+    except FileNotFoundError as error:
+        guess = likely_layout(Path(root))
+        if guess in (None, layout):
+            raise
+        raise FileNotFoundError(f"{error}. It was read in the layout {layout}, but looks like {guess}") from error
+
+
+def likely_layout(root: Path) -> str | None:
+    """The layout of one's own data that a folder looks like, by the files in it and in its ``train``; None if none."""
+    for folder in (root, root / "train"):
+        files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+        kinds = {path.suffix.lower() for path in files}
+        if ".tar" in kinds:
+            return "webdataset"
+        if kinds & {".csv", ".tsv", ".parquet", ".jsonl"}:
+            return "table"
+        if any(
+            path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.with_suffix(".txt").is_file() for path in files
+        ):
+            return "folder"
+    return None
