@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from xmcgan.encoders.bert import load_bert
@@ -159,11 +161,11 @@ def test_embedding_does_not_depend_on_the_batch(encoder):
     together = fresh(captions)
     order = torch.randperm(len(captions)).tolist()
     shuffled = fresh([captions[k] for k in order])
-    assert_same_bits(shuffled, together[order])
+    assert_same_bits(shuffled, together.rows(order))
     caching = TextEncoder(encoder.name, cache_mb=1)
     for row in (0, 3, 7, 25):
-        assert_same_bits(fresh([captions[row]]), together[[row]])
-        assert_same_bits(caching([captions[row]]), together[[row]])  # put into the cache
+        assert_same_bits(fresh([captions[row]]), together.rows([row]))
+        assert_same_bits(caching([captions[row]]), together.rows([row]))  # put into the cache
     assert_same_bits(caching(captions), together)
     assert_same_bits(caching(captions[::-1]), together[list(range(len(captions)))[::-1]])  # all from the cache
     assert_same_bits(fresh([captions[0]] * 3), together[[0, 0, 0]])
@@ -308,6 +310,17 @@ def test_a_folder_with_a_broken_model_is_refused(encoder_folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"text\.encoder is .*could not be loaded"):
         TextEncoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_encoder_whose_weights_are_not_finite_is_refused(encoder_folder, tmp_path, value):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    weights = load_file(folder / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    weights[name][3, 3] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"text\.encoder is .*, whose weight {name} holds NaN or infinite values"):
+        TextEncoder(str(folder))
 
 
 def test_nothing_is_downloaded(encoder, monkeypatch):

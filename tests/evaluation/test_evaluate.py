@@ -310,6 +310,16 @@ def test_mistakes_are_named(tmp_path):
         )
 
 
+def test_features_that_are_nan_are_an_error_and_no_number(tmp_path):
+    class Broken(ByNumber):
+        def encode_images(self, images_B3HW):
+            return super().encode_images(images_B3HW) * float("nan")
+
+    broken = EvaluationNetworks(MeanColours(), Broken(), DOGS, DOGS, MeanColours())
+    with pytest.raises(ValueError, match="by-number gives NaN or infinite features"):
+        evaluated(tmp_path, metrics=("r-precision",), networks=broken)
+
+
 def test_a_broken_image_is_named(tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(PICTURES[0].image[:60])

@@ -108,3 +108,11 @@ def test_default_batch_size():
 def test_pixels_round_to_the_nearest():
     images = torch.tensor([-1.0, 1.0, 0.0, -0.99, 2.0, -2.0, 2 / 255 * 100 - 1])
     assert to_pixels(images).tolist() == [0, 255, 128, 1, 255, 0, 100]
+
+
+def test_an_image_that_is_nan_is_an_error_and_not_black(generator, text):
+    with pytest.raises(ValueError, match="the generator gives NaN"):
+        to_pixels(torch.tensor([0.0, float("nan")]))
+    next(generator.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the generator gives NaN"):
+        sample(generator, text, [0] * 6)

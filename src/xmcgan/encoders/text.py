@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xmcgan.config import TextConfig
 from xmcgan.encoders.bert import load_bert
@@ -67,6 +67,7 @@ class TextEncoder:
         longest = getattr(self.model.config, "max_position_embeddings", max_length)
         if max_length > longest:
             raise ValueError(f"text.max_length is {max_length}; {name} encodes at most {longest} words")
+        check_finite(name, self.model)
         self.model.eval().requires_grad_(False).to(self.device)
         self.chunk = CHUNK_CUDA if self.device.type == "cuda" else CHUNK
         self.cache = EmbeddingCache(cache_mb * 2**20)
@@ -256,6 +257,17 @@ def load_pretrained(name: str, layers: int | None = None):
             f"text.encoder is {name!r}, whose tokenizer has a word {largest}, but its model only {rows} words"
         )
     return tokenizer, model
+
+
+def check_finite(name: str, model: nn.Module) -> None:
+    """Refuses an encoder with a weight that is NaN or infinite: every image would be black.
+
+    Raises:
+        ValueError: naming the encoder and the weight.
+    """
+    for weight, tensor in model.named_parameters():
+        if not tensor.isfinite().all():
+            raise ValueError(f"text.encoder is {name!r}, whose weight {weight} holds NaN or infinite values")
 
 
 @contextmanager

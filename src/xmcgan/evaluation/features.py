@@ -184,7 +184,7 @@ def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor, *, crops: bo
         if crops and detections is not None and extractor is not None:
             objects = object_crops(pixels_B3HW, detections, size=pixels_B3HW.shape[-1])
             cut = as_float32(extractor(objects)) if len(objects) else None
-        return NetworkOutputs(
+        outputs = NetworkOutputs(
             len(pixels_B3HW),
             as_float32(extractor(pixels_B3HW)) if extractor is not None else None,
             encoder.encode_images(pixels_B3HW).float() if encoder is not None else None,
@@ -193,6 +193,20 @@ def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor, *, crops: bo
             second(pixels_B3HW).features_BF.float() if second is not None else None,
             cut,
         )
+    check_finite(extractor, None if outputs.extracted is None else outputs.extracted.features_BF)
+    check_finite(encoder, outputs.embeddings_BF)
+    check_finite(second, outputs.second_BF)
+    return outputs
+
+
+def check_finite(network: Any, features_BF: Tensor | None) -> None:
+    """Refuses features that are NaN or infinite: a metric of them may look like any number.
+
+    Raises:
+        ValueError: naming the network.
+    """
+    if features_BF is not None and not features_BF.isfinite().all():
+        raise ValueError(f"{network.name} gives NaN or infinite features: its weights are damaged, or half precision")
 
 
 def run_detectors(

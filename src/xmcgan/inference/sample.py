@@ -99,7 +99,15 @@ def full_batches(count: int, rows: int) -> Iterator[list[int]]:
 
 
 def to_pixels(images_B3HW: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8 on the CPU."""
+    """Images in [-1, 1] to uint8 on the CPU.
+
+    Raises:
+        ValueError: if a value is NaN, which would become black.
+    """
+    if images_B3HW.isnan().any():
+        raise ValueError(
+            "the generator gives NaN: its numbers are too large for its precision, or a weight is NaN. Try float32"
+        )
     return images_B3HW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
 
 
