@@ -1,6 +1,8 @@
 """``xmcgan bench``."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -115,7 +117,6 @@ def bench(
     """
     check_at_least(1, generation_batch=generation_batch)
     refuse_existing(output)
-
     import torch
 
     from xmcgan.profiling import timing
@@ -135,13 +136,10 @@ def bench(
     plan = Plan(parts or [*get_args(Part)], precisions, generation_batch, compile, schedule)
     if "training" in plan.parts:
         check_batch_size(measured.config, 1)
-    if output is None:
-        print(measure(measured, plan, place, None))
-        return 0
-    with locked_folder(output, "written", beside=True):
-        refuse_existing(output)
+    with nullcontext() if output is None else locked_folder(output, "written", beside=True):
         print(measure(measured, plan, place, output))
-    print(f"\nwritten to {output}")
+    if output is not None:
+        print(f"\nwritten to {output}")
     return 0
 
 

@@ -76,21 +76,15 @@ def create_study(
         WriteFailed: naming the file that could not be written; nothing is left then.
     """
     check(systems, criteria, mode, annotators, seed)
-    settings = settings or Settings()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
-    rules = exclusion or ExclusionRules()
+    refuse_used(folder)
+    settings, rules = settings or Settings(), exclusion or ExclusionRules()
     chosen = choose_captions(read_captions(captions_file), captions, settings, seed)
     references = references_of(chosen, found := find_systems(systems, chosen, real=real is not None), real, seed)
     for text in remarks(chosen, settings, rules, photographs=real is not None):
         remark(text)
     settings = as_planned(settings, chosen)
     study = Study(new_token(), name or folder.name, seed, (*criteria,), mode, annotators, (*systems,), rules, now())
-    with (
-        locked_folder(folder, "made", beside=True),
-        private_folder(folder) as partial,
-        empty_database(database_url or sqlite_url(partial)) as database,
-    ):
+    with private_folder(folder) as partial, empty_database(database_url or sqlite_url(partial)) as database:
         pictures = make_folder(partial / PICTURES)
         rows = write_pictures(pictures, study, chosen, found, references, settings.size, progress)
         token = new_token()
@@ -100,6 +94,12 @@ def create_study(
             write_secret(partial / ADMIN_TOKEN, token + "\n")
             write_secret(partial / LINKS, "".join(f"{url.rstrip('/')}/a/{each}\n" for each in tokens))
     return study
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuses a folder that has content."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already and not empty; name a new folder for the study")
 
 
 def check(systems: Mapping[str, Path], criteria: Sequence[str], mode: str, annotators: int, seed: int) -> None:
@@ -216,8 +216,8 @@ def empty_database(url: str) -> Generator[Database]:
 
 @contextmanager
 def private_folder(folder: Path) -> Generator[Path]:
-    """``atomic_folder`` that its owner alone can enter."""
-    with atomic_folder(folder) as partial:
+    """``atomic_folder`` that its owner alone can enter, locked until it has its name."""
+    with locked_folder(folder, "made", beside=True), atomic_folder(folder) as partial:
         partial.chmod(0o700)
         yield partial
 
