@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Literal
 from xmcgan.cli.evaluate_images import (
     closest_pairs,
     data_name,
+    defaults_named,
     find_or_generate,
     folder_name,
+    line_of,
     official_requests,
     refuse_prepared_otherwise,
     side_of,
     side_of_image,
     system_name,
+    without_distances,
     write_requests,
 )
-from xmcgan.config import DatasetConfig
+from xmcgan.config import DatasetConfig, DialectName
 from xmcgan.evaluation.results import Result, Setting, append_results, check_appendable
 from xmcgan.runtime.progress import say
 
@@ -73,6 +76,7 @@ class Data:
         data: its folder, in its owner's layout or prepared.
         name: by which tables group results; by default from the data.
         layout: of the data; by default the model's, or coco.
+        dialect: of a .csv or .tsv, if the one that is detected is wrong; unquoted: quotation marks are text.
         split: of the captions; by default the model's validation split, or val2014.
         fit: how real images become squares: squash, or crop their middle.
         resize: compare also with data prepared for another size or fit, resizing it again; refused otherwise.
@@ -84,6 +88,7 @@ class Data:
     data: Path
     name: str | None = None
     layout: str | None = None
+    dialect: DialectName | None = None
     split: str | None = None
     fit: Literal["squash", "crop"] = "squash"
     resize: bool = False
@@ -205,7 +210,7 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
     dataset = pipe.config.dataset if pipe else DatasetConfig()
     layout, split = data.layout or dataset.layout, data.split or dataset.validation_split
     try:
-        records = read_records(str(data.data), layout, split)
+        records = read_records(str(data.data), layout, split, dialect=data.dialect)
     except (FileNotFoundError, ValueError) as error:
         if not (guessed := defaults_named(data, layout, split, pipe)):
             raise
@@ -217,14 +222,6 @@ def find_source(images: Images, data: Data, networks: Networks, pipe: "Pipeline 
     listed = official_requests(networks, images.seed) if networks.soa_captions else []
     system = " ".join((images.system or system_name(images, pipe)).split())
     return Source(images, data, pipe, layout, split, records, requests, listed, system)
-
-
-def defaults_named(data: Data, layout: str, split: str, pipe: "Pipeline | None") -> str:
-    """What was not named by the user when data could not be read, and how to name it."""
-    whose = "the model's" if pipe else "the default"
-    parts = [] if data.split else [f"{split} is {whose} validation split; --split names another"]
-    parts += [] if data.layout else [f"{layout} is {whose} layout; --layout names another"]
-    return "; ".join(parts)
 
 
 def evaluate_source(
@@ -248,10 +245,10 @@ def evaluate_source(
     on_main(check_appendable, results_file)
     references = source.records
     if reference_split != split:
-        references = read_records(str(data.data), source.layout, reference_split)
+        references = read_records(str(data.data), source.layout, reference_split, dialect=data.dialect)
     trained = []
     if any(name in TRAINING for name in names):
-        trained = read_records(str(data.data), source.layout, train_split(source))
+        trained = read_records(str(data.data), source.layout, train_split(source), dialect=data.dialect)
     refuse_prepared_otherwise(data, side_of(source), names, references, trained)  # before any image is generated
     loaded = load_networks(networks, names, data.data, str(device))
     sets = sets_of(source, ",".join(names))
@@ -355,25 +352,6 @@ def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, train
     return {"generating": generated, "evaluating": images, "real images": references * compared + trained}
 
 
-def without_distances(names: list[str], split: str) -> list[str]:
-    """The metrics but those that would compare real images with themselves.
-
-    Raises:
-        ValueError: if none is left.
-    """
-    from xmcgan.evaluation.metric_names import DISTRIBUTION
-    from xmcgan.runtime.distributed import is_main
-
-    left = [name for name in names if name not in DISTRIBUTION]
-    left_out = ", ".join(name for name in names if name in DISTRIBUTION)
-    why = f"{left_out} would compare the real images of {split} with themselves; give another --reference-split"
-    if not left:
-        raise ValueError(why)
-    if left_out and is_main():
-        say(f"left out: {why}")
-    return left
-
-
 def protocol_of(source: Source) -> dict[str, Setting]:
     """What every result says of data and captions."""
     from xmcgan.evaluation.seen import join_families, trained_with
@@ -408,9 +386,3 @@ def load_networks(networks: Networks, metrics: Sequence[str], data: Path, device
         device=device,
         precision=networks.precision,
     )
-
-
-def line_of(result: Result) -> str:
-    """A result as a line for a person."""
-    spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
-    return f"{result.metric:>24}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"

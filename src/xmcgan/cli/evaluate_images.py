@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmcgan.evaluation.results import REAL_IMAGES
+from xmcgan.evaluation.results import REAL_IMAGES, Result
 from xmcgan.runtime.files import write_text
 from xmcgan.runtime.locks import locked_folder
+from xmcgan.runtime.progress import say
 
 if TYPE_CHECKING:
     from xmcgan.cli.evaluate import Data, Images, Networks, Source
@@ -154,3 +155,36 @@ def closest_pairs(inputs: "MetricInputs", trained: "Sequence[Record]", held_out:
     if len(held_out):
         fresh = float(nearest_neighbours(required(inputs.real.features_NF), training_NF).distances_M.median())
     return Closest(pairs, len(inputs.images), float(nearest.distances_M.median()), fresh)
+
+
+def defaults_named(data: "Data", layout: str, split: str, pipe: "Pipeline | None") -> str:
+    """What was not named by the user when data could not be read, and how to name it."""
+    whose = "the model's" if pipe else "the default"
+    parts = [] if data.split else [f"{split} is {whose} validation split; --split names another"]
+    parts += [] if data.layout else [f"{layout} is {whose} layout; --layout names another"]
+    return "; ".join(parts)
+
+
+def without_distances(names: list[str], split: str) -> list[str]:
+    """The metrics but those that would compare real images with themselves.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    from xmcgan.evaluation.metric_names import DISTRIBUTION
+    from xmcgan.runtime.distributed import is_main
+
+    left = [name for name in names if name not in DISTRIBUTION]
+    left_out = ", ".join(name for name in names if name in DISTRIBUTION)
+    why = f"{left_out} would compare the real images of {split} with themselves; give another --reference-split"
+    if not left:
+        raise ValueError(why)
+    if left_out and is_main():
+        say(f"left out: {why}")
+    return left
+
+
+def line_of(result: "Result") -> str:
+    """A result as a line for a person."""
+    spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
+    return f"{result.metric:>24}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"

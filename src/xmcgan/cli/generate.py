@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count as count_from
 from pathlib import Path
 from typing import Literal
@@ -48,14 +48,9 @@ def generate(
         xmcgan generate "two umbrellas on a beach at sunset"
         xmcgan generate "a red car" "a blue bus" --model runs/first --count 4 --seed 7
     """
-    if not all(caption.strip() for caption in captions):
-        raise ValueError("a caption is empty; give a few words in quotes")
     check_at_least(1, count=count)
     check_at_least(0, seed=seed)
-    if not 0 <= truncation <= 1:
-        raise ValueError(f"--truncation is {truncation}; it should be 0 to 1")
-    if output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ValueError(f"--output is {output}; it should be a folder, in which images are named by their captions")
+    check(captions, truncation, output)
 
     import torch
 
@@ -64,32 +59,30 @@ def generate(
 
     pipe = Pipeline.from_pretrained(model, device=device, dtype=getattr(torch, precision))
     with ProgressBar(total=len(captions) * count, unit="image", leave=False) as bar:
-        drawn = pipe(
-            captions,
-            seed=seed,
-            num_images=count,
-            truncation=truncation,
-            noise=noise,
-            callback=lambda done, _total: bar.update(done - bar.n),
-        )
+        drawn = pipe(captions, seed=seed, num_images=count, truncation=truncation, noise=noise,
+                     callback=lambda done, _total: bar.update(done - bar.n))  # fmt: skip
     files = image_files(captions, drawn, attention=attention)
     name = f"{file_name(captions[0])}-{seed}-x{len(drawn.images)}"
     if len(drawn.images) > 1:
         files[f"{name}-grid.png"] = png(image_grid(drawn.images, count if len(captions) > 1 else 4))
-    made_by: dict[str, object] = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
+    made_by = {"version": __version__, "model": model, "step": pipe.step, "device": str(pipe.device),
                "precision": precision, "noise": noise, "truncation": truncation}  # fmt: skip
     files[f"{name}.json"] = settings_file(drawn, made_by)
     written = write_new(output, files)
     path = output / written[next(iter(files)) if len(drawn.images) == 1 else f"{name}-grid.png"]
     report(drawn, f"{model} (step {pipe.step:,})", path)
-    for caption in dict.fromkeys(captions):
-        if pipe.encoder.is_cut(caption):
-            read = " ".join(pipe.encoder.tokens(caption)[-4:-1]).replace(" ##", "")
-            print(f"{model} reads {pipe.encoder.max_length - 2} word pieces of a caption: {caption[:40]!r} ... ends "
-                  f"after {read!r}")  # fmt: skip
-    if len(captions) > 1 and not any(" " in caption.strip() for caption in captions):
-        print(f"Drawn as {len(captions)} captions: {', '.join(captions)}. A caption of several words needs quotes")
+    report_captions(captions, pipe.encoder, model)
     return 0
+
+
+def check(captions: list[str], truncation: float, output: Path) -> None:
+    """Refuses what cannot be drawn or written, before anything is loaded."""
+    if not all(caption.strip() for caption in captions):
+        raise ValueError("a caption is empty; give a few words in quotes")
+    if not 0 <= truncation <= 1:
+        raise ValueError(f"--truncation is {truncation}; it should be 0 to 1")
+    if output.is_file() or output.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"--output is {output}; it should be a folder, in which images are named by their captions")
 
 
 def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, bytes]:
@@ -108,13 +101,13 @@ def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, byt
     return files
 
 
-def settings_file(drawn, made_by: dict[str, object]) -> bytes:
+def settings_file(drawn, made_by: Mapping[str, object]) -> bytes:
     """What made the images, as JSON."""
     pictures = [
         {"caption": caption, "seed": number, "words": words}
         for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)
     ]
-    return (json.dumps(made_by | {"pictures": pictures}, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({**made_by, "pictures": pictures}, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def report(drawn, by: str, path: Path) -> None:
@@ -123,6 +116,19 @@ def report(drawn, by: str, path: Path) -> None:
     print(f"{count} image{'s' if count > 1 else ''} by {by}: {path}")
     if unknown := dict.fromkeys(word for words in drawn.unknown_words for word in words):
         print(f"Words that {by.split(' (')[0]} was not trained on: {', '.join(unknown)}")
+
+
+def report_captions(captions: list[str], encoder, model: str) -> None:
+    """Prints which captions were cut, and that words without quotes are captions of their own."""
+    for caption in dict.fromkeys(captions):
+        if encoder.is_cut(caption):
+            read = " ".join(encoder.tokens(caption)[-4:-1]).replace(" ##", "")
+            print(
+                f"{model} reads {encoder.max_length - 2} word pieces of a caption: {caption[:40]!r} ... ends "
+                f"after {read!r}"
+            )
+    if len(captions) > 1 and not any(" " in caption.strip() for caption in captions):
+        print(f"Drawn as {len(captions)} captions: {', '.join(captions)}. A caption of several words needs quotes")
 
 
 def file_name(caption: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmcgan.config import Layout
+from xmcgan.config import DialectName, Layout
 from xmcgan.evaluation.networks.shapes import DualEncoderShape
 from xmcgan.runtime.progress import say
 from xmcgan.training.evaluators.settings import Fitting
@@ -20,6 +20,7 @@ def train_dual_encoder(
     data: str,
     output: Path,
     layout: Layout = "table",
+    dialect: DialectName | None = None,
     split: str = "train",
     held_out: int = 2000,
     candidates: int = 100,
@@ -38,6 +39,7 @@ def train_dual_encoder(
         data: folder or URL of the images and their captions.
         output: folder to write, new or of an interrupted training.
         layout: of the data (docs/data.md).
+        dialect: of a .csv or .tsv, if the one that is detected is wrong; unquoted: quotation marks are text.
         split: to train on: a table's name, train2014, ...
         held_out: random images of the split to measure with, not trained on.
         candidates: captions among which an image's own is to be found.
@@ -53,8 +55,8 @@ def train_dual_encoder(
     from xmcgan.training.evaluators import dual_encoder
     from xmcgan.training.evaluators.fitting import hold_out
 
-    records = readable_records(data, layout, split, None if resize else ImageTransform(shape.image_size, fitting.fit))
-    kept, others = hold_out(records, held_out, seed=fitting.seed)
+    transform = None if resize else ImageTransform(shape.image_size, fitting.fit)
+    kept, others = hold_out(readable_records(data, layout, split, dialect, transform), held_out, seed=fitting.seed)
     say(f"{len(kept):,} images to train on and {len(others):,} held out; in {output}")
     try:
         measured = dual_encoder.train_dual_encoder(
@@ -70,19 +72,26 @@ def train_dual_encoder(
     except FloatingPointError as error:
         print(f"xmcgan: training stopped at {error}", file=sys.stderr)
         return 3
+    report(measured, output)
+    return 0
+
+
+def report(measured: dict, output: Path) -> None:
+    """Prints how often held-out captions were found, and how to use the encoder."""
     print(
         f"for {measured['retrieval_top1']:.1%} of the held-out images, their own caption is nearer than "
         f"{measured['candidates'] - 1} of other images\nevaluate with it: xmcgan evaluate --encoder {output} ..."
     )
-    return 0
 
 
-def readable_records(data: str, layout: str, split: str, transform: "ImageTransform | None") -> "Sequence[Record]":
+def readable_records(
+    data: str, layout: str, split: str, dialect: DialectName | None, transform: "ImageTransform | None"
+) -> "Sequence[Record]":
     """The records; with a transform, those prepared for another size or fit than its are refused."""
     from xmcgan.data.layouts import read_records
     from xmcgan.data.stream import check_prepared_for
 
-    records = read_records(data, layout, split)
+    records = read_records(data, layout, split, dialect=dialect)
     if transform is not None:
         check_prepared_for(records, transform, size="--image-size", fit="--fit", resize="--resize true")
     return records

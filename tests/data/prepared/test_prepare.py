@@ -445,7 +445,7 @@ def test_details_and_leading_problems_do_not_stop_early(photographs, tmp_path):
     assert len((tmp_path / "problems.jsonl").read_text().splitlines()) == 408
 
 
-# Processes that are killed. They import tests/support/preparing.py; what takes long is imported once, before they are made.
+# Processes that are killed. They import tests/support/preparing.py; what takes long is imported once, before.
 
 
 def in_a_process(target: Callable, *arguments: object) -> multiprocessing.process.BaseProcess:

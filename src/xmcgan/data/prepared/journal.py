@@ -139,7 +139,8 @@ class _ErrorLimit:
         report = self._journal.report([(self._split, problem) for problem in part.problems])
         share = bad / seen
         raise ValueError(
-            f"{bad} of {seen} entries of {self._split} are bad: {share:.2%}, more than the {self._most_bad:.2%} allowed. "
-            f"The first: {'; '.join(map(str, lost[:3]))}. All so far are listed in {report}. Fix them, or skip them "
-            f"with --max-bad-share {min(1.0, share + 0.0001):.4f}; the same command then resumes"
+            f"{bad} of {seen} entries of {self._split} are bad: {share:.2%}, more than the "
+            f"{self._most_bad:.2%} allowed. The first: {'; '.join(map(str, lost[:3]))}. "
+            f"All so far are listed in {report}. Fix them, or skip them with "
+            f"--max-bad-share {min(1.0, share + 0.0001):.4f}; the same command then resumes"
         )
