@@ -60,7 +60,7 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
             ["prepare", "coco14", "--source", "memory://y", "--output", "z"],
             "memory://y/annotations/captions_train2014.json",
         ),
-        (["prepare", "coco14", "--source", "s3x://y", "--output", "z"], "s3x://y cannot be opened: Protocol not known"),
+        (["prepare", "coco14", "--source", "s3x://y", "--output", "z"], "cannot be opened: Protocol not known: s3x"),
         (["prepare", "coco14", "--source", "x", "--output", "https://y"], "https://y can only be read"),
         (["stats", "coco14", "--source", "x", "--output", "s3://y"], "--output is s3://y, a URL; it should be a path"),
         (["stats", "folder", "--source", "x", "--dialect", "tab"], "only the data set table has one"),

@@ -83,6 +83,8 @@ def test_every_other_setting_is_refused(output, config):
             values["penalties"]["r1"] = 1.0
         if name in ("losses.encoder", "losses.encoder_weights", "losses.image_encoder_loss"):
             values["losses"]["image_encoder"] = 1.0  # they go together
+        if name == "dataset.dialect":
+            values["dataset"]["layout"] = "table"  # which alone has one
         other = first_accepted(values, part, field)
         records = read_records(Path(config.data), "coco", "train2014")
         with pytest.raises(ValueError, match=rf"{name.replace('.', '[.]')} was "):
@@ -98,6 +100,7 @@ def first_accepted(values, part, field):
 
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and field in get_type_hints(kind)]
     choices = [choice for kind in kinds for choice in get_args(get_type_hints(kind)[field])]
+    choices += [each for choice in choices for each in get_args(choice)]  # of ``Literal[...] | None``
     former = part[field]
     for value in (*choices, 0.25, 7, 3, not former, f"{former}-x"):
         if value == former or isinstance(value, type):

@@ -220,7 +220,9 @@ def parse(function: Function, arguments: Sequence[str], prog: str) -> dict[str, 
     """
     chosen = first_argument(function, arguments, prog)
     options = options_of(function, chosen)
-    words = vars(build(function, prog, options).parse_intermixed_args(spell(arguments, options)))
+    parser, spelt = build(function, prog, options), spell(arguments, options)
+    # Captions may stand after a flag, too; but where "--" begins the captions, argparse would read them as flags then.
+    words = vars(parser.parse_args(spelt) if "--" in spelt else parser.parse_intermixed_args(spelt))
     values: dict[str, Any] = {}
     collected: dict[str, dict[str, Any]] = {each.parameter: {} for each in options if each.group}
     for option in options:
