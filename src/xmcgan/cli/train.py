@@ -126,7 +126,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
         say(f"stopped and saved at step {step} of {config.training.steps}; the same command resumes")
         return 130
     say(f"trained {step:,} steps: samples in {output / 'samples'}, checkpoints in {output / 'checkpoints'}")
-    say(f'to draw with it: xmcgan generate "{captions[0]}" --model {output}')
+    say(f'to draw with it: xmcgan generate "a caption" --model {output}')
     return 0
 
 
