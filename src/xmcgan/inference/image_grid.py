@@ -1,4 +1,4 @@
-"""Images of one size, put together into one."""
+"""A grid of images."""
 
 from collections.abc import Sequence
 

@@ -8,7 +8,7 @@ import torch
 
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape
 from xmcgan.training.evaluators.dual_encoder import train_dual_encoder
-from xmcgan.training.evaluators.fitting import Fitting, hold_out, learning_rate_at, random_shift
+from xmcgan.training.evaluators.fitting import Fitting, hold_out, image_precision, learning_rate_at, random_shift
 
 SHAPE = DualEncoderShape(image_size=32, width=8, dim=16, text_width=32, text_layers=1, words=16)
 
@@ -72,3 +72,12 @@ def test_random_shift_is_bounded():
 def test_invalid_settings_are_named(name, value):
     with pytest.raises(ValueError, match=f"{name} is "):
         replace(FITTING, **{name: value})
+
+
+@pytest.mark.filterwarnings("ignore:precision is bfloat16")  # where the CPU only emulates it
+def test_half_precision_on_a_cpu_only_if_it_is_named():
+    cpu = torch.device("cpu")
+    assert Fitting().precision == "auto"
+    for precision, dtype in (("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with image_precision(Fitting(precision=precision), cpu):
+            assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype

@@ -66,7 +66,7 @@ class EfficientNetExtractor:
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
         """uint8 images of any size to features (B, 1280) and logits (B, 1000), float32 on the CPU.
 
-        Those of the last images are kept: a dual encoder on this network's features reads the same ones.
+        Those of the last images are kept: a dual encoder on this network's features uses them too.
         """
         check_images(images_B3HW)
         if self.last is None or self.last[1] != HALF.get() or not torch.equal(self.last[0], images_B3HW):
@@ -74,7 +74,7 @@ class EfficientNetExtractor:
         return self.last[2]
 
     def outputs(self, images_B3HW: Tensor) -> ImageFeatures:
-        """What the network makes of images."""
+        """The features and logits, computed anew."""
         pixels = resize(images_B3HW, self.side, "antialiased").to(self.device, memory_format=torch.channels_last)
         with strict_float32(self.device):
             features_BF = in_chunks(lambda chunk: self.network.features((chunk - MEAN) / SCALE), pixels)

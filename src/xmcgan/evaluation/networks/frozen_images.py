@@ -1,6 +1,6 @@
-"""The image side of a dual encoder that looks through a frozen network: its features, and the head trained on them.
+"""The image side of a dual encoder on a frozen network: its features, and the head trained on them.
 
-A few thousand photographs are too few to learn to see from; the frozen network was trained on a million (ImageNet).
+A few thousand photographs are too few to train an image network; the frozen one was trained on a million (ImageNet).
 """
 
 import torch

@@ -24,7 +24,7 @@ from xmcgan.evaluation.networks.folder import CONFIG_FILE, FORMAT, WEIGHTS_FILE
 from xmcgan.evaluation.networks.image_network import CHUNK
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
 from xmcgan.inference.model_files import read_tensors, save_tensors, tensors
-from xmcgan.runtime.device import keep_freed_memory, resolve_device
+from xmcgan.runtime.device import keep_freed_memory, resolve_device, resolve_precision
 from xmcgan.runtime.field_types import shortened
 from xmcgan.runtime.files import append_text, make_folder, read_object, write_json
 from xmcgan.runtime.folders import changed_settings, refuse_changed, refuse_foreign
@@ -185,7 +185,8 @@ def random_shift(pixels_B3HW: Tensor, step: int, fitting: Fitting) -> Tensor:
 
 def image_precision(fitting: Fitting, device: torch.device) -> torch.autocast:
     """Autocast for the image network; parameters stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=fitting.precision == "bfloat16")
+    dtype = resolve_precision(fitting.precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 # Files
