@@ -32,8 +32,8 @@ def train_dual_encoder(
 ) -> int:
     """Train your own dual encoder of images and captions, for R-precision.
 
-    It trains from scratch, or with ``--image-network`` on the features of a frozen one, from a captions table such as that
-    of Conceptual Captions or from another layout. The same command again resumes.
+    It trains from scratch, or with ``--image-network`` on the features of a frozen one, on a captions table such as
+    that of Conceptual Captions, or on another layout. The same command again resumes.
 
     Args:
         data: folder or URL of the images and their captions.
