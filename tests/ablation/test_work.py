@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 import xmcgan.ablation.run as run_module
 from ablations import outcome_of, plan_of
@@ -13,6 +14,7 @@ from xmcgan.ablation.plan import Budget, read_plan
 from xmcgan.ablation.report import write_report
 from xmcgan.ablation.studies import Row, Study
 from xmcgan.ablation.work import STOPPED, work
+from xmcgan.runtime.files import make_folder
 from xmcgan.runtime.locks import locked_folder
 from xmcgan.training.state import TrainingDiverged
 
@@ -65,6 +67,36 @@ def test_what_is_done_is_skipped(plan, monkeypatch):
     assert seen == ["plain-seed-0", "plain-seed-1", "attentional-seed-1"]
     assert work(plan.output, "cpu") == 0
     assert len(seen) == 3
+
+
+def test_an_equal_run_of_another_ablation_is_reused(plan, study, tmp_path, monkeypatch):
+    done = plan.runs()[1]
+    write_outcome(plan.outcome_file(done), outcome_of(done, {"fid": 3.0}, steps=2))
+    make_folder(plan.samples_file(done).parent)
+    Image.new("RGB", (64, 128)).save(plan.samples_file(done))
+    words = replace(study.rows[1].config, losses=replace(study.rows[1].config.losses, word=0.0))
+    rows = (Row("no words", words), Row("whole", study.rows[1].config))
+    other = plan_of(
+        tmp_path / "other", Study("own", "Other", "", rows), seeds=2, points=1, pairs=2, budget=Budget(images=8)
+    )
+    seen = trainings(monkeypatch)
+    assert work(other.output, "cpu", reuse=[plan.output]) == 0
+    assert seen == ["no-words-seed-0", "no-words-seed-1", "whole-seed-1"]
+    taken = read_outcome(other.outcome_file(other.runs()[1]))
+    assert (taken.row, taken.seed, taken.values, taken.reused) == ("whole", 0, {"fid": 3.0}, "own, attentional")
+    assert other.samples_file(other.runs()[1]).read_bytes() == plan.samples_file(done).read_bytes()
+    assert "(trained as own, attentional)" in write_report(other.output).with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("change", [{"pairs": 4}, {"points": 2}, {"budget": Budget(images=16)}])
+def test_a_run_that_differs_is_not_reused(plan, study, tmp_path, monkeypatch, change):
+    done = plan.runs()[1]
+    write_outcome(plan.outcome_file(done), outcome_of(done, {"fid": 3.0}, steps=2))
+    settings = {"seeds": 1, "points": 1, "pairs": 2, "budget": Budget(images=8)} | change
+    other = plan_of(tmp_path / "other", study, **settings)
+    seen = trainings(monkeypatch)
+    assert work(other.output, "cpu", reuse=[plan.output]) == 0
+    assert seen == ["plain-seed-0", "attentional-seed-0"]
 
 
 def test_a_run_that_fails_is_a_result_and_the_next_begins(plan, monkeypatch):

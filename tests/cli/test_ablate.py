@@ -16,7 +16,7 @@ def worked(monkeypatch):
     """Ends every run at once instead of training it; returns what it was asked for."""
     seen = []
 
-    def work_on(output, devices, rows, retry):
+    def work_on(output, devices, rows, retry, reuse):
         plan = read_plan(output)
         seen.append((devices, rows, retry))
         for each in plan.runs():

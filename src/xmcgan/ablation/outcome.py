@@ -23,6 +23,7 @@ class Outcome:
         seconds: of training, without evaluation and loading.
         protocol: networks, captions and settings of the evaluation.
         captions: of the sample grid, one column each.
+        reused: the study and the row that were trained, if this is another study's result.
     """
 
     row: str
@@ -39,6 +40,7 @@ class Outcome:
     protocol: dict[str, Any]
     captions: list[str]
     version: str
+    reused: str = ""
 
     def __post_init__(self):
         check(self.status in ("done", "failed"), f"status is {self.status!r}; it should be done or failed")

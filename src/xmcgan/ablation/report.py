@@ -217,6 +217,7 @@ def costs(results: Results) -> list[dict[str, Any]]:
             "images": f"{runs[0].images:,}" if runs else "-",
             "seconds": f"{sum(seconds) / len(seconds):,.0f}" if seconds else "-",
             "changes": differing[row.name],
+            "reused": ", ".join(dict.fromkeys(run.reused for run in runs if run.reused)),
         })  # fmt: skip
     return found
 

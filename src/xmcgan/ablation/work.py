@@ -33,12 +33,15 @@ def training_records(config: Config) -> Sequence[Record]:
     return records_of(config.data, dataset.layout, dataset.split, config.losses.trace > 0, dataset.dialect)
 
 
-def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False) -> int:
+def work(
+    output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False, reuse: Sequence[Path] = ()
+) -> int:
     """Executes, one after another, the runs that are not done and that no other process has.
 
     Args:
         rows: only these rows, by name; all unless given.
         retry: also runs that failed before.
+        reuse: folders of other ablations whose results of equal runs are taken.
 
     Returns:
         0, or ``STOPPED`` after a signal.
@@ -51,7 +54,7 @@ def work(output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bo
             with locked_folder(output / "locks" / run.name, "worked on"):
                 if is_done(plan, run, retry=retry):
                     continue  # another process has just finished it
-                if not finish(plan, run, device):
+                if not finish(plan, run, device, reuse):
                     return STOPPED
         except FileExistsError:
             continue  # another process has it
@@ -64,7 +67,7 @@ def is_done(plan: Plan, run: Run, *, retry: bool) -> bool:
     return path.is_file() and not (retry and read_json(path).get("status") == "failed")
 
 
-def finish(plan: Plan, run: Run, device: str) -> bool:
+def finish(plan: Plan, run: Run, device: str, reuse: Sequence[Path] = ()) -> bool:
     """Trains a run to its end and writes its outcome; an error of the training is an outcome too.
 
     Returns:
@@ -74,8 +77,14 @@ def finish(plan: Plan, run: Run, device: str) -> bool:
         OSError: a fault of the machine, such as a full disk, is no outcome.
     """
     from xmcgan.ablation.outcome import write_outcome
+    from xmcgan.ablation.reuse import reused_outcome
     from xmcgan.ablation.run import failed_run, train_run
 
+    reused = reused_outcome(plan, run, planned_steps(plan, run, device), reuse) if reuse else None
+    if reused is not None:
+        say(f"{run.row.name}, seed {run.seed} is that of {reused.reused}")
+        write_outcome(plan.outcome_file(run), reused)
+        return True
     say(f"{run.row.name}, seed {run.seed}")
     config = run.row.config
     try:
@@ -117,18 +126,20 @@ def time_rows(plan: Plan, device: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def work_on(output: Path, devices: Sequence[str], rows: Sequence[str] = (), retry: bool = False) -> int:
+def work_on(
+    output: Path, devices: Sequence[str], rows: Sequence[str] = (), retry: bool = False, reuse: Sequence[Path] = ()
+) -> int:
     """``work`` in one process for each device; in this process if there is one device.
 
     Returns:
         the largest exit status.
     """
     if len(devices) == 1:
-        return work(output, devices[0], rows, retry)
+        return work(output, devices[0], rows, retry, reuse)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=work_in_process, args=(output, device, rows, retry, threads), name=device)
+        context.Process(target=work_in_process, args=(output, device, rows, retry, reuse, threads), name=device)
         for device in devices
     ]
     for process in processes:
@@ -140,10 +151,12 @@ def work_on(output: Path, devices: Sequence[str], rows: Sequence[str] = (), retr
     return max(abs(process.exitcode or 0) for process in processes)
 
 
-def work_in_process(output: Path, device: str, rows: Sequence[str], retry: bool, threads: int) -> None:
+def work_in_process(
+    output: Path, device: str, rows: Sequence[str], retry: bool, reuse: Sequence[Path], threads: int
+) -> None:
     """``work`` with a share of the machine's threads, in a process of its own."""
     import torch
 
     if device == "cpu":
         torch.set_num_threads(threads)
-    raise SystemExit(work(output, device, rows, retry))
+    raise SystemExit(work(output, device, rows, retry, reuse))

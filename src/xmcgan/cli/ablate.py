@@ -40,6 +40,7 @@ def ablate(
     rows: list[str] | None = None,
     devices: list[str] | None = None,
     retry: bool = False,
+    reuse: list[str] | None = None,
     measurement: Measurement,
     settings: Annotated[dict[str, Any], FieldsOf(RECIPES)],
 ) -> int:
@@ -60,6 +61,8 @@ def ablate(
         rows: names of the variants to run for now; all unless given.
         devices: one process on each, such as cuda:0,cuda:1; one on the default device unless given.
         retry: run failed runs again.
+        reuse: folders of other ablations, with commas between; the result of a run that is the same training there
+            is taken from it.
         measurement: metrics, count, points and pairs.
         settings: fields that differ from the recipe's, by dotted name.
 
@@ -68,16 +71,19 @@ def ablate(
         xmcgan ablate coco14-256 --study figure-5 --data /path/to/coco --output ablations/figure-5 --minutes 600
         xmcgan ablate scenes-64 --study my-rows.json --output ablations/mine --images 20000 --devices cuda:0,cuda:1
     """
-    from xmcgan.ablation.plan import Budget, Plan, rows_named, write_plan
+    from xmcgan.ablation.plan import Budget, Plan, read_plan, rows_named, write_plan
 
     own = {"evaluation.metrics": measurement.metrics, "evaluation.count": measurement.count}
     base = from_dict(unflatten(flatten(to_dict(RECIPES[recipe])) | own | settings))
     chosen = study_named(study, base)
     rows_named(chosen, rows or [])  # refuses unknown names
+    others = [Path(folder) for folder in reuse or []]
+    for folder in others:
+        read_plan(folder)  # refuses what is no ablation before anything is trained
     plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)
     write_missing_scenes(recipe, base)
     write_plan(plan)
-    return run_and_report(output, devices or [base.training.device], rows or [], retry)
+    return run_and_report(output, devices or [base.training.device], rows or [], retry, others)
 
 
 def study_named(name: str, base: Config) -> Study:
@@ -89,11 +95,11 @@ def study_named(name: str, base: Config) -> Study:
     raise ValueError(f"unknown study {name!r}, and no file has that name{suggestion(name, STUDIES)}")
 
 
-def run_and_report(output: Path, devices: list[str], rows: list[str], retry: bool) -> int:
+def run_and_report(output: Path, devices: list[str], rows: list[str], retry: bool, reuse: list[Path]) -> int:
     """Executes the remaining runs, and writes the report unless a signal stopped them."""
     from xmcgan.ablation.work import work_on
 
-    status = work_on(output, devices, rows, retry)
+    status = work_on(output, devices, rows, retry, reuse)
     if status == 0:
         from xmcgan.ablation.report import write_report
 
