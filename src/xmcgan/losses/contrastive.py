@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from xmcgan.ops.unit_vectors import UnitRows, unit_rows
 from xmcgan.ops.word_scores import region_context_cosine
-from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.runtime.precision import float32_or_wider, no_half_precision
 
 
 class ContrastiveLoss(NamedTuple):
@@ -82,7 +82,7 @@ def region_word_scores(
         scores_BB, or a row for each image and a column for each sentence where those are not equally many; padded
         words have no influence, and no gradient.
     """
-    with torch.autocast(regions_BRD.device.type, enabled=False):
+    with no_half_precision(regions_BRD.device):
         # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
         regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
         fixed_shape = regions_BRD.device.type != "cpu" if fixed_shape is None else fixed_shape
@@ -122,7 +122,7 @@ def trace_divergence(
     Returns:
         the mean in nats; 0 where no word has a trace.
     """
-    with torch.autocast(regions_BRD.device.type, enabled=False):
+    with no_half_precision(regions_BRD.device):
         similarity_BTR = unit_rows(words_BTD) @ unit_rows(regions_BRD).mT
         log_alpha_BTR = F.log_softmax(rho_1 * similarity_BTR, dim=-1)
         traces_BTR = traces_BTR.to(log_alpha_BTR.dtype)

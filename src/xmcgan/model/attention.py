@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmcgan.ops.unit_vectors import unit_rows
+from xmcgan.runtime.precision import no_half_precision
 
 
 def attend_to_words(
@@ -24,7 +25,7 @@ def attend_to_words(
         attention_BRT (rows sum to 1; padding is exactly 0), and the unit words_BTD.
     """
     # In float32: half precision has too few digits for a sharp softmax of cosines.
-    with torch.autocast(regions_BRD.device.type, enabled=False):
+    with no_half_precision(regions_BRD.device):
         words_BTD = unit_rows(words_BTD)
         logits_BRT = rho_0 * (unit_rows(regions_BRD) @ words_BTD.mT)
         if weights_BT is not None:

@@ -1,6 +1,5 @@
 """The contrastive discriminator: a critic and an image encoder in one network."""
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -8,7 +7,7 @@ from torch.nn import functional as F
 from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, glorot_normal
 from xmcgan.model.spectral_norm import SpectralNorms
 from xmcgan.ops.memory import checkpointed, to_memory_format
-from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.runtime.precision import float32_or_wider, no_half_precision
 from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
 
 CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8, 8, 16, 16)}
@@ -55,7 +54,7 @@ class DiscriminatorNetwork(nn.Module):
                 regions_BRD = self.region_projection(x).flatten(2).mT
             x = checkpointed(block, x) if self.checkpoint_activations else block(x)
         # From here on in float32: what follows is small, and the losses depend on it.
-        with torch.autocast(x.device.type, enabled=False):
+        with no_half_precision(x.device):
             h_BF = float32_or_wider(F.relu(x)).sum((2, 3))
             sentence_BF = self.sentence_projection(text.sentence_BD)
             return DiscriminatorOutput(

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from xmcgan.runtime.precision import no_half_precision
+
 SPECTRAL_NORM_EPS = 1e-10
 
 
@@ -29,7 +31,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight over its spectral norm. Only in training mode is the iterated vector u stored."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with no_half_precision(weight.device):
             matrix = weight.flatten(1)
             with torch.no_grad():
                 v = unit(matrix.T @ self.u)

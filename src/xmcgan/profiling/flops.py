@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,9 +31,16 @@ def count_gflop(call: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
+class NoUpdate(Adam):
+    """An optimizer that changes nothing: torch counts no operation of an update."""
+
+    def step(self, closure: Any = None) -> None:  # ty: ignore[incompatible-method-override]
+        """Does nothing."""
+
+
 @dataclass(frozen=True)
 class CountedObjective(Objective):
-    """The objective for fake tensors, whose mask has no values: the number of real words is given instead."""
+    """The objective on the meta device, whose masks have no values: the number of real words is given instead."""
 
     words: int = 0
 
@@ -52,7 +58,7 @@ class CountedObjective(Objective):
 
 
 def count_step(config: Config, text_dim: int, words: int) -> float:
-    """GFLOP of a training step as configured, counted on fake tensors, which need no memory.
+    """GFLOP of a training step as configured, counted on the meta device, whose tensors have no memory.
 
     ``without_recomputation`` removes the settings that repeat operations. Compilation, device and precision do not
     affect the count.
@@ -61,8 +67,9 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
         words: real words in a batch, over all captions; the region-word loss uses only these.
     """
     settings, losses = config.training, config.losses
-    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        # Not by initial_state: fake networks cannot be moved, and a copy would belong to a copied fake mode.
+    meta = torch.device("meta")
+    with meta, FlopCounterMode(display=False) as counter:
+        # Not by initial_state, which moves networks to a device.
         generator = build_generator(config, text_dim)
         discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         generator.checkpoint_activations = settings.checkpoint_activations
@@ -77,15 +84,14 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
             generator=generator,
             discriminator=discriminator,
             ema=average,
-            generator_optimizer=Adam(generator.parameters()),
-            discriminator_optimizer=Adam(discriminator.parameters()),
+            generator_optimizer=NoUpdate(generator.parameters()),
+            discriminator_optimizer=NoUpdate(discriminator.parameters()),
             objective=CountedObjective(**vars(Objective.from_config(losses)), words=words),
             image_encoder=encoder and encoder.eval().requires_grad_(False),
             micro_batch=settings.micro_batch,
             augmentation=config.augmentation,
         )
-        cpu = torch.device("cpu")
-        train_step(training, [random_batch(config, text_dim, cpu) for _ in range(settings.discriminator_steps)])
+        train_step(training, [random_batch(config, text_dim, meta) for _ in range(settings.discriminator_steps)])
     return counter.get_total_flops() / 1e9
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from xmcgan.config import Config
@@ -147,8 +146,8 @@ class Counted:
 
 
 def count(config: Config, text_dim: int) -> Counted:
-    """Counts the operations, parameters and activations of a configuration's networks, on fake tensors."""
-    with FakeTensorMode():
+    """Counts the operations, parameters and activations of a configuration's networks, on the meta device."""
+    with torch.device("meta"):
         generator = build_generator(config, text_dim)
         discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         length, size = config.text.max_length, config.image_size

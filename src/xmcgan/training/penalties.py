@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xmcgan.losses.objective import Terms
 from xmcgan.losses.penalties import gradient_penalty, matching_aware_penalty
-from xmcgan.runtime.precision import float32_or_wider
+from xmcgan.runtime.precision import float32_or_wider, no_half_precision
 from xmcgan.training.state import TrainingState
 from xmcgan.types import TextEmbedding
 
@@ -37,7 +37,7 @@ def penalty_columns(
 
     real_B3HW, fake_B3HW = float32_or_wider(real_B3HW), float32_or_wider(fake_B3HW)
     columns = []
-    with torch.autocast(real_B3HW.device.type, enabled=False):
+    with no_half_precision(real_B3HW.device):
         for name in state.penalties.active:
             penalty = matching_aware_penalty if name == "matching_aware" else gradient_penalty
             columns.append(penalty(logit, fake_B3HW if name == "r2" else real_B3HW, text.sentence_BD))

@@ -1,6 +1,7 @@
 """The state of a training: networks, average, optimizers, objective."""
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from xmcgan.model.generator import Generator
 from xmcgan.ops.batch_norm import BATCH_NORM_MOMENTUM, BatchNorm2d
 from xmcgan.runtime.device import resolve_precision
 from xmcgan.runtime.distributed import gather, world_size
+from xmcgan.runtime.precision import layers_in
 from xmcgan.training.adaptive import AdaptiveStrength
 from xmcgan.training.checkpoint import keep_newest, load_checkpoint, load_strength, save_checkpoint
 from xmcgan.training.ema import EMA
@@ -48,10 +50,9 @@ class TrainingState:
         """By which the probability of every augmentation is multiplied: 1 unless it adapts."""
         return 1.0 if self.adaptive is None else self.adaptive.strength
 
-    def layers_in_precision(self) -> torch.autocast:
+    def layers_in_precision(self) -> AbstractContextManager[object]:
         """The context in which the networks run: parameters stay float32, layers compute in ``precision``."""
-        device = next(self.generator.parameters()).device.type
-        return torch.autocast(device, self.precision, enabled=self.precision != torch.float32)
+        return layers_in(self.precision, next(self.generator.parameters()).device)
 
 
 class TrainingDiverged(RuntimeError):
