@@ -21,6 +21,7 @@ from xmcgan.encoders.image import (
     ResNetLogits,
     SameConv2d,
     frozen_image_encoder,
+    read_state_dict,
     resize_bilinear,
     same_pad,
 )
@@ -261,6 +262,16 @@ def test_a_pickle_with_code_is_refused_and_not_run(writer, tmp_path):
     assert not trace.exists()
     pickle.loads(pickle.dumps(Code(trace)))  # the trap is a trap
     assert trace.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_nan_and_infinite_weights_are_refused(suffix, tmp_path):
+    path = tmp_path / f"weights{suffix}"
+    save = save_file if suffix == ".safetensors" else torch.save
+    for value in (float("nan"), float("-inf")):
+        save({"good": torch.ones(2), "bad": torch.tensor([0.0, value])}, path)
+        with pytest.raises(ValueError, match=f"weights{suffix} is damaged: bad has NaN or infinite values"):
+            read_state_dict(path)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -310,11 +310,12 @@ def test_mistakes_are_named(tmp_path):
         )
 
 
-def test_features_that_are_nan_are_an_error_and_no_number(tmp_path):
+@pytest.mark.parametrize("side", ["encode_images", "encode_captions"])
+def test_features_that_are_nan_are_an_error_and_no_number(tmp_path, side):
     class Broken(ByNumber):
-        def encode_images(self, images_B3HW):
-            return super().encode_images(images_B3HW) * float("nan")
+        pass
 
+    setattr(Broken, side, lambda self, inputs: getattr(super(Broken, self), side)(inputs) * float("nan"))
     broken = EvaluationNetworks(MeanColours(), Broken(), DOGS, DOGS, MeanColours())
     with pytest.raises(ValueError, match="by-number gives NaN or infinite features"):
         evaluated(tmp_path, metrics=("r-precision",), networks=broken)

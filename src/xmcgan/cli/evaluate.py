@@ -73,7 +73,7 @@ class Data:
     """The data set.
 
     Args:
-        data: its folder, in its owner's layout or prepared.
+        data: its folder, as its owners publish it or prepared.
         name: by which tables group results; by default from the data.
         layout: of the data; by default the model's, or coco.
         dialect: of a .csv or .tsv, if the one that is detected is wrong; unquoted: quotation marks are text.

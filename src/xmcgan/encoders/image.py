@@ -4,6 +4,7 @@ The first two use torchvision's ImageNet weights, which torchvision downloads on
 EfficientNet-Lite0's weights come with a package, so that the loss works without a download.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -188,7 +189,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a .safetensors or .pth file; never runs code from a .pth.
 
     Raises:
-        ValueError: if the file is not a state dict.
+        ValueError: if the file is not a state dict, or has NaN or infinite values.
         FileNotFoundError: if the file does not exist.
     """
     if not path.is_file():
@@ -202,4 +203,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} cannot be read as a state dict: it should hold tensors and no code") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} is not a state dict: it should map names to tensors")
+    refuse_nan(state, path)
     return state
+
+
+def refuse_nan(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuses weights that are NaN or infinite: a detector with them finds nothing, and says no word of it.
+
+    Raises:
+        ValueError: naming the file and the tensor.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path} is damaged: {name} has NaN or infinite values")

@@ -13,7 +13,7 @@ from xmcgan.data.records import Record
 from xmcgan.evaluation.asking import Asking
 from xmcgan.evaluation.chosen_networks import EvaluationNetworks, required
 from xmcgan.evaluation.crop_colours import coloured_detections
-from xmcgan.evaluation.features import ExtractedFeatures
+from xmcgan.evaluation.features import ExtractedFeatures, check_finite
 from xmcgan.evaluation.image_set import Request
 from xmcgan.evaluation.networks.detections import Detections
 from xmcgan.evaluation.networks.detector_probes import objects_of
@@ -66,7 +66,9 @@ class MetricInputs:
     def encode(self, captions: Sequence[str]) -> Tensor:
         """Embeddings of any captions."""
         encoder = required(self.networks.encoder)
-        return torch.cat([encoder.encode_captions(captions[k : k + 256]) for k in range(0, len(captions), 256)])
+        found = torch.cat([encoder.encode_captions(captions[k : k + 256]) for k in range(0, len(captions), 256)])
+        check_finite(encoder, found)
+        return found
 
     @cached_property
     def precision_recall(self) -> PrecisionRecall:

@@ -1,4 +1,4 @@
-"""Progress bars and remarks: the one room that shows how far something is.
+"""Progress bars and remarks: every sign of progress comes from here.
 
 On a terminal a bar is redrawn in place; elsewhere, such as in a file or a job's log, it is a line every so often. A
 display that fails (a full disk, a closed pipe) is turned off and never ends what it shows.

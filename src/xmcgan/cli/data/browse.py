@@ -23,7 +23,7 @@ def browse(
 
     Args:
         name: the data set.
-        source: its folder, in its owner's layout, or prepared data; or the URL of either.
+        source: its folder, as its owners publish it, or prepared data; or the URL of either.
         output: the page to write, such as browse.html.
         splits: the split to show, instead of the data set's first.
         dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.

@@ -61,7 +61,7 @@ def prepare(
 
     Args:
         name: the data set.
-        source: its folder, in its owner's layout (docs/data.md), or the URL of one.
+        source: its folder, as its owners publish it (docs/data.md), or the URL of one.
         output: folder or URL to write, new or of an interrupted run.
         splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
             ``train={00000..00999},val={01000..01010}``.

@@ -23,7 +23,7 @@ def stats(
 
     Args:
         name: the data set.
-        source: its folder, in its owner's layout, or prepared data; or the URL of either.
+        source: its folder, as its owners publish it, or prepared data; or the URL of either.
         output: folder for stats.json and stats.png.
         splits: other splits than the data set's: ``train,val``.
         dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.

@@ -43,8 +43,8 @@ def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool
     files = find_narratives(root)
     if not files:
         raise FileNotFoundError(f"{root / 'localized_narratives' / '*.jsonl'} is missing: the narratives")
-    pictures = Pictures(root, split)
-    boxes_of = (yield from details(find_boxes(root, split, pictures))) if annotations else no_boxes
+    images = SplitImages(root, split)
+    boxes_of = (yield from details(find_boxes(root, split, images))) if annotations else no_boxes
     known: dict[str, list[int]] = {}  # by image and annotator: a hash of each caption
     used: set[str] = set()  # names of images
     for file in files:
@@ -56,7 +56,7 @@ def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool
             try:
                 image_id = field(entry, "image_id", image_name)
                 annotator, caption = field(entry, "annotator_id", whole_number), field(entry, "caption", words)
-                image = pictures.find(image_id)
+                image = images.find(image_id)
             except ValueError as error:
                 yield Problem(where, str(error))
                 continue
@@ -71,7 +71,7 @@ def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool
             yield Record(image, (caption,), record_id, boxes_of(image_id), spoken)
     if not known:
         raise ValueError(f"no line of {files[0].parent}/*.jsonl is about an image of {split}")
-    yield from pictures.unused(used)
+    yield from images.unused(used)
 
 
 def lines_of(file: SourcePath, split: str) -> Iterator[tuple[str, Any] | Problem]:
@@ -121,7 +121,7 @@ def first_is_of(file: SourcePath, split: str) -> bool:
     return True
 
 
-class Pictures:
+class SplitImages:
     """Finds the images of a split in the layouts of COCO and Open Images."""
 
     def __init__(self, root: SourcePath, split: str):
@@ -178,12 +178,12 @@ def image_name(value: Any) -> str:
 
 
 def find_boxes(
-    root: SourcePath, split: str, pictures: Pictures
+    root: SourcePath, split: str, images: SplitImages
 ) -> Generator[Problem, None, Callable[[str], tuple[Box, ...]]]:
     """A function from image id to boxes: from Open Images' table, otherwise from COCO's instances."""
     if file := find_box_file(root, split):
         # Only the images present, so a subset of Open Images needs less memory.
-        table = yield from read_box_file(file, lambda image_id: pictures.locate(image_id) is not None)
+        table = yield from read_box_file(file, lambda image_id: images.locate(image_id) is not None)
         return table.of
     instances = yield from read_instances(root, split)
     return lambda image_id: tuple(instances.get(image_id, ()))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from xmcgan.encoders.image import refuse_nan
 from xmcgan.evaluation.networks.weight_files import loading_errors, weights_sha256
 from xmcgan.inference.model_files import check_shapes, read_tensors
 from xmcgan.runtime.field_types import check_fields, shortened
@@ -86,6 +87,7 @@ def load_network(build: Callable[[], Network], folder: Path, description: dict[s
     if found != expected:
         raise ValueError(f"{path} has SHA-256 {found}; {CONFIG_FILE} expects {shortened(expected)}")
     state = read_tensors(path)
+    refuse_nan(state, path)
     try:
         with torch.device("meta"):
             check_shapes(build(), path)
