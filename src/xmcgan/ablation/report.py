@@ -13,8 +13,9 @@ from xmcgan.ablation.plan import Plan, read_plan, slug
 from xmcgan.ablation.statistics import Difference, Summary
 from xmcgan.ablation.summary import PAPER_IMAGES, Results, changes, gather, has_direction, lower_is_better
 from xmcgan.evaluation.evaluate import MISMATCHED
+from xmcgan.evaluation.tables import markdown as markdown_text
 from xmcgan.pages.data_urls import png_url
-from xmcgan.runtime.files import write_text
+from xmcgan.runtime.files import atomic_file, write_text
 from xmcgan.runtime.locks import locked_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -53,13 +54,16 @@ def write_files(results: Results, output: Path) -> Path:
         loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: name is not None and name.endswith(".html"),
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["markdown"] = markdown_text
     content = content_of(results)
     figures = draw_figures(results, output)
+    samples = sample_rows(results, output)
     page = environment.get_template("report.html").render(
-        **content, **figures, samples=sample_rows(results), cell=cell_size(results),
+        **content, **figures, samples=samples, cell=cell_size(results),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
     )  # fmt: skip
-    write_text(output / "report.md", environment.get_template("report.md").render(**content, **figures))
+    markdown = environment.get_template("report.md").render(**content, **figures, samples=samples)
+    write_text(output / "report.md", markdown)
     return write_text(output / "report.html", page)
 
 
@@ -276,12 +280,16 @@ def sample_files(plan: Plan, results: Results) -> Sequence[tuple[str, Path]]:
     return list(found.items())
 
 
-def sample_rows(results: Results) -> list[dict[str, Any]]:
-    """The sample grids, embedded."""
+def sample_rows(results: Results, output: Path) -> list[dict[str, Any]]:
+    """The sample grids: embedded as PNG for the page, written as JPEG for the Markdown."""
     rows = []
     for row, path in sample_files(results.plan, results):
         with Image.open(path) as image:
-            rows.append({"row": row, "url": png_url(image), "width": image.width, "height": image.height})
+            file = output / f"samples-{slug(row)}.jpg"
+            with atomic_file(file) as partial:
+                image.convert("RGB").save(partial, format="JPEG", quality=90)
+            url = png_url(image)
+            rows.append({"row": row, "url": url, "file": file.name, "width": image.width, "height": image.height})
     return rows
 
 
