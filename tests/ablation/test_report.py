@@ -106,7 +106,7 @@ def test_figures_are_files_too_and_follow_light_and_dark(report):
     for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown):
         assert (folder / name).is_file()
     assert "![samples of sentence + word](samples-sentence-and-word.jpg)" in markdown
-    assert r"2. \<b\>two\</b\> boats \& a bus" in markdown
+    assert r"2. \<b\>two\</b\> boats & a bus" in markdown
     rows = re.findall(r"(?m)^\| (?:none|word|all) \|.*$", markdown)
     assert len(rows) == 6  # in the table of results and in that of costs
     assert "| none | 3 | 0.9" in markdown
