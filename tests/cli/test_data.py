@@ -181,8 +181,27 @@ def test_the_command_that_trains_names_what_the_recipe_does_not():
     assert said["coco14", None] == whole
     assert said["coco14", "val2014"] == f"{whole} --dataset.split val2014"
     assert said["scenes-open-images", None] == (
-        f"{whole} --dataset.layout localized-narratives --dataset.split train --dataset.validation-split validation"
+        "xmcgan train scenes-narratives-64 --data 'my data/p' --output runs/p --image-size 256 --dataset.split train "
+        "--dataset.validation-split validation"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "recipe"),
+    [
+        ("folder", 256, "coco14-256"),
+        ("folder", 64, "flowers-64-plus"),
+        ("flowers102", 64, "flowers-64-plus"),
+        ("coco14", 64, "coco14-256"),
+        ("scenes", 64, "scenes-64"),
+        ("scenes-narratives", 64, "scenes-narratives-64"),
+    ],
+)
+def test_the_recipe_suits_the_data(name, size, recipe):
+    from xmcgan.cli.data.prepare import training_command
+    from xmcgan.cli.data.sets import chosen_set
+
+    assert training_command(name, chosen_set(name, None), "p", size=size).split()[2] == recipe
 
 
 def test_stats_of_a_url(mine, tmp_path, capsys, monkeypatch):
