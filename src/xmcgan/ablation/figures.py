@@ -1,7 +1,7 @@
 """The figures of an ablation's report, as SVG for the page and PNG for elsewhere.
 
-A figure is drawn once. In its SVG the colours of text and lines become CSS variables, so that it is light or dark like
-the page, or like the reader's system where it stands alone.
+A figure is drawn once. Its SVG uses CSS variables for the colours of text and lines, so it follows the page's light or
+dark theme, or the reader's system when it stands alone.
 """
 
 import io
@@ -23,11 +23,11 @@ VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line"}
 COLOURS = ("#3b73d9", "#d9822b", "#2a9d6f", "#c2459b", "#8a63d2", "#b8493c", "#2596a8", "#8a8f2e", "#6b7688")
 
 WIDTH = 5.2
-"""Inches; narrow, because on a phone a figure takes the width of the screen."""
+"""In inches; narrow, because on a phone a figure fills the width of the screen."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "xmcgan",  # the same figure is the same bytes
+    "svg.hashsalt": "xmcgan",  # makes equal figures equal byte for byte
     "font.size": 10,
     "font.family": "sans-serif",
     "text.color": INK,
@@ -68,7 +68,7 @@ def plot_metric(results: Results, metric: str) -> Figure:
 
 
 def plot_over_training(results: Results, name: str) -> Figure:
-    """A metric, loss or statistic over the images seen: a thin line for every seed, a thick one for their mean."""
+    """A metric, loss or statistic against the images seen: a thin line for every seed, a thick one for their mean."""
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axis = figure.subplots()
@@ -121,7 +121,7 @@ def to_svg(figure: Figure, label: str) -> str:
 
 
 def save_figure(figure: Figure, svg: str, folder: Path, name: str) -> None:
-    """Writes a figure as NAME.svg, light or dark as the reader's system is, and as NAME.png.
+    """Writes a figure as NAME.png, and as NAME.svg, which follows the reader's light or dark theme.
 
     Args:
         svg: the same figure, from ``to_svg``.

@@ -17,13 +17,13 @@ class Outcome:
         status: ``done``, or ``failed`` with an error.
         values: metrics at the end; empty for a failed run.
         curve: for each evaluation ``step``, ``images`` seen and the metrics.
-        losses: for each line of the log ``step``, ``images``, and every loss and statistic.
+        losses: for each line of the log, ``step``, ``images``, and every loss and statistic.
         steps: training steps taken.
         images: real images that the discriminator saw.
-        seconds: of training, without evaluation and loading.
+        seconds: spent on training, without evaluation and loading.
         protocol: networks, captions and settings of the evaluation.
-        captions: of the sample grid, one column each.
-        reused: the study and the row that were trained, if this is another study's result.
+        captions: the captions of the sample grid, one per column.
+        reused: the study and row that this result comes from, if it is another study's.
     """
 
     row: str

@@ -1,8 +1,8 @@
-"""The folder of an ablation: what is compared, at which cost, by which runs.
+"""The folder of an ablation: what is compared, the budget, and the runs.
 
 OUTPUT/study.json            the rows with their whole configurations, seeds and budget
-OUTPUT/steps.json            steps of each row, where the budget is a time
-OUTPUT/runs/ROW/seed-N/      a training run each
+OUTPUT/steps.json            steps of each row, if the budget is a time
+OUTPUT/runs/ROW/seed-N/      one training run each
 OUTPUT/outcomes/ROW-seed-N.json  its result, or its error; a run with an outcome is done
 OUTPUT/samples/ROW-seed-N.png    images of the same captions and seeds
 """
@@ -67,10 +67,10 @@ class Plan:
 
     Args:
         output: its folder.
-        recipe: name of the recipe whose variants the rows are.
+        recipe: name of the recipe that the rows are variants of.
         seeds: number of seeds, 0, 1, ...
         points: evaluations of each run after its first step, evenly spaced; the last is the result.
-        pairs: captions of which two images each are compared for the diversity; 0 leaves it out.
+        pairs: number of captions for the diversity, which compares two images of each; 0 leaves it out.
     """
 
     output: Path
@@ -176,7 +176,7 @@ def read_plan(output: Path) -> Plan:
 
 
 def config_of(plan: Plan, run: Run, steps: int, device: str) -> Config:
-    """The configuration with which a run is trained."""
+    """The configuration that a run is trained with."""
     config = run.row.config
     training = replace(
         config.training,
@@ -200,7 +200,7 @@ def steps_of(plan: Plan, row: Row, seconds_a_step: float | None = None) -> int:
     """The steps of a row within the budget.
 
     Args:
-        seconds_a_step: as measured; needed where the budget is a time.
+        seconds_a_step: measured time of a step; needed if the budget is a time.
     """
     if plan.budget.images is not None:
         return -(-plan.budget.images // images_of_step(row.config))

@@ -1,4 +1,4 @@
-"""The report of an ablation: one self-contained page, and the same as Markdown with its figures as files."""
+"""The report of an ablation: one self-contained page, and the same report as Markdown with its figures in files."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     """Writes ``report.html``, ``report.md`` and the figures; returns the page.
 
     Args:
-        folder: of the ablation.
+        folder: the ablation's folder.
         output: ``report`` in that folder unless given.
 
     Raises:
@@ -144,7 +144,7 @@ def cautions(results: Results) -> list[str]:
 
 
 def table_row(results: Results, row: str) -> dict[str, Any]:
-    """A variant's line of the table."""
+    """A variant's row of the table."""
     paper = next(each.paper for each in results.plan.study.rows if each.name == row)
     cells = []
     for metric in results.metrics:
@@ -247,7 +247,7 @@ def evaluation(results: Results) -> str:
 
 
 def draw_figures(results: Results, output: Path) -> dict[str, list[dict[str, str]]]:
-    """Draws and writes all figures; the templates' lists of them."""
+    """Draws and writes all figures; returns the lists of them for the templates."""
     found: dict[str, list[dict[str, str]]] = {"metric_figures": [], "curve_figures": []}
     done = results.done()
 
@@ -271,7 +271,7 @@ def draw_figures(results: Results, output: Path) -> dict[str, list[dict[str, str
 
 
 def sample_files(plan: Plan, results: Results) -> Sequence[tuple[str, Path]]:
-    """The sample grid of the first seed that each variant has."""
+    """Each variant's first sample grid, in the order of the runs."""
     found: dict[str, Path] = {}
     done = {(outcome.row, outcome.seed) for outcome in results.done()}
     for run in plan.runs():

@@ -1,4 +1,4 @@
-"""Results of another ablation's runs that are the same training, such as the whole recipe of Tables 4 and 6."""
+"""Reuses results of identical runs of another ablation, such as the whole recipe, which is in Tables 4 and 6."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ CHANGES_NO_RESULT = ("data", "training.device", "training.checkpoint_every")
 
 
 def reused_outcome(plan: Plan, run: Run, steps: int, folders: Sequence[Path]) -> Outcome | None:
-    """The outcome of an equal run in one of these ablations, and its samples copied; None if there is none.
+    """The outcome of an equal run in one of these ablations, after copying its samples; None if there is none.
 
-    Runs are equal if their whole configurations are, seed and steps included, and their evaluations. The data folder
-    may be another: a folder that moved has another path, so equal data are the caller's promise.
+    Runs are equal if they have the same configuration, seed, steps and evaluation. Only the settings in
+    CHANGES_NO_RESULT may differ. One of them is the path of the data folder, because folders move: the caller promises
+    that the data are the same.
 
     Raises:
         FileNotFoundError, ValueError: if a folder holds no ablation, or a file is damaged.
@@ -38,7 +39,7 @@ def reused_outcome(plan: Plan, run: Run, steps: int, folders: Sequence[Path]) ->
 
 
 def settings_of(plan: Plan, run: Run, steps: int) -> dict[str, Any]:
-    """What decides the outcome of a run."""
+    """The settings that determine the outcome of a run."""
     settings = flatten(to_dict(config_of(plan, run, steps, "")))
     kept = {name: value for name, value in settings.items() if name not in CHANGES_NO_RESULT}
     return kept | {"points": plan.points, "pairs": plan.pairs}

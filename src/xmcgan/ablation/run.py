@@ -41,7 +41,7 @@ TIMINGS = ("images_per_second", "data_wait", "time", "step")
 
 
 def measure_step(config: Config, records: Sequence[Record], device: torch.device) -> float:
-    """Median seconds of a training step with its data, after a few to warm up."""
+    """Median seconds of a training step, loading its data included, after a few warm-up steps."""
     if device.type == "cpu":
         keep_freed_memory()
     encoder = TextEncoder.from_config(config.text, device=device)
@@ -62,7 +62,7 @@ def train_run(
     """Trains and evaluates a run, or resumes it; None if a signal stopped it.
 
     Raises:
-        TrainingDiverged, ValueError, RuntimeError: whatever ends a training.
+        TrainingDiverged, ValueError, RuntimeError: whatever ended the training.
     """
     config, folder = config_of(plan, run, steps, device), plan.output / "runs" / run.folder
     resolved = resolve_device(device)
@@ -97,7 +97,7 @@ def train_run(
 
 
 def failed_run(run: Run, error: Exception, device: str) -> Outcome:
-    """The outcome of a run that an error ended."""
+    """The outcome of a run that ended with an error."""
     message = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return Outcome(
         row=run.row.name, seed=run.seed, status="failed", error=message,
@@ -117,7 +117,7 @@ def read_lines(path: Path, images_a_step: int) -> list[dict[str, float]]:
 
 
 def training_seconds(path: Path, images_a_step: int) -> float:
-    """Seconds of training by the speeds in the log, which exclude evaluation and interruptions."""
+    """Seconds of training, from the speeds in the log, which exclude evaluation and interruptions."""
     total, before = 0.0, 0
     for line in map(json.loads, path.read_text().splitlines()):
         total += (line["step"] - before) * images_a_step / line["images_per_second"]
@@ -126,7 +126,7 @@ def training_seconds(path: Path, images_a_step: int) -> float:
 
 
 def protocol(config: Config, held_out: int) -> dict[str, Any]:
-    """What the metrics of a row depend on, for the report."""
+    """The settings that a row's metrics depend on, for the report."""
     settings = config.evaluation
     scenes = (Path(config.data) / "scenes.json").is_file()
     defaults = SCENES_NETWORKS if scenes else PHOTOGRAPH_NETWORKS
@@ -151,7 +151,7 @@ def write_samples(path: Path, pipe: Pipeline, captions: Sequence[str]) -> None:
 def measure_diversity(
     config: Config, pipe: Pipeline, held_out: Sequence[Record], pairs: int, device: torch.device
 ) -> float:
-    """Mean cosine distance between two images of one caption, in the evaluation's feature extractor."""
+    """Mean cosine distance between two images of one caption, in the features of the evaluation's extractor."""
     captions = [record.captions[0] for record in held_out[:pairs]]
     settings = config.evaluation
     networks = load_evaluation_networks(

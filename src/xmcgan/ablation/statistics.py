@@ -16,18 +16,18 @@ class Summary(NamedTuple):
     """Mean and sample standard deviation (n - 1) of a metric over seeds."""
 
     mean: float
-    deviation: float | None  # None of a single seed
+    deviation: float | None  # None for a single seed
     count: int
 
 
 class Difference(NamedTuple):
-    """Two rows by one metric."""
+    """The difference between two rows in one metric."""
 
     first: str
     second: str
-    difference: float  # mean of the first minus that of the second
-    p: float | None  # None where a row has a single seed
-    adjusted: float | None  # by Holm over all pairs of the metric
+    difference: float  # mean of the first minus mean of the second
+    p: float | None  # None if a row has a single seed
+    adjusted: float | None  # p after Holm's correction over all pairs of the metric
 
     @property
     def significant(self) -> bool:
@@ -90,7 +90,7 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979), in the order given."""
+    """P-values adjusted for multiple comparisons (Holm 1979), in the order given."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(order):
@@ -100,7 +100,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare_pairs(values: Mapping[str, Sequence[float]]) -> list[Difference]:
-    """Every pair of rows by one metric: values by row, one a seed."""
+    """Compares every pair of rows in one metric; ``values`` are by row, one per seed."""
     pairs = [(first, second) for first, second in combinations(values, 2)]
     p_values = [welch(values[first], values[second]) for first, second in pairs]
     tested = [place for place, p in enumerate(p_values) if p is not None]

@@ -1,7 +1,7 @@
 """The studies: lists of configurations that differ in one thing, and the paper's results for them.
 
-Numbers are the paper's (arXiv:2101.04702, Tables 4 to 6 and Figure 5), measured on COCO-14 at 256 px. Where only the
-paper's order is known here, and no number, the order is a ``Claim``.
+Numbers are the paper's (arXiv:2101.04702, Tables 4 to 6 and Figure 5), measured on COCO-14 at 256 px. Where we know
+only the paper's order and not its numbers, the order is a ``Claim``.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Row:
     Args:
         name: in tables and figures.
         config: the study's base with one change.
-        paper: the paper's value by metric, as printed.
+        paper: the paper's value of each metric, as printed.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """The paper's statement that one row is better than another by a metric."""
+    """The paper's claim that one row is better than another in a metric."""
 
     metric: str
     better: str
@@ -41,7 +41,7 @@ class Study:
 
     Args:
         question: what the study asks, in a sentence.
-        claims: orders that the paper states without numbers; ``all_claims`` adds those of its numbers.
+        claims: orders that the paper states without numbers; ``all_claims`` adds the orders that its numbers imply.
         remark: what else the paper says.
     """
 
@@ -53,8 +53,8 @@ class Study:
     remark: str = ""
 
     def all_claims(self) -> tuple[Claim, ...]:
-        """The paper's order of every pair of rows, by its numbers and its words."""
-        from xmcgan.evaluation.metric_names import LOWER_IS_BETTER  # which loads torch; names of studies do not need it
+        """The paper's order of pairs of rows, from its numbers and its words."""
+        from xmcgan.evaluation.metric_names import LOWER_IS_BETTER  # loads torch; names of studies do not need it
 
         found = []
         for metric in dict.fromkeys(name for row in self.rows for name in row.paper):
@@ -246,13 +246,13 @@ STUDIES: dict[str, Callable[[Config], Study]] = {
 
 
 def study_from_file(name: str, content: Any, base: Config) -> Study:
-    """A study of one's own, from a JSON file.
+    """A custom study, from a JSON file.
 
     The file holds ``{"title": ..., "question": ..., "rows": [{"name": ..., "changes": {"losses.word": 0}}, ...]}``;
     ``changes`` are settings by dotted name that differ from the recipe's.
 
     Args:
-        name: the file's, for errors.
+        name: the file's name, for errors.
 
     Raises:
         ValueError: naming the row and what is wrong with it.

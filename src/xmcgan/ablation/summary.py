@@ -15,7 +15,7 @@ PAPER_IMAGES = 82_783_000
 
 
 class Replication(NamedTuple):
-    """A claim of the paper beside what was measured."""
+    """A claim of the paper, and our measured difference."""
 
     claim: Claim
     ours: float  # by how much the row is better; negative if it is worse
@@ -41,7 +41,7 @@ class Results:
     metrics: list[str]
 
     def values(self, metric: str) -> dict[str, list[float]]:
-        """The final values of a metric by row, one a seed; rows without any are left out."""
+        """The final values of a metric by row, one per seed; rows without any are left out."""
         found: dict[str, list[float]] = {}
         for outcome in self.done():
             if metric in outcome.values:
@@ -53,7 +53,7 @@ class Results:
         return {row: summarise(values) for row, values in self.values(metric).items()}
 
     def differences(self, metric: str) -> list[Difference]:
-        """Every pair of rows by a metric."""
+        """The differences between all pairs of rows in a metric."""
         return compare_pairs(self.values(metric))
 
     def replications(self) -> list[Replication]:
@@ -75,7 +75,7 @@ class Results:
         return [outcome for outcome in self.outcomes if outcome.status == "done"]
 
     def failed(self) -> list[Outcome]:
-        """The runs that an error ended."""
+        """The runs that ended with an error."""
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
 
     def seeds(self) -> tuple[int, int]:
@@ -90,12 +90,12 @@ def lower_is_better(metric: str) -> bool:
 
 
 def has_direction(metric: str) -> bool:
-    """Whether larger or smaller values are better. For the diversity neither is: it is high for noise, too."""
+    """Whether one direction of a metric is better. Not so for the diversity: noise has a high one, too."""
     return metric != "diversity"
 
 
 def gather(plan: Plan) -> Results:
-    """Reads every outcome that there is.
+    """Reads all outcomes so far.
 
     Raises:
         ValueError: if there is none yet, or one is damaged.

@@ -1,4 +1,4 @@
-"""Executes the runs of an ablation on one or several devices and processes; it can resume at any time."""
+"""Executes the runs of an ablation on one or several devices and processes; they can be resumed at any time."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ STOPPED = 130
 def records_of(
     data: str, layout: str, split: str, traces: bool, dialect: DialectName | None = None
 ) -> Sequence[Record]:
-    """The records of a split, which rows share."""
+    """The records of a split, cached because rows share them."""
     return read_records(data, layout, split, annotations=traces, dialect=dialect)
 
 
@@ -36,12 +36,12 @@ def training_records(config: Config) -> Sequence[Record]:
 def work(
     output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False, reuse: Sequence[Path] = ()
 ) -> int:
-    """Executes, one after another, the runs that are not done and that no other process has.
+    """Executes, one after another, the runs that are neither done nor taken by another process.
 
     Args:
         rows: only these rows, by name; all unless given.
-        retry: also runs that failed before.
-        reuse: folders of other ablations whose results of equal runs are taken.
+        retry: also execute runs that failed before.
+        reuse: folders of other ablations, whose results are reused for equal runs.
 
     Returns:
         0, or ``STOPPED`` after a signal.
@@ -53,28 +53,28 @@ def work(
         try:
             with locked_folder(output / "locks" / run.name, "worked on"):
                 if is_done(plan, run, retry=retry):
-                    continue  # another process has just finished it
+                    continue  # another process has just finished this run
                 if not finish(plan, run, device, reuse):
                     return STOPPED
         except FileExistsError:
-            continue  # another process has it
+            continue  # another process is working on this run
     return 0
 
 
 def is_done(plan: Plan, run: Run, *, retry: bool) -> bool:
-    """Whether a run has an outcome that stays."""
+    """Whether a run has a final outcome; with ``retry``, a failure is not final."""
     path = plan.outcome_file(run)
     return path.is_file() and not (retry and read_json(path).get("status") == "failed")
 
 
 def finish(plan: Plan, run: Run, device: str, reuse: Sequence[Path] = ()) -> bool:
-    """Trains a run to its end and writes its outcome; an error of the training is an outcome too.
+    """Trains a run to its end and writes its outcome; an error in training is an outcome too.
 
     Returns:
-        whether it ended; not after a signal.
+        True if it ended, False if a signal stopped it.
 
     Raises:
-        OSError: a fault of the machine, such as a full disk, is no outcome.
+        OSError: on a fault of the machine, such as a full disk; this is not an outcome.
     """
     from xmcgan.ablation.outcome import write_outcome
     from xmcgan.ablation.reuse import reused_outcome
@@ -114,7 +114,7 @@ def planned_steps(plan: Plan, run: Run, device: str) -> int:
 
 
 def time_rows(plan: Plan, device: str) -> dict[str, dict[str, float]]:
-    """Seconds a step of every row on a device, and the steps that follow from the budget."""
+    """Seconds per step of every row on a device, and the steps that follow from the budget."""
     from xmcgan.ablation.run import measure_step
     from xmcgan.runtime.device import resolve_device
 

@@ -1,4 +1,4 @@
-"""The hinge losses of discriminator and generator, and what a recipe may add to them."""
+"""The hinge losses of discriminator and generator, and what a recipe can add to them."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,10 +26,10 @@ def hinge_generator(fake_logits_B: Tensor) -> Tensor:
 
 
 def diversity_hinge(distances_B: Tensor, enough: float) -> Tensor:
-    """E relu(1 - d / enough), d the distance of two images of one caption: after mode seeking (arXiv:1903.05628)."""
+    """E relu(1 - d / enough), d the distance between two images of a caption; like mode seeking (arXiv:1903.05628)."""
     return F.relu(1 - distances_B / enough).mean()
 
 
 def pooled_distance(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
-    """Mean absolute difference of two images, each averaged over blocks of 4 x 4 pixels: (B,)."""
+    """Mean absolute difference between two images, each averaged over blocks of 4 x 4 pixels: (B,)."""
     return (F.avg_pool2d(a_B3HW, 4) - F.avg_pool2d(b_B3HW, 4)).abs().mean((1, 2, 3))

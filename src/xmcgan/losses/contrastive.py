@@ -1,8 +1,7 @@
 """The contrastive losses: NT-Xent, and the word-region scores under attention.
 
-Every contrastive loss is the cross entropy of an N x N score matrix whose diagonal holds the true pairs, in both
-directions, summed: as the official implementation does, where the paper's formulas write one direction
-(docs/parity.md).
+Every contrastive loss is the cross entropy of an N x N score matrix whose diagonal holds the true pairs, summed over
+both directions as in the official implementation; the paper's formulas have only one direction (docs/parity.md).
 """
 
 from collections.abc import Callable
@@ -21,15 +20,15 @@ class ContrastiveLoss(NamedTuple):
     """A contrastive loss, and two statistics of how well it separates the pairs."""
 
     loss: Tensor
-    accuracy: Tensor  # share of rows and columns whose largest score is the true pair's
-    entropy: Tensor  # of the softmax over the others, in nats, mean of both directions
+    accuracy: Tensor  # share of rows and columns in which the true pair scores highest
+    entropy: Tensor  # of the softmax over each row, in nats, mean of both directions
 
 
 def symmetric_cross_entropy(scores_BB: Tensor) -> ContrastiveLoss:
     """Cross entropy of a score matrix against its diagonal, over rows plus over columns.
 
     Raises:
-        ValueError: with fewer than two pairs there is nothing to tell apart.
+        ValueError: with fewer than two pairs, which leave nothing to tell apart.
     """
     if len(scores_BB) < 2:
         raise ValueError("a contrastive loss needs a batch of at least 2: the other examples are its negatives")
@@ -74,16 +73,15 @@ def region_word_scores(
     alpha_ij r_j; S_word = log(sum_i exp(rho_2 cos(w_i, c_i))) / (rho_2 temperature) over the real words i.
 
     Args:
-        chunk: words taken at a time; None suits the device. The result does not depend on it.
-        fixed_shape: computes padded words too and masks them, instead of leaving them out. A shape that depends on the
-            mask makes the host wait for a GPU and rules out CUDA graphs. None does so on a GPU alone.
-
+        chunk: words processed at a time; None chooses for the device. The result does not depend on it.
+        fixed_shape: whether padded words are computed too and then masked, instead of left out. A shape that depends on
+            the mask makes the host wait for a GPU and rules out CUDA graphs. None: everywhere except on a CPU.
     Returns:
-        scores_BB, or a row for each image and a column for each sentence where those are not equally many; padded
-        words have no influence, and no gradient.
+        scores_BB, a row for each image and a column for each sentence; there may be more of one than of the other.
+        Padded words have no influence, and no gradient.
     """
     with no_half_precision(regions_BRD.device):
-        # Every temporary of the regions' size counts here: 200 MB in the paper's batch.
+        # Avoid temporaries of the regions' size: each takes 200 MB with the paper's batch.
         regions_BRD = UnitRows.apply(float32_or_wider(regions_BRD))
         fixed_shape = regions_BRD.device.type != "cpu" if fixed_shape is None else fixed_shape
         words_ND = unit_rows(words_BTD.flatten(0, 1) if fixed_shape else words_BTD[mask_BT])
@@ -98,7 +96,7 @@ def region_word_scores(
 
 
 def local_rows(rows: Tensor) -> Tensor:
-    """The identity: no other process holds rows of this batch."""
+    """The identity, for a batch that no other process holds rows of."""
     return rows
 
 
@@ -110,10 +108,10 @@ def trace_divergence(
     rho_1: float = 5.0,
     gather: Callable[[Tensor], Tensor] = local_rows,
 ) -> Tensor:
-    """KL(trace || alpha) between where a word was pointed at and where it looks, mean over the words with a trace.
+    """KL(trace || alpha) between where the speaker pointed and where a word attends, mean over words with a trace.
 
     alpha_ij = softmax_j(rho_1 cos(w_i, r_j)) is the word-region attention of the region-word loss, of each caption in
-    its own image. Mouse traces of Localized Narratives are the paper's future work; this use of them is ours.
+    its own image. The paper names the mouse traces of Localized Narratives as future work; this use is ours.
 
     Args:
         traces_BTR: distributions over the regions; a row of zeros is a word without a trace.

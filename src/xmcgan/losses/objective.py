@@ -61,12 +61,12 @@ class Terms:
 
     @property
     def total(self) -> Tensor:
-        """The weighted sum that is result."""
+        """The weighted sum to minimise."""
         return torch.stack([self.weights[name] * loss for name, loss in self.losses.items()]).sum()
 
 
 def build_terms(adversarial: dict[str, Tensor], contrastive: dict[str, tuple[float, ContrastiveLoss]]) -> Terms:
-    """One adversarial loss, weighted 1, and contrastive losses with their lambdas."""
+    """One adversarial loss with weight 1, and contrastive losses with their lambdas."""
     return Terms(
         losses=adversarial | {name: term.loss for name, (_, term) in contrastive.items()},
         weights=dict.fromkeys(adversarial, 1.0) | {name: weight for name, (weight, _) in contrastive.items()},
@@ -155,7 +155,7 @@ class Objective:
 
         Args:
             encoded: the frozen image encoder's features of the real and of the generated images.
-            distances_B: between two images generated from one caption (``pooled_distance``), for the diversity term.
+            distances_B: distances between two images of one caption (``pooled_distance``), for the diversity term.
         """
         contrastive = self.text_losses("fake", fake, text)
         if self.weights.image_discriminator:

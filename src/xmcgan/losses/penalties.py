@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 Logit = Callable[[Tensor, Tensor], Tensor]
-"""(images_B3HW, sentence_BD) -> logits_B, or (B, P) at P places, whose mean is the logit that is penalised."""
+"""(images_B3HW, sentence_BD) -> logits_B, or (B, P) for P positions, whose mean is penalised."""
 
 MATCHING_AWARE_POWER = 6
 
 
 def gradient_penalty(logit: Logit, images_B3HW: Tensor, sentence_BD: Tensor) -> Tensor:
-    """|dD/dx|^2 / 2 of every example: R1 on real images, R2 on generated ones. With gamma as its weight, gamma/2 |.|^2.
+    """|dD/dx|^2 / 2 of every example: R1 on real images, R2 on generated ones. Weighted by gamma: gamma/2 |.|^2.
 
     Returns:
         (B,), differentiable with respect to the discriminator's weights if gradients are enabled.
@@ -28,10 +28,10 @@ def gradient_penalty(logit: Logit, images_B3HW: Tensor, sentence_BD: Tensor) -> 
 def matching_aware_penalty(logit: Logit, images_B3HW: Tensor, sentence_BD: Tensor) -> Tensor:
     """(|dD/dx| + |dD/ds|)^6 of every example, for real images with their own captions.
 
-    It makes the discriminator smooth at the data that it should prefer: real images that match.
+    It makes the discriminator smooth at the data it should prefer: real images with matching captions.
 
     Returns:
-        (B,), as of ``gradient_penalty``.
+        (B,), as from ``gradient_penalty``.
     """
     to_images, to_sentence = logit_gradients(logit, images_B3HW, sentence_BD, of_sentence=True)
     # vector_norm, and not the root of a sum: its gradient at a zero vector is zero.

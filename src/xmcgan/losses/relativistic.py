@@ -12,11 +12,11 @@ from torch.nn import functional as F
 def relativistic_discriminator(
     real_logits_B: Tensor, fake_logits_B: Tensor, mismatched_logits_B: Tensor | None = None, share: float = 0.0
 ) -> Tensor:
-    """L_D = E softplus(D(G(z, s), s) - D(x, s)): a real image should have the higher logit of each pair.
+    """L_D = E softplus(D(G(z, s), s) - D(x, s)): in each pair, the real image should have the higher logit.
 
     Args:
-        mismatched_logits_B: of the real images with other captions, which are then negatives too.
-        share: of these among the negatives; generated images have the rest.
+        mismatched_logits_B: logits of the real images with other captions, which are then negatives too.
+        share: their weight among the negatives; generated images have the rest.
     """
     loss = F.softplus(fake_logits_B - real_logits_B).mean()
     if mismatched_logits_B is None:

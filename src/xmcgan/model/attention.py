@@ -19,7 +19,7 @@ def attend_to_words(
 
     Args:
         rho_0: sharpness of the attention.
-        weights_BT: a positive factor of each word's attention before it is normalised, for mixtures of captions.
+        weights_BT: a positive factor on each word's attention before normalisation, for mixtures of captions.
 
     Returns:
         attention_BRT (rows sum to 1; padding is exactly 0), and the unit words_BTD.

@@ -11,7 +11,7 @@ from xmcgan.ops.resampling import ConvAveragePool2d, UpsampleConv2d, upsample_ne
 
 def glorot_normal(module: nn.Module) -> None:
     """Glorot-normal kernels and zero biases of a linear layer or convolution, as in the official implementation."""
-    if isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.is_meta:  # of which only shapes are wanted
+    if isinstance(module, nn.Linear | nn.Conv2d) and not module.weight.is_meta:  # meta tensors have no values
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

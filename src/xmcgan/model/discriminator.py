@@ -19,7 +19,7 @@ class DiscriminatorNetwork(nn.Module):
 
     Two attributes may be set after construction. With ``checkpoint_activations``, blocks keep only their inputs for the
     backward pass (``ops.memory.checkpointed``). With ``channels_last``, the default, feature maps are in the
-    channels-last memory format; the weights' format is that of ``to(memory_format=...)``.
+    channels-last memory format; ``to(memory_format=...)`` sets the weights' format.
     """
 
     def __init__(self, *, image_size: int, width: int, text_dim: int, head_layers: int):
@@ -82,7 +82,7 @@ class Discriminator(nn.Module):
 
     Args:
         image_size: 64, 128 or 256 pixels.
-        width: base width, defined as the generator's.
+        width: base width, defined as in the generator.
         text_dim: width of the word and sentence embeddings, and of the region features compared with them.
         head_layers: extra layers of the contrastive heads, 0 (the paper's best), 1 or 2 (paper, Figure 5).
     """

@@ -1,7 +1,7 @@
 """The discriminator on frozen features: Projected GAN (Sauer et al. 2021, arXiv:2111.01007) with contrastive heads.
 
 A frozen network trained on ImageNet computes feature maps at four scales. Fixed random projections mix the scales, so
-no head can rely on the few features that separate real from generated images easily. A small head on each mixed scale
+no head can rely on the few features that easily separate real from generated images. A small head on each mixed scale
 computes a logit at every position, from the features and the sentence (projection discriminator). The contrastive
 losses are the paper's, on the same features.
 """
@@ -165,7 +165,7 @@ class FrozenFeatureDiscriminator(nn.Module):
         """The output for images.
 
         Args:
-            weights: of ``normalised_weights``; real and generated images of a step share one power iteration.
+            weights: from ``normalised_weights``; real and generated images of a step share one power iteration.
             mismatched_BD: sentences of other captions, for ``mismatched_logits_B``.
         """
         x = resize(images_B3HW, images_B3HW.shape[-1] * self.upsampling)

@@ -25,7 +25,7 @@ class Generator(nn.Module):
 
     Two attributes may be set after construction. With ``checkpoint_activations``, blocks keep only their inputs for the
     backward pass (``ops.memory.checkpointed``). With ``channels_last``, the default, feature maps are in the
-    channels-last memory format; the weights' format is that of ``to(memory_format=...)``.
+    channels-last memory format; ``to(memory_format=...)`` sets the weights' format.
 
     Args:
         image_size: 64, 128 or 256 pixels.

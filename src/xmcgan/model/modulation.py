@@ -15,7 +15,7 @@ AFFINES = {"nearest": blockwise_affine, "bilinear": bilinear_affine}
 
 
 class SelfModulation(nn.Module):
-    """x_hat * (1 + gamma) + beta, with gamma and beta linear in the global condition: one pair a channel.
+    """x_hat * (1 + gamma) + beta, with gamma and beta linear in the global condition: one pair per channel.
 
     The paper writes gamma * x_hat; the official implementation's 1 + gamma starts at the identity (docs/parity.md).
     """
@@ -35,7 +35,7 @@ class SpatialCondition(NamedTuple):
     """The condition of every region, [word-context vector ; global condition], before the words are mixed."""
 
     attention_BRT: Tensor  # of each region over the words
-    words_BTD: Tensor  # what is mixed by it
+    words_BTD: Tensor  # the words that it mixes
     global_BC: Tensor
 
 
@@ -45,7 +45,7 @@ class AttentionalSelfModulation(nn.Module):
     gamma and beta are computed for the 16 x 16 regions and upsampled to the size of x.
 
     Args:
-        upsampling: ``nearest`` (official): each value serves its whole block of x; or ``bilinear``.
+        upsampling: ``nearest`` (official): each value applies to its whole block of x; or ``bilinear``.
     """
 
     def __init__(self, channels: int, condition_dim: int, upsampling: Upsampling = "nearest"):

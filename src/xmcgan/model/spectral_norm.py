@@ -1,4 +1,4 @@
-"""Spectral normalisation with one power iteration a forward pass."""
+"""Spectral normalisation with one power iteration per forward pass."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", unit(torch.randn(out_features)))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight over its spectral norm. Only in training mode is the iterated vector u stored."""
+        """The weight over its spectral norm. The iterated vector u is stored only in training mode."""
         with no_half_precision(weight.device):
             matrix = weight.flatten(1)
             with torch.no_grad():
@@ -46,7 +46,7 @@ class SpectralNorms(nn.ModuleDict):
     """The power iterations of a network's weights.
 
     Args:
-        parameters: by name; those that end in ``.weight`` are normalised.
+        parameters: by name; those with names ending in ``.weight`` are normalised.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]):
