@@ -1,7 +1,7 @@
 """Adaptive strength of the augmentation: ADA (Karras et al. 2020, arXiv:2006.06676, section 3.1).
 
-The heuristic r_t = E sign(D(x)) over real images is near 1 where the discriminator is sure of all of them, which it is
-once it knows them by heart. Every four steps the strength p moves up or down by a fixed amount, towards r_t = target.
+The heuristic r_t = E sign(D(x)) over real images is near 1 if the discriminator is sure of all of them, as it is once
+it has memorised them. Every four steps the strength p moves up or down by a fixed amount, towards r_t = target.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ class AdaptiveStrength:
     """The strength p in [0, 1] by which the probability of every augmentation is multiplied.
 
     Args:
-        target: of the mean sign of real images' logits.
-        images: images seen in which p can rise from 0 to 1.
+        target: for the mean sign of real images' logits.
+        images: number of images over which p can rise from 0 to 1.
     """
 
     def __init__(self, *, target: float, images: int):
@@ -33,7 +33,7 @@ class AdaptiveStrength:
         self.signs, self.seen, self.steps = 0.0, 0, 0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, exactly: JSON holds every digit of a float."""
+        """The state for a checkpoint. It is exact: JSON keeps every digit of a float."""
         return {"strength": self.strength, "signs": self.signs, "seen": self.seen, "steps": self.steps}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Differentiable augmentation of what the discriminator sees (Zhao et al. 2020, arXiv:2006.10738).
 
 Real and generated images are augmented alike, with gradients, so that the discriminator cannot memorise the real ones
-and the generator learns images without the augmentation. All randomness comes from uniform numbers of each example, so
-that a run resumes with the same bits on any number of ranks.
+and the generator learns images without the augmentation. All randomness comes from uniform numbers drawn for each
+example, so that a run resumes with the same bits on any number of ranks.
 """
 
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor
 from xmcgan.config import AugmentationConfig
 
 NUMBERS = 9
-"""Uniform numbers that one view of an example takes."""
+"""How many uniform numbers one view of an example uses."""
 
 
 def augment(images_B3HW: Tensor, uniform_BU: Tensor, config: AugmentationConfig, strength: float = 1.0) -> Tensor:
-    """Images in [-1, 1], augmented by name and probability.
+    """Images in [-1, 1] after the augmentations of ``config``.
 
     Args:
         uniform_BU: ``NUMBERS`` uniform random numbers in [0, 1) for each image.
-        strength: by which every probability is multiplied (``AdaptiveStrength``); that of a translation is 1.
+        strength: factor on every probability (``AdaptiveStrength``); a translation's own is 1.
     """
     if strength == 0:
         return images_B3HW
@@ -37,9 +37,9 @@ def augment(images_B3HW: Tensor, uniform_BU: Tensor, config: AugmentationConfig,
 
 
 def image_shifts(uniform_BU: Tensor, side: int, config: AugmentationConfig, strength: float) -> tuple[Tensor, Tensor]:
-    """dy and dx of every image in pixels; none for all but a share ``strength`` of the images."""
+    """dy and dx of every image in pixels; 0 for all but a share ``strength`` of the images."""
     dy, dx = uniform_BU[:, 0], uniform_BU[:, 1]
-    moved = dy < strength  # and dy / strength is uniform in [0, 1) again where it is
+    moved = dy < strength  # for these, dy / strength is uniform in [0, 1) again
     reach = config.translation
     return shifts((dy / strength).where(moved, 0.5), side, reach), shifts(dx.where(moved, 0.5), side, reach)
 
@@ -47,7 +47,7 @@ def image_shifts(uniform_BU: Tensor, side: int, config: AugmentationConfig, stre
 def translate_traces(
     traces_BTR: Tensor, uniform_BU: Tensor, config: AugmentationConfig, side: int, strength: float = 1.0
 ) -> Tensor:
-    """Traces of words moved with their images, to whole regions; each keeps its sum, unless it leaves the picture."""
+    """Moves words' traces with their images, by whole regions; each keeps its sum, unless it leaves the picture."""
     if not config.translation or strength == 0:
         return traces_BTR
     grid = int(traces_BTR.shape[-1] ** 0.5)
@@ -64,7 +64,7 @@ def shifts(uniform_B: Tensor, side: int, largest: float) -> Tensor:
 
 
 def translate(x_BCHW: Tensor, dy_B: Tensor, dx_B: Tensor) -> Tensor:
-    """Each map moved down by dy and right by dx pixels; zeros come in (mid grey, in an image)."""
+    """Each map moved down by dy and right by dx pixels; the gap is filled with zeros (mid grey in an image)."""
     height, width = x_BCHW.shape[-2:]
     rows = torch.arange(height, device=x_BCHW.device) - dy_B[:, None]
     columns = torch.arange(width, device=x_BCHW.device) - dx_B[:, None]

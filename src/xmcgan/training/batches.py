@@ -23,7 +23,7 @@ from xmcgan.types import Batch
 def embedded_batches(
     config: Config, records: Sequence[Record], encoder: TextEncoder, device: torch.device, *, start: int
 ) -> AbstractGenerator[Batch]:
-    """This rank's part of every batch from number ``start`` on, with embedded captions and noise, without end."""
+    """This rank's part of every batch from number ``start`` on, with embedded captions and noise, endlessly."""
     settings, dataset = config.training, config.dataset
     traces, augmented = config.losses.trace > 0, config.augmentation.of_images
     stream = ExampleStream(

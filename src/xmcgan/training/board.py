@@ -19,7 +19,7 @@ class Board:
 
     Args:
         folder: of the event files; each start of a run adds one.
-        step: that training starts from; TensorBoard hides what earlier files hold of later steps.
+        step: the step that training starts from; TensorBoard hides later steps in earlier files.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -34,7 +34,7 @@ class Board:
         self.write([Event(wall_time=time.time(), step=step, summary=Summary(value=[each])) for each in scalars])
 
     def write(self, events: list[Event]) -> None:
-        """Adds events to the file; where that fails, there are no more curves."""
+        """Adds events to the file; if that fails, no more curves are written."""
         if self.path is None:
             return
         content = io.BytesIO()

@@ -50,7 +50,7 @@ def save_checkpoint(
     """Write ``runs/step-...`` and return it; the folder gets its name only when it is complete."""
     folder = runs / f"step-{step:08d}"
     if folder.exists():
-        return folder  # a resumed run reaches the step again with the same bits
+        return folder  # a resumed run reaches this step again with the same bits
     optimizers = {"generator": generator_optimizer, "discriminator": discriminator_optimizer}
     with atomic_folder(folder, flush=True) as partial:
         training = make_folder(partial / "training")
@@ -75,7 +75,7 @@ def save_checkpoint(
 def save_best(
     folder: Path, evaluation: dict[str, Any], generator: Generator, config: Config, text_dim: int, step: int
 ) -> None:
-    """Replace ``folder`` by a generator and its evaluation; ``remove_leftovers`` mends what a crash leaves."""
+    """Replace ``folder`` by a generator and its evaluation; ``remove_leftovers`` cleans up after a crash."""
     with atomic_folder(folder, flush=True, replace=True) as partial:
         save_generator(partial, generator, config, text_dim, step)
         write_json(partial / EVALUATION_FILE, evaluation)
@@ -122,7 +122,7 @@ def load_checkpoint(
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The numbers of a checkpoint that are no tensors.
+    """The numbers of a checkpoint that are not tensors.
 
     Raises:
         ValueError: naming the file and the number that is damaged.
@@ -145,7 +145,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def load_unwritten_log(folder: Path) -> dict[str, Any] | None:
-    """The sums that the log had not written when a checkpoint was saved; None from an older version."""
+    """The sums that the log had not written when a checkpoint was saved; None for a checkpoint of an older version."""
     unwritten, path = read_state(folder).get("log"), folder / "training" / "state.json"
     if unwritten is None:
         return None
@@ -180,7 +180,7 @@ def keep_newest(runs: Path, count: int) -> None:
 
 
 def remove_leftovers(output: Path) -> None:
-    """Mend what interrupted saves and removals have left in a run's folder; the former ``best`` comes back."""
+    """Clean up after interrupted saves and removals in a run's folder; the former ``best`` is restored."""
     restore_former(output / "best")
     for pattern in ("checkpoints/.partial-step-*", "checkpoints/.removed-step-*", ".partial-best", ".former-best"):
         for folder in output.glob(pattern):
@@ -206,7 +206,7 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def count_tensors(optimizer: Adam) -> int:
-    """Tensors in an optimizer's state."""
+    """Number of tensors in an optimizer's state."""
     return sum(len(state) for state in optimizer.state.values())
 
 
@@ -215,7 +215,7 @@ def check_adam_state(saved: dict[str, Tensor], known: set[str], path: Path, coun
 
     Args:
         known: names of the optimizer's parameters.
-        count: tensors that were saved; None if the checkpoint does not say.
+        count: tensors that were saved; None if the checkpoint does not record it.
     """
     names = {name.rpartition("/")[0] for name in saved}
     if names - known:
@@ -231,12 +231,12 @@ def load_adam_state(optimizer: Adam, network: nn.Module, path: Path, *, count: i
     """The inverse of ``adam_state``; moments get the device and memory format of their parameter.
 
     Args:
-        count: tensors that were saved; None if the checkpoint does not say.
+        count: tensors that were saved; None if the checkpoint does not record it.
 
     Raises:
-        ValueError: naming the file, and what is missing, too much, or of another shape.
+        ValueError: naming the file, and what is missing, unexpected, or of another shape.
     """
-    saved = {name: tensor for name, tensor in read_tensors(path).items() if "/" in name}  # others are a network's
+    saved = {name: tensor for name, tensor in read_tensors(path).items() if "/" in name}  # others: a network's
     check_adam_state(saved, {name for name, _ in parameters_of(optimizer, network)}, path, count)
     for name, parameter in parameters_of(optimizer, network):
         state = optimizer.state[parameter]

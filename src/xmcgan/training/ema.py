@@ -22,9 +22,9 @@ class EMA(Generic[Network]):
     Args:
         network: the generator in training.
         decay: weight of the past at each update.
-        warmup: holds the decay under (1 + updates) / (10 + updates), so that a short run is not ruled by its first,
-            random weights. The official implementation has none.
-        half_life: replaces both: after so many updates the weight of the past has halved; early on, after a twentieth
+        warmup: caps the decay at (1 + updates) / (10 + updates), so that its random initial weights do not dominate a
+            short run. The official implementation has no warmup.
+        half_life: replaces both: the number of updates in which the weight of the past halves; early on, a twentieth
             of the updates so far (the ramp of StyleGAN2-ADA, Karras et al. 2020, arXiv:2006.06676).
     """
 
@@ -55,7 +55,7 @@ class EMA(Generic[Network]):
 def estimate_batch_norm(generator: Generator, inputs: Iterable[tuple[Tensor, TextEmbedding]]) -> None:
     """Replaces a generator's running statistics by their mean over forward passes with its own weights, in place.
 
-    An average of weights has other statistics than the generator in training, which ``EMA`` copies.
+    Averaged weights need other statistics than the generator in training, whose statistics ``EMA`` copies.
 
     Args:
         inputs: noise_BZ and text of each pass; with several ranks, each rank's part of them.
@@ -66,7 +66,7 @@ def estimate_batch_norm(generator: Generator, inputs: Iterable[tuple[Tensor, Tex
     sums = [torch.zeros_like(buffer, dtype=torch.float64) for buffer in generator.buffers()]
     count = 0
     for norm in norms:
-        norm.momentum = 1.0  # after each pass the running statistics are those of its batch
+        norm.momentum = 1.0  # after each pass the running statistics equal its batch's
     for noise_BZ, text in inputs:
         generator(noise_BZ, text)
         for total, buffer in zip(sums, generator.buffers(), strict=True):

@@ -1,4 +1,4 @@
-"""The forward passes of a training step: a batch of both networks' features, whole or in micro-batches."""
+"""The forward passes of a training step: both networks' features of a batch, whole or in micro-batches."""
 
 from functools import partial
 
@@ -43,15 +43,15 @@ def forward_both(state: TrainingState, batch: Batch) -> tuple[Features, Backward
 
 
 def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch, fake_B3HW: Tensor) -> Features:
-    """The discriminator's features of real and generated images, augmented, by its normalised weights."""
+    """The discriminator's features of real and generated images, augmented, computed with its normalised weights."""
     real_B3HW = batch.images_B3HW
     if batch.augmentation_BU is not None:
         for_real, for_fake = batch.augmentation_BU.chunk(2, dim=1)
         real_B3HW = augment(real_B3HW, for_real, state.augmentation, state.strength)
         fake_B3HW = augment(fake_B3HW, for_fake, state.augmentation, state.strength)
     mismatched_BD = swap_neighbours(batch.text.sentence_BD) if state.objective.weights.mismatched else None
-    # Two passes are one of the concatenated batch, for the discriminator has no batch norm; and a gradient of the
-    # generated images goes through their half alone.
+    # One pass over the concatenated batch equals two, because the discriminator has no batch norm; and a gradient of
+    # the generated images goes through their half alone.
     with state.layers_in_precision():
         real = state.discriminator.discriminate(real_B3HW, batch.text, weights, mismatched_BD)
         fake = state.discriminator.discriminate(fake_B3HW, batch.text, weights)
@@ -61,7 +61,7 @@ def discriminate(state: TrainingState, weights: dict[str, Tensor], batch: Batch,
 def generate_and_discriminate(
     state: TrainingState, weights: dict[str, Tensor], batch: Batch, real_BF: Tensor | None
 ) -> Features:
-    """``discriminate`` of new images, with the frozen encoder's features; those of the real images are given."""
+    """``discriminate`` of new images, with the frozen encoder's features; the real images' features are given."""
     fake_B3HW, distances_B = generate_pairs(state, batch)
     fake_BF = encode_images(state, fake_B3HW)
     encoded = None if real_BF is None or fake_BF is None else (real_BF, fake_BF)
@@ -69,7 +69,7 @@ def generate_and_discriminate(
 
 
 def generate(state: TrainingState, batch: Batch) -> Tensor:
-    """Images in training mode. Running statistics move only in passes with a graph, once a step."""
+    """Images in training mode. Running statistics are updated only in passes with a graph, once per step."""
     generator, text = state.generator, text_for_generator(batch, state.augmentation.sentence_noise)
     with state.layers_in_precision():
         if torch.is_grad_enabled():
@@ -79,9 +79,9 @@ def generate(state: TrainingState, batch: Batch) -> Tensor:
 
 
 def generate_pairs(state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Images, and for the diversity term the distance of each fourth one to an image with its caption and other noise.
+    """Images, and for the diversity term the distance of every fourth to one with the same caption and other noise.
 
-    All go through the generator together, in one batch to its batch norm.
+    All of them go through the generator in one batch, and so through its batch norm.
     """
     if not state.objective.weights.diversity:
         return generate(state, batch), None
@@ -95,7 +95,7 @@ def generate_pairs(state: TrainingState, batch: Batch) -> tuple[Tensor, Tensor |
 
 
 def swap_neighbours(rows: Tensor) -> Tensor:
-    """Rows 1, 0, 3, 2, ...: each example with its neighbour, which is the same on any number of ranks."""
+    """Rows 1, 0, 3, 2, ...: swaps each example with its neighbour, which is the same on any number of ranks."""
     return rows.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 

@@ -104,6 +104,6 @@ def backward_micro_batch(
             for feature, gradient in zip(features.tensors, of_features, strict=True)
             if feature.requires_grad and gradient is not None
         ]
-        # Targets share the graph of a micro-batch, micro-batches that of the normalised weights: the last use frees it.
+        # Targets share a micro-batch's graph, and micro-batches the normalised weights' graph: the last use frees it.
         retain = number < count - 1 or target < len(gradients) - 1
         torch.autograd.backward(*zip(*pairs, strict=True), retain_graph=retain, inputs=weights)

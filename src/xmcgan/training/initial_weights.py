@@ -14,12 +14,12 @@ from xmcgan.inference.model_files import (
 from xmcgan.training.state import TrainingState
 
 GENERATOR_SETTINGS = ("image_size", "text.encoder", "text.layers", "generator.")
-"""Dotted names, or their beginnings, of what decides the generator's shapes and the meaning of its inputs."""
+"""Dotted names, or their beginnings, of settings that determine the generator's shapes and what its inputs mean."""
 
 DISCRIMINATOR_SETTINGS = ("discriminator.",)
 
 PATHS = ("discriminator.encoder_weights",)
-"""Where a file lies; that differs from machine to machine."""
+"""Settings that are paths of files, which differ between machines."""
 
 
 def architecture(source: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def architecture(source: str) -> dict[str, Any]:
 
 
 def load_initial_weights(state: TrainingState, config: Config, source: str) -> str:
-    """Loads a model's generator, and its discriminator where it has one that fits, into a state before its first step.
+    """Loads a model's generator, and its discriminator if it has one that fits, into a state before its first step.
 
     The average starts at the loaded generator; the optimizers start afresh.
 
@@ -43,7 +43,7 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
         source: a name in the package, a run, a checkpoint, a saved pipeline, or a hub name.
 
     Returns:
-        one line for a person: what was loaded, and what starts at random.
+        one line for the user: what was loaded, and what starts at random.
 
     Raises:
         FileNotFoundError: if there is no such model.

@@ -30,7 +30,7 @@ class Log:
             truncate_log(self.evaluations, step)
             self.board = Board(output / "tensorboard", step)
             if has_line(self.path, step):
-                unwritten = None  # an error ended the run before the line of the checkpoint's step, which is there now
+                unwritten = None  # the line of the checkpoint's step was written later, with these sums
         unwritten = unwritten or {"sums": {}, "count": 0}
         self.sums: dict[str, float] = dict(unwritten["sums"])
         self.count: int = unwritten["count"]
@@ -78,7 +78,7 @@ class Log:
 
 
 def already_evaluated(output: Path, step: int) -> bool:
-    """Whether a run's evaluation at a step is in its log; its line is written when all else is done."""
+    """Whether a run's evaluation at a step is in its log; its line is written after everything else."""
     return has_line(output / "evaluations.jsonl", step)
 
 
@@ -98,7 +98,7 @@ def truncate_log(path: Path, step: int) -> None:
 
 
 def line_step(line: bytes) -> int | None:
-    """The step of a log's line; None of one that a crash has torn (the lines after it are whole)."""
+    """The step of a log's line; None for a line cut off by a crash (the lines after it are whole)."""
     try:
         step = json.loads(line)["step"]
     except (ValueError, KeyError, TypeError, RecursionError):

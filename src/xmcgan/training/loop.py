@@ -156,7 +156,7 @@ def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, st
         while not last:
             with log.waiting():
                 fresh = [next(batches) for _ in range(settings.discriminator_steps)]
-                barrier()  # counts waiting for the slowest rank's data as data wait, too
+                barrier()  # so that waiting for the slowest rank's data counts as waiting for data, too
             with run.progress.updating():
                 set_learning_rates(state, settings, step)
                 losses = check_finite(train_step(state, fresh), step + 1)

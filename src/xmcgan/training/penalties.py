@@ -1,7 +1,7 @@
 """The gradient penalties of a discriminator step: which are due, computed in float32, as terms of its objective.
 
-A penalty is a value per example, so micro-batches and ranks compute it as they do any feature: gradient caching passes
-its gradient on like that of the logits. It costs a second forward pass of the images and a backward pass through the
+A penalty is one value per example, so micro-batches and ranks treat it like any feature: gradient caching passes its
+gradient on as it does for the logits. It costs a second forward pass of the images and a backward pass through the
 backward pass.
 """
 
@@ -23,11 +23,11 @@ def due(state: TrainingState) -> bool:
 def penalty_columns(
     state: TrainingState, weights: dict[str, Tensor], real_B3HW: Tensor, fake_B3HW: Tensor, text: TextEmbedding
 ) -> Tensor | None:
-    """Each penalty that has a weight, in the order of ``penalties.active``: (B, K); None where none is due.
+    """Each penalty that has a weight, in the order of ``penalties.active``: (B, K); None if none is due.
 
     Args:
-        weights: the discriminator's normalised weights; the power iteration is the step's.
-        real_B3HW: as the discriminator sees them, after augmentation; so are the generated ones.
+        weights: the discriminator's normalised weights, from this step's power iteration.
+        real_B3HW: as the discriminator sees them, after augmentation; the generated images too.
     """
     if not due(state):
         return None
@@ -47,8 +47,8 @@ def penalty_columns(
 def with_penalties(terms: Terms, penalties_BK: Tensor | None, state: TrainingState) -> Terms:
     """The discriminator's terms with the penalties that were due.
 
-    A penalty that is computed every k steps counts k times then, in its value as in the sum: so its mean in the log is
-    its own, where the log's interval is a multiple of k.
+    A penalty that is computed every k steps then counts k times, in the value as in the sum. So its mean in the log is
+    right if the log's interval is a multiple of k.
     """
     if penalties_BK is None:
         return terms

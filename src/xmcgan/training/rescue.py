@@ -1,4 +1,4 @@
-"""When something outside a run ends it, such as an image that has vanished or a full disk, its last step is saved."""
+"""Saves a run's last step when something outside the run ends it, such as a missing image or a full disk."""
 
 from collections.abc import Callable
 from collections.abc import Generator as AbstractGenerator
@@ -12,12 +12,12 @@ from xmcgan.training.state import TrainingDiverged
 
 
 class RunStopped(OSError, ValueError):
-    """Something outside the run ended it; the message says what, and from which step the run resumes."""
+    """Something outside the run ended it; the message gives the cause and the step that the run resumes from."""
 
 
 @dataclass
 class RunProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
         step: the last finished one.
@@ -29,7 +29,7 @@ class RunProgress:
 
     @contextmanager
     def updating(self) -> AbstractGenerator[None]:
-        """The block changes the networks; after an error in it they are not saved."""
+        """Marks a block that changes the networks; after an error in it they are not saved."""
         self.whole = False
         yield
         self.whole = True
@@ -37,13 +37,13 @@ class RunProgress:
 
 @contextmanager
 def saving_on_error(progress: RunProgress, output: Path, save: Callable[[int], None]) -> AbstractGenerator[None]:
-    """Saves the last step if an error ends the block in good health, and adds to the error where the run resumes.
+    """Saves the last step if an error ends the block between two steps; the error gets a note on where the run resumes.
 
     Args:
         save: writes a checkpoint of the step it is given; called on rank 0, without the others.
 
     Raises:
-        RunStopped: for an error of the system or of the data, in one line. Other errors get a note.
+        RunStopped: on an error of the system or of the data, in one line. Other errors get a note.
     """
     try:
         yield
@@ -60,7 +60,7 @@ def saving_on_error(progress: RunProgress, output: Path, save: Callable[[int], N
 
 
 def save_last(progress: RunProgress, runs: Path, save: Callable[[int], None]) -> str:
-    """Saves the last step, unless it is saved or cannot be; returns a sentence that says so."""
+    """Saves the last step, if it can be saved; returns a sentence about what happened."""
     reason = " within a step"
     if progress.whole:
         try:

@@ -35,8 +35,8 @@ MAY_CHANGE = {
 }
 MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluationConfig)}
 """Settings that may change on resume. They do not change the next step, except that ``training.steps`` moves the
-learning-rate decay (``lr_decay_from`` below 1), and except for the rounding of another device,
-compiler or kernel (``training.device``, ``.compile``, ``.fused``, ``.tf32``, ``.channels_last``)."""
+learning-rate decay (``lr_decay_from`` below 1), and that another device, compiler or kernel rounds differently
+(``training.device``, ``.compile``, ``.fused``, ``.tf32``, ``.channels_last``)."""
 
 
 def open_run_folder(output: Path, config: Config, records: Sequence[Record], lock: ExitStack) -> Path | None:

@@ -1,8 +1,8 @@
 """Noise on the sentence that the generator sees in training.
 
 The generator learns to draw a picture of the caption for a whole neighbourhood of its embedding. The perturbation is
-LAFITE's (Zhou et al. 2021, arXiv:2111.13792, section 3.1), without its final normalisation, as our embeddings have
-lengths of their own. The discriminator sees the sentence as it is.
+LAFITE's (Zhou et al. 2021, arXiv:2111.13792, section 3.1), without its final normalisation, because our embeddings
+differ in length. The discriminator sees the sentence as it is.
 """
 
 import torch

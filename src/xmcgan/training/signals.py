@@ -15,8 +15,8 @@ def stop_signals() -> AbstractGenerator[threading.Event]:
 
     Further SIGTERMs change nothing: a scheduler may repeat the signal while the checkpoint is being saved. With several
     ranks further signals of both kinds are ignored: the terminal sends Ctrl-C to every rank, torchrun forwards it
-    again, and torchrun kills ranks that take longer than 30 seconds. After an error the handlers also stay in place
-    there: torchrun sends SIGTERM as soon as one rank fails, and the other ranks should still report why they stopped.
+    again, and torchrun kills ranks that take longer than 30 seconds. The handlers then also stay after an error:
+    torchrun sends SIGTERM as soon as one rank fails, and the other ranks should still report why they stopped.
     """
     stopped = threading.Event()
 

@@ -30,7 +30,7 @@ from xmcgan.training.ema import EMA
 
 @dataclass
 class TrainingState:
-    """The parts of a run that change with every step, and what it is trained by."""
+    """The parts of a run that change with every step, and the objective and settings of its training."""
 
     generator: Generator
     discriminator: AnyDiscriminator
@@ -47,7 +47,7 @@ class TrainingState:
 
     @property
     def strength(self) -> float:
-        """By which the probability of every augmentation is multiplied: 1 unless it adapts."""
+        """The factor on every augmentation's probability: 1 unless it adapts."""
         return 1.0 if self.adaptive is None else self.adaptive.strength
 
     def layers_in_precision(self) -> AbstractContextManager[object]:
@@ -60,10 +60,10 @@ class TrainingDiverged(RuntimeError):
 
 
 def check_batch_size(config: Config, ranks: int) -> None:
-    """Refuses a batch that the ranks cannot share, or a rank's part that micro-batches cannot.
+    """Refuses a batch size that ranks cannot share equally, or a rank's part that micro-batches cannot.
 
     Raises:
-        ValueError: naming the field, and what would be right.
+        ValueError: naming the field, and values that would be right.
     """
     batch_size, micro_batch = config.training.batch_size, config.training.micro_batch
     if batch_size % ranks:
@@ -108,7 +108,7 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
     discriminator = build_discriminator(config, text_dim, frozen).to(device).to(memory_format=layout)
     generator.channels_last = discriminator.network.channels_last = settings.channels_last
     if settings.micro_batch is not None:
-        # A whole batch moves the running statistics as far as it does in one piece.
+        # All micro-batches together move the running statistics as far as the batch would in one piece.
         parts = settings.batch_size // world_size() // settings.micro_batch
         for module in generator.modules():
             if isinstance(module, BatchNorm2d):
@@ -123,11 +123,11 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
     if isinstance(discriminator, Discriminator):
         discriminator.network.checkpoint_activations = settings.checkpoint_activations
     if settings.compile:
-        # The last discriminator step and the generator's go back through one graph: its buffers may not be given up.
+        # The last discriminator step and the generator's backpropagate through one graph, so its buffers must be kept.
         torch._functorch.config.donated_buffer = False  # ty: ignore[invalid-assignment]
         generator.compile()
         discriminator.network.compile()
-    betas, fused = (settings.beta1, settings.beta2), settings.fused or None  # None: torch's choice of the others
+    betas, fused = (settings.beta1, settings.beta2), settings.fused or None  # None: torch chooses another one
     encoder = None
     if losses.image_encoder > 0:
         weights = Path(losses.encoder_weights) if losses.encoder_weights else None

@@ -56,7 +56,7 @@ def keep_best(
 ) -> None:
     """Write the EMA generator and its metrics to ``best/`` if its score is the highest so far.
 
-    Scores of other metrics, counts, networks or noise are not comparable: then it replaces the one there.
+    Scores with other metrics, counts, networks or noise are not comparable: then it replaces the one there.
     """
     known = read_best(output / "best")
     settings = asdict(config.evaluation) | {"noise": NOISE}
@@ -69,12 +69,12 @@ def keep_best(
 
 
 def drop_other_images(folder: Path, drawn_by: dict[str, Any]) -> None:
-    """Deletes images of an interrupted evaluation that other weights drew, such as those of a run before this one."""
+    """Deletes images of an interrupted evaluation that other weights drew, such as the weights of an earlier run."""
     try:
         known = read_object(folder / SETTINGS)
     except FileNotFoundError:
         return
-    except ValueError:  # damaged: nobody knows what drew them
+    except ValueError:  # damaged: it is unknown what drew them
         known = {}
     if known != drawn_by:
         shutil.rmtree(folder)
@@ -90,7 +90,7 @@ def make_validation(config: Config, output: Path, held_out: Sequence[Record], *,
     stay there.
 
     Args:
-        held_out: captioned images that are not trained on; all are the reference of fid and similar metrics.
+        held_out: captioned images that are not trained on; all are references for fid and similar metrics.
 
     Raises:
         ValueError: on an unknown metric or network, or weights that do not fit.

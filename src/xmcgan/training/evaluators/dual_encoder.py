@@ -74,7 +74,7 @@ def train_dual_encoder(
         ``retrieval_top1``, ``candidates``, and the number of held-out ``images``.
 
     Raises:
-        ValueError, FileExistsError: if there are too few images, or ``output`` is in use or of other settings or data.
+        ValueError, FileExistsError: if there are too few images, or ``output`` is in use or has other settings or data.
     """
     check_counts(records, held_out, fitting, candidates)
     words = Vocabulary.from_captions((caption for record in records for caption in record.captions), size=vocabulary)
@@ -109,7 +109,7 @@ def train_dual_encoder(
 def measure(
     encoder: TrainedDualEncoder, held_out: Sequence[Record], candidates: int, fitting: Fitting
 ) -> dict[str, float | int]:
-    """The retrieval accuracy on held-out images, and of what."""
+    """The retrieval accuracy on held-out images, and the numbers of candidates and images."""
     found = retrieval_accuracy(encoder, held_out, candidates=candidates, fit=fitting.fit, seed=fitting.seed)
     return {"retrieval_top1": round(found, 4), "candidates": candidates, "images": len(held_out)}
 
@@ -146,7 +146,7 @@ def retrieval_accuracy(
 ) -> float:
     """Fraction of captions that match their image better than ``candidates - 1`` captions of random other images.
 
-    A caption of another image can be true as well, because captions are incomplete; so 1 cannot be reached.
+    Captions are incomplete, so a caption of another image can be true as well; so 1 cannot be reached.
     """
     transform = ImageTransform(encoder.shape.image_size, fit)
     images_NF = torch.cat([encoder.encode_images(load_pixels(batch, transform)) for batch in batched(records)])

@@ -86,7 +86,7 @@ def load_pixels(records: Sequence[Record], transform: ImageTransform) -> Tensor:
 
 
 def pixel_stream(records: Sequence[Record], image_size: int, fitting: Fitting) -> ExampleStream:
-    """The training examples of an image network that is trained: pixels and captions."""
+    """The training examples for an image network that is not frozen: pixels and captions."""
     return ExampleStream(
         records, ImageTransform(image_size, fitting.fit), seed=fitting.seed, flip=fitting.flip, resize=True
     )
@@ -114,8 +114,8 @@ def fit(
     """Train a network, resuming from files saved under ``output``; the network ends on the CPU.
 
     Args:
-        loss_of: loss of what the network reads and its batch of examples.
-        stream: of uint8 pixels, which become images in [-1, 1], or of features.
+        loss_of: computes the loss from the network's inputs and the batch of examples.
+        stream: yields uint8 pixels, which become images in [-1, 1], or features.
 
     Raises:
         FloatingPointError: naming the step, if the loss is not finite.
@@ -202,7 +202,7 @@ def claimed(output: Path, settings: dict[str, Any]) -> Generator[bool]:
     """
     if not (output / SETTINGS_FILE).exists():
         refuse_foreign(output, "an evaluator's training")  # before a lock is put there
-    elif is_finished(output, settings):  # without a lock: it may be where nothing can be written
+    elif is_finished(output, settings):  # without a lock: the folder may be read-only
         yield True
         return
     with locked_folder(output, "trained into"):
@@ -230,7 +230,7 @@ def is_finished(output: Path, settings: dict[str, Any]) -> bool:
 def settings_of(
     kind: str, shape: Any, fitting: Fitting, records: Sequence[Record], held_out: Sequence[Record]
 ) -> dict[str, Any]:
-    """What decides an evaluator: its kind, the shape of its network, its training, and its data."""
+    """The settings that determine an evaluator: its kind, the shape of its network, its training, and its data."""
     return {
         "kind": kind,
         "shape": asdict(shape),
@@ -272,7 +272,7 @@ def load_training(network: nn.Module, optimizer: Adam, path: Path) -> int:
 def save_weights(network: nn.Module, output: Path) -> str:
     """Write the weights, matrices and kernels as float16, and return their SHA-256.
 
-    The network keeps the rounded weights, so that they are the ones that are evaluated.
+    The network keeps the rounded weights, so that the evaluation uses the weights in the file.
     """
     path = output / WEIGHTS_FILE
     halved = {name: value.half() if value.dim() > 1 else value for name, value in tensors(network).items()}

@@ -23,7 +23,7 @@ FEATURES_FOLDER = "features"
 BATCH = 4 * CHUNK
 
 PART = 13 * BATCH
-"""Images whose features are in one file: what a stopped training computes anew at most."""
+"""Images per file of features: at most as many are computed again after a stop."""
 
 
 class FeatureStream(Dataset):
@@ -31,7 +31,7 @@ class FeatureStream(Dataset):
 
     Args:
         examples: choose image, caption and mirroring.
-        features_VNF: of every record, and, if examples are mirrored, of the mirror images as the second view.
+        features_VNF: features of every record; if examples are mirrored, the second view is the mirror images.
     """
 
     def __init__(self, examples: ExampleStream, features_VNF: Tensor):
@@ -50,7 +50,7 @@ def feature_stream(
     output: Path,
     progress: bool,
 ) -> FeatureStream:
-    """The examples with features in place of pixels; the network's head standardises by the mean of all."""
+    """The examples with features in place of pixels; the network's head learns to standardise from all features."""
     features_VNF = image_features(frozen, examples.records, fitting, output, progress=progress)
     assert isinstance(network.image, FeatureHead)
     network.image.standardise(features_VNF.flatten(0, 1).float())
@@ -62,8 +62,8 @@ def image_features(
 ) -> Tensor:
     """Features (V, N, F) of N images, float16; V is 2 if the training mirrors images, else 1.
 
-    They are computed in parts, each a file under ``output/features``; those already there are read. The training's
-    settings name images and network, so its folder holds no others.
+    They are computed in parts, one file each under ``output/features``; existing files are read. The folder belongs to
+    one training, whose settings name images and network, so it holds no other features.
     """
     folder, transform = output / FEATURES_FOLDER, ImageTransform(frozen.image_size, fitting.fit)
     make_folder(folder)
@@ -99,7 +99,7 @@ def part_file(folder: Path, start: int) -> Path:
 
 
 def read_part(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """A part's features; None if there are none, or the file is damaged: then they are computed anew."""
+    """A part's features; None if the file is missing or damaged: then they are computed again."""
     if not path.is_file():
         return None
     try:

@@ -154,7 +154,7 @@ def presence_accuracy(model: PresenceModel, records: Sequence[Record], *, fit: F
     """Evaluate a presence model on records with boxes.
 
     Raises:
-        ValueError: as :func:`categories_present`.
+        ValueError: as in :func:`categories_present`.
     """
     shape = model.shape
     present_NC = categories_present(records, shape)

@@ -39,7 +39,7 @@ from xmcgan.training.evaluators.fitting import (
 )
 
 SPREAD = 0.8
-"""Standard deviation, in cells, of the Gaussian around each centre in which other cells count as less wrong."""
+"""Standard deviation, in cells, of the Gaussian around each centre within which other cells are penalised less."""
 
 PLACE_WEIGHT, COLOUR_WEIGHT = 0.5, 0.5
 
@@ -67,10 +67,10 @@ def train_scene_detector(
     Args:
         output: folder of the evaluator.
         labelled: records with boxes, and their scenes.
-        held_out: others, to measure with.
+        held_out: others, to measure the accuracy with.
 
     Returns:
-        :func:`detection_accuracy`, and the number of held-out ``images``.
+        the result of :func:`detection_accuracy`, and the number of held-out ``images``.
 
     Raises:
         ValueError: if there are too few images, a record does not show its scene, or ``output`` has other settings,
@@ -102,10 +102,10 @@ def train_scene_detector(
 def to_labels(labelled: Labelled, shape: SceneDetectorShape) -> Record:
     """Replace a record's captions by its objects as JSON: kind and colour as numbers of the outputs, and the box.
 
-    Labels can then use the same stream of examples as captions. Objects that nothing can be seen of are left out.
+    Labels can then use the same stream of examples as captions. Invisible objects (empty boxes) are left out.
 
     Raises:
-        ValueError: naming the record, if its boxes are not those of the scene.
+        ValueError: naming the record, if its boxes do not match the scene.
     """
     record, scene = labelled
     if [box.category for box in record.boxes] != [thing.kind for thing in scene.objects]:
@@ -123,7 +123,7 @@ def to_labels(labelled: Labelled, shape: SceneDetectorShape) -> Record:
 
 
 def detection_loss(heads: Heads, labels: Sequence[str]) -> Loss:
-    """The loss of a batch, and the share of objects whose own cell has the right kind and colour on top.
+    """The loss of a batch, and the share of objects whose own cell gives the right kind and colour the highest scores.
 
     The centres' loss is the focal loss of Law and Deng (CornerNet, arXiv 1808.01244, equation 1), as in Objects as
     Points (equation 1).
@@ -173,10 +173,10 @@ def detection_accuracy(detector: SceneDetector, labelled: Sequence[Labelled]) ->
     """Accuracies of a detector on scenes, at the confidence that SOA uses, rounded to four digits.
 
     Returns:
-        ``exact``: the share of pictures whose detected kinds and colours are those of the scene, each as often;
-        ``kinds``: the same without colours; ``present``: the share whose set of kinds is right, which is what the
-        presence model is measured by; ``colour``: of objects found, the share with the right colour; ``overlap``: their
-        mean intersection over union with the true box.
+        ``exact``: the share of pictures whose detected kinds and colours are the scene's, with the same counts;
+        ``kinds``: the same without colours; ``present``: the share whose set of kinds is right, as the presence model
+        is measured; ``colour``: of objects found, the share with the right colour; ``overlap``: their mean
+        intersection over union with the true box.
     """
     exact, kinds, present, colours, overlaps = [], [], [], [], []
     transform = ImageTransform(detector.shape.image_size, "squash")

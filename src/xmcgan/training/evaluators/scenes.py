@@ -61,7 +61,7 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
     """Write the ``evaluator`` split of Scenes and train the evaluators that ship with the package.
 
     Writes ``scenes-dual-encoder``, ``scenes-presence``, ``scenes-detector`` and ``measured.json`` under ``output``,
-    next to the data. Scenes are a function of seed, split and number, so generators never train or sample on scenes of
+    next to the data. Scenes depend only on seed, split and number, so generators never train or sample on scenes of
     this split.
 
     Returns:

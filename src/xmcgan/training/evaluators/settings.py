@@ -18,7 +18,7 @@ class Fitting:
         shift: augmentation: each batch is shifted by up to this many pixels in each direction.
         flip: flip images horizontally at random. Leave off if captions mention left and right.
         fit: ``squash`` images to a square, or ``crop`` the centre.
-        precision: of an image network that is trained: float32, bfloat16, or auto: bfloat16 on a GPU that has it.
+        precision: of an image network in training: float32, bfloat16, or auto: bfloat16 on a GPU that has it.
         save_every: steps between saves for resuming.
         seed: of all random numbers.
         workers: processes that decode images; 0 decodes in the main process.
