@@ -15,13 +15,13 @@ from xmcgan.scenes.questions import SCENES_RULES, questions_of_caption
 GENEVAL_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 
 GENEVAL_SEED, GENEVAL_PROMPTS, GENEVAL_IMAGES = 43, 100, 4
-"""Seed, prompts of each task but the first, and images of each prompt, as in GenEval."""
+"""Seed, prompts per task except the first, and images per prompt, as in GenEval."""
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 
 
 class Asking(NamedTuple):
-    """How exact questions are made and answered; all of it is in the protocol of a result."""
+    """How exact questions are made and answered; a result's protocol records all of it."""
 
     name: str
     rules: Rules
@@ -33,7 +33,7 @@ class Asking(NamedTuple):
 
 
 def scenes_asking() -> Asking:
-    """Questions of captions of Scenes, by rule."""
+    """Questions that captions of Scenes ask, by rule."""
     return Asking(
         "captions of Scenes by rule, positions also in the picture",
         SCENES_RULES,
@@ -49,7 +49,7 @@ class Prompt(NamedTuple):
 
 
 def geneval_asking(prompts: Sequence[Prompt]) -> Asking:
-    """GenEval's questions with GenEval's rules; captions that are none of the prompts ask nothing."""
+    """GenEval's questions with GenEval's rules; captions that are not among the prompts ask nothing."""
     by_caption: Mapping[str, Question] = {prompt.caption: prompt.question for prompt in prompts}
 
     def questions_of(request: Request) -> list[Question]:
@@ -71,7 +71,7 @@ def geneval_prompts(*, count: int = GENEVAL_PROMPTS, seed: int = GENEVAL_SEED) -
         raise ValueError(f"count is {count}; it should be at least 1")
     generator = np.random.default_rng(seed)
     ids = list(COCO_NAMES)
-    things = [each for each in ids if COCO_NAMES[each] != "person"]  # persons are given no colour
+    things = [each for each in ids if COCO_NAMES[each] != "person"]  # persons get no colour
 
     def draw(among: Sequence, size: int) -> list:
         return [among[k] for k in generator.choice(len(among), size, replace=False)]
@@ -120,7 +120,7 @@ def colour_attribution(first: int, second: int, colour: str, other: str) -> Prom
 
 
 def article(name: str) -> str:
-    """A name with a or an."""
+    """A name with its article, a or an."""
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 

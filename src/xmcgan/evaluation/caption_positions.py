@@ -1,7 +1,7 @@
-"""Counts and positions that a caption states, by rule: what counting and positional alignment ask for.
+"""Finds the counts and positions that a caption states, by rule, for counting and positional alignment.
 
-TISE's own lists of captions were made by its authors' rules, which are not published with their code; these rules are
-this library's, and results name them.
+TISE's authors made their lists of captions by rules that are not published with their code. The rules here are this
+library's own, and results name them.
 """
 
 import re
@@ -65,7 +65,7 @@ def counted_objects(caption: str) -> dict[int, int]:
 
 
 def noun_after(words: tuple[str, ...], place: int, known: dict) -> int | None:
-    """The class that a number before ``place`` counts; None if none follows soon enough."""
+    """The class that a number before ``place`` counts; None if none follows closely enough."""
     for start in range(place, min(place + BETWEEN + 1, len(words))):
         phrase = phrase_at(words, start, known)
         if phrase is not None:
@@ -91,20 +91,20 @@ OPPOSITES = {
     "left": "right",
     "right": "left",
 }
-"""Words of position, each with its opposite; the first found in a caption, of the longest, is exchanged."""
+"""Words of position, each with its opposite; the first one in a caption is exchanged, and longer ones win."""
 
 POSITION = re.compile(
     r"\b(?:(?P<side>(?<=the )(?:left|right)\b|(?:left|right)(?= of\b| side\b))|"
     rf"(?P<word>{'|'.join(word for word in OPPOSITES if word not in ('left', 'right'))})\b)",
     re.IGNORECASE,
 )
-"""Left and right count as positions in "the left", "left of" and "left side": "left over" and "right now" are none."""
+"""Left and right count as positions in "the left", "left of" and "left side": "left over" and "right now" do not."""
 
 POSITION_RULE = "the first word of position exchanged for its opposite"
 
 
 def opposite_position(caption: str) -> tuple[str, str] | None:
-    """A caption's first word of position, in lower case, and the caption with its opposite; None if it has none."""
+    """A caption's first word of position in lower case, and the caption with its opposite; None if it has none."""
     match = POSITION.search(caption)
     if match is None:
         return None

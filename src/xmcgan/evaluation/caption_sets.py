@@ -1,4 +1,4 @@
-"""The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds of one."""
+"""The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds each."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from xmcgan.evaluation.metric_names import DIVERSITY, EXACT, OBJECTS
 from xmcgan.evaluation.results import Setting
 
 SEEDS, SEEDED = 8, 200
-"""Images of each caption for diversity, and captions."""
+"""For diversity: images per caption, and number of captions."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class CaptionSet:
     """Captions whose images are evaluated together.
 
     Args:
-        name: of the set; empty for the main one.
+        name: the set's name; empty for the main one.
         requests: the captions.
-        metrics: what is computed of their images.
+        metrics: the metrics that are computed on their images.
         protocol: how the captions were chosen.
         asking: how exact questions are asked of them; None for the default.
     """
@@ -49,9 +49,9 @@ def caption_sets(
         requests: a random caption of each image.
         listed: captions of the official SOA lists, or none.
         records: the data set, for captions that several images share.
-        scenes: whether the captions are of Scenes, which ask exact questions themselves.
-        real: whether real images are evaluated: there are none of GenEval's prompts, and their diversity is that of
-            images with equal captions.
+        scenes: whether the captions are from Scenes, so that exact questions can be made from them.
+        real: whether real images are evaluated: none show GenEval's prompts, and their diversity is measured on images
+            with equal captions.
     """
     own: dict[str, list[str]] = {"": [], "soa": [], "geneval": [], "seeds": []}
     for name in metrics:
@@ -102,7 +102,7 @@ def equal_captions(records: Sequence[Record], metrics: list[str]) -> CaptionSet:
 
 
 def shared_captions(records: Sequence[Record]) -> list[list[Request]]:
-    """The captions that several images have, word for word but for capitals and full stops, with those images."""
+    """The captions that several images have, compared without capitals and full stops, with those images."""
     places: dict[str, dict[str, Request]] = {}
     for record in records:
         for number, caption in enumerate(record.captions):
@@ -112,7 +112,7 @@ def shared_captions(records: Sequence[Record]) -> list[list[Request]]:
 
 
 def several_images(requests: Sequence[Request], *, shared: bool) -> dict[str, Setting]:
-    """The protocol of several images of each caption: real and generated ones of equal captions can be compared."""
+    """The protocol of several images of each caption: real and generated images of equal captions can be compared."""
     texts = sorted({plain(request.caption) for request in requests})
     return {
         "captions": "captions that several real images share" if shared else f"{SEEDS} seeds of each caption",
@@ -121,5 +121,5 @@ def several_images(requests: Sequence[Request], *, shared: bool) -> dict[str, Se
 
 
 def plain(caption: str) -> str:
-    """A caption without capitals and the full stop."""
+    """A caption in lower case, without the full stop."""
     return " ".join(caption.lower().split()).rstrip(".")

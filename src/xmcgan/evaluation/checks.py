@@ -1,4 +1,4 @@
-"""What a metric needs, checked before images are generated: an evaluation of hours should not end in a refusal."""
+"""What a metric needs, checked before images are generated: an evaluation should not fail after hours."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ FEWEST_REAL = {
     "density": DENSITY_NEIGHBOURS + 1,
     "coverage": DENSITY_NEIGHBOURS + 1,
 }
-"""The fewest real images that a metric compares with."""
+"""The fewest real images that each metric needs to compare with."""
 
 FEWEST = {
     **FEWEST_REAL,
@@ -30,20 +30,20 @@ FEWEST = {
     "r-precision": FOLDS,
     "contrastive-accuracy": CONTRASTIVE_BATCH,
 }
-"""The fewest evaluated images of a metric."""
+"""The fewest evaluated images that each metric needs."""
 
 
 def check_metrics(
     metrics: Sequence[str], requests: Sequence[Request], references: int, networks: EvaluationNetworks
 ) -> None:
-    """Refuses a metric that has too few images or captions, or whose network does not give what it needs.
+    """Refuses a metric that has too few images or captions, or whose network lacks an output that it needs.
 
     Args:
         requests: the captions of the images.
         references: number of real images.
 
     Raises:
-        ValueError: naming the metric, what there is, and what would be right.
+        ValueError: naming the metric, what was given, and what would be right.
     """
     for metric in metrics:
         least, count = FEWEST.get(metric, 1), len(requests)
@@ -71,10 +71,10 @@ def check_metrics(
 
 
 def check_mismatched(requests: Sequence[Request]) -> None:
-    """Refuses captions of too few images for R-precision.
+    """Refuses captions that come from too few images for R-precision.
 
     Raises:
-        ValueError: with the number of captions of other images that the fewest have.
+        ValueError: with the smallest number of captions of other images that an image has.
     """
     most = max(Counter(request.image_id for request in requests).values())
     if len(requests) - most < MISMATCHED:

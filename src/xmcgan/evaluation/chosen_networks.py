@@ -1,4 +1,4 @@
-"""The networks that an evaluation uses: those named, or those that suit the data."""
+"""The networks that an evaluation uses: the named ones, or defaults for the data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class EvaluationNetworks:
         encoder: for r-precision, contrastive-accuracy, clip-score and positional-alignment; for exact questions of
             colour if the detector recognises none.
         detector: for soa-c and soa-i.
-        boxes: a detector that gives boxes, for exact questions, counting-alignment, o-is and o-fid; it can be the same.
+        boxes: a detector with boxes, for exact questions, counting-alignment, o-is and o-fid; may be the same one.
         second: another feature extractor, for fd-dinov2.
-        precision: float32, bfloat16 or float16, in which the networks run.
+        precision: float32, bfloat16 or float16, the precision in which the networks run.
     """
 
     extractor: FeatureExtractor | None = None
@@ -65,12 +65,12 @@ class EvaluationNetworks:
         return EvaluationNetworks(**selected, precision=self.precision)
 
     def for_metric(self, metric: str) -> FeatureExtractor | DualEncoder | Detector | ObjectDetector:
-        """The network that a metric is named by."""
+        """The network that a metric's value is named after."""
         return required(next(getattr(self, role) for role, metrics in METRICS_OF.items() if metric in metrics))
 
 
 def recognises_colours(detector: ObjectDetector | None) -> bool:
-    """Whether a detector gives the colours of objects, as that of Scenes does."""
+    """Whether a detector gives the colours of objects, as the detector of Scenes does."""
     return bool(getattr(getattr(detector, "shape", None), "colours", ()))
 
 

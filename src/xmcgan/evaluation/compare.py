@@ -24,7 +24,7 @@ from xmcgan.runtime.locks import locked_folder
 ABSENT = "not stated"
 
 SEEN = "\N{DAGGER}"
-"""Marks a number whose network the system was trained with."""
+"""Marks a number measured by a network that the system was trained with."""
 
 
 class Measured(NamedTuple):

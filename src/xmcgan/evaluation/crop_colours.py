@@ -16,7 +16,7 @@ from xmcgan.metrics.exact_questions import Question, Rules
 from xmcgan.ops.unit_vectors import unit_rows
 
 TEMPLATES = ("a photo of a {c} {name}", "a photo of a {c}-colored {name}", "a photo of a {c} object")
-"""GenEval's prompts of the classifier; a colour's embedding is the mean of its three unit embeddings."""
+"""GenEval's prompts for the classifier; a colour's embedding is the mean of its three unit embeddings."""
 
 COLOUR_PROTOCOL = "crop of the box, background kept, zero-shot by the dual encoder"
 """GenEval also greys the background by the detector's mask."""
@@ -30,10 +30,10 @@ def coloured_detections(
     encoder: DualEncoder,
     rules: Rules,
 ) -> list[Detections]:
-    """The detections with colours where a question asks for one; elsewhere they are unchanged.
+    """The detections, with colours if a question asks for one; otherwise unchanged.
 
-    Only the objects that :func:`xmcgan.metrics.exact_questions.answer` looks at are recognised: the most confident of
-    the category that is asked for. All others get an empty text as colour.
+    Colours are recognised only for the objects that :func:`xmcgan.metrics.exact_questions.answer` looks at: the most
+    confident ones of the category that is asked for. All others get an empty text as colour.
     """
     classifiers: dict[int, Tensor] = {}
     coloured = []

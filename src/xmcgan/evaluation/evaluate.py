@@ -63,10 +63,10 @@ def evaluate(
         system: name of the system that generated the images.
         protocol: how captions were chosen and images generated; copied to every result.
         reference: real images, for metrics that compare distributions.
-        training: the real images that the system was trained on, for authenticity and ct-score.
-        asking: how exact questions are asked; by default, if the detector is that of Scenes, of captions of Scenes.
+        training: real images that the system was trained on, for authenticity and ct-score.
+        asking: how exact questions are asked; by default as for captions of Scenes, if the detector is for Scenes.
         done: called with each result as soon as it is known.
-        inspect: called with everything that was extracted, after the last metric.
+        inspect: called with everything that was extracted, once all metrics are computed.
 
     Raises:
         ValueError: on an unknown metric, a missing network or reference, or too few images for a metric.
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def image_settings(transform: ImageTransform, networks: EvaluationNetworks) -> dict[str, Setting]:
-    """How images reach the networks."""
+    """How images are prepared for the networks."""
     half: dict[str, Setting] = {} if networks.precision == "float32" else {"precision": networks.precision}
     return {"image_size": transform.size, "fit": transform.fit, "pixels": "uint8", **half}
 
@@ -148,7 +148,7 @@ def needs_rows(metrics: Sequence[str]) -> bool:
 
 
 def needs_reference_rows(metrics: Sequence[str]) -> bool:
-    """The same of the reference images."""
+    """Whether a metric needs every reference image's features, not only their statistics."""
     few = ("fid", "fd-dinov2", "o-fid", "fid-infinity")
     return any(name == "ct-score" or (name in DISTRIBUTION and name not in few) for name in metrics)
 

@@ -95,7 +95,7 @@ def extract_features(
         rows: keep the features of every image, not only their mean and covariance.
         label: label of the progress bar; None hides it.
         crops: also run the extractor over crops of the detected objects.
-        kind: of work, for the time that an evaluation still takes.
+        kind: kind of work, for the estimate of the remaining time.
     """
     begin()
     began = time.perf_counter()
@@ -200,7 +200,7 @@ def run_networks(networks: EvaluationNetworks, pixels_B3HW: Tensor, *, crops: bo
 
 
 def check_finite(network: Any, features_BF: Tensor | None) -> None:
-    """Refuses features that are NaN or infinite: a metric of them may look like any number.
+    """Refuses features that are NaN or infinite: a metric computed from them could pass for a valid number.
 
     Raises:
         ValueError: naming the network.
@@ -212,7 +212,7 @@ def check_finite(network: Any, features_BF: Tensor | None) -> None:
 def run_detectors(
     networks: EvaluationNetworks, pixels_B3HW: Tensor
 ) -> tuple[list[set[int]] | None, list[Detections] | None]:
-    """The categories detected in each image, and the objects; one pass where one detector gives both."""
+    """The categories detected in each image, and the objects; one pass if one detector gives both."""
     detector, boxes = networks.detector, networks.boxes
     detections = boxes.detect_objects(pixels_B3HW) if boxes is not None else None
     if detector is None:
@@ -262,7 +262,7 @@ def extract_reference_features(
     """Features of the real images, read from the cache if the same images were processed in the same way before.
 
     Args:
-        networks: the extractors; with ``crops`` the detector of boxes too. Others are not run.
+        networks: the extractors; with ``crops`` also the detector of boxes. Other networks are not run.
     """
     chosen = EvaluationNetworks(
         extractor=networks.extractor,
@@ -272,7 +272,7 @@ def extract_reference_features(
     )
     path = reference.cache / f"{reference_key(reference, chosen, rows)}.safetensors"
     stored = read_cached(path)
-    # One rank's cache may be damaged where another's is not: then all compute, since they gather each batch.
+    # If the cache is damaged on one rank, all ranks compute, because they gather each batch.
     if all(gather_objects(stored is not None)) and stored is not None:
         skip("real images", len(reference.images))
         return stored
@@ -297,7 +297,7 @@ STATISTICS = ("statistics", "second", "crops")
 
 
 def cached_tensors(extracted: ExtractedFeatures) -> dict[str, Tensor]:
-    """What the cache keeps of reference features."""
+    """The tensors of reference features that the cache keeps."""
     tensors = {}
     for field in STATISTICS:
         statistics = getattr(extracted, field)
@@ -309,10 +309,10 @@ def cached_tensors(extracted: ExtractedFeatures) -> dict[str, Tensor]:
 
 
 def read_cached(path: Path) -> ExtractedFeatures | None:
-    """The features in a cache file; None if there is none, or it is damaged: then they are computed anew.
+    """The features in a cache file; None if the file is missing or damaged: then they are computed again.
 
     Raises:
-        PermissionError: if the folder cannot be entered: computed anew, the features could not be kept there.
+        PermissionError: if the folder cannot be entered: new features could not be stored there either.
     """
     if not path.is_file():
         return None
@@ -369,6 +369,6 @@ def file_identity(path: SourcePath) -> str:
 
 
 def ends(path: SourcePath, offset: int, length: int, most: int = 4096) -> str:
-    """A hash of the first and the last bytes of a part of a file: two pictures of one size and time differ there."""
+    """A hash of the first and last bytes of a part of a file: pictures of the same size and time differ there."""
     first, last = (read_part(path, start, min(length, most)) for start in (offset, offset + max(0, length - most)))
     return hashlib.sha256(first + last).hexdigest()

@@ -168,7 +168,7 @@ def file_names(requests: Sequence[Request]) -> list[str]:
 def find_images(folder: Path, requests: Iterable[Request]) -> list[Record]:
     """Match images of any system to requests by id: a set written by ``generate_set``, or files ``<id>.png``/``.jpg``.
 
-    A file outside the folder is never read, whatever ``requests.jsonl`` or a link says.
+    A file outside the folder is never read, even if ``requests.jsonl`` or a link points to it.
 
     Raises:
         FileNotFoundError: with the number of missing images and the first missing one.

@@ -40,8 +40,8 @@ class MetricInputs:
     Args:
         extracted: features of the evaluated images.
         real: features of the reference images; empty if no metric compares with them.
-        training: features of the training images; likewise.
-        images, transform: the evaluated images, for what needs their pixels again.
+        training: features of the training images; empty if no metric needs them.
+        images, transform: the evaluated images, for metrics that need their pixels again.
         asking: how exact questions are asked; None if no metric asks any.
     """
 
@@ -100,7 +100,7 @@ class MetricInputs:
         """The answers to all exact questions.
 
         Raises:
-            ValueError: if no caption asks any.
+            ValueError: if no caption asks a question.
         """
         rules = required(self.asking).rules
         given = [

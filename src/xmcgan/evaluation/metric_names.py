@@ -1,4 +1,4 @@
-"""Names of all metrics, the networks that each needs, and which way is better."""
+"""Names of all metrics, the networks that each needs, and whether higher or lower is better."""
 
 from xmcgan.config import suggestion
 from xmcgan.metrics.exact_questions import TASKS
@@ -21,13 +21,13 @@ EXACT = ("exact", *(f"exact-{task}" for task in TASKS))
 """Exact questions about objects: their mean over tasks, and each task."""
 
 CROPS = ("o-is", "o-fid")
-"""Metrics of crops of the detected objects."""
+"""Metrics on crops of the detected objects."""
 
 DETECTIONS = (*EXACT, "counting-alignment", *CROPS)
 """Metrics that need boxes, not only the set of categories in an image."""
 
 DIVERSITY = ("diversity",)
-"""Metrics of several images of each caption."""
+"""Metrics on several images of each caption."""
 
 METRICS = (
     *DISTRIBUTION,
@@ -70,7 +70,7 @@ METRICS_OF = {
     "boxes": DETECTIONS,
     "second": ("fd-dinov2",),
 }
-"""The metrics that need each network; of a metric that needs two, the first is the one that its value is named by."""
+"""The metrics that need each network; if a metric needs two, its value is named after the first."""
 
 
 def metric_names(text: str) -> list[str]:

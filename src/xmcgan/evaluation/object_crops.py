@@ -1,8 +1,8 @@
 """Crops of the objects that a detector finds, for the object-centric Inception Score and Fréchet distance.
 
 Dinh, Nguyen and Hua 2022, "TISE" (O-IS, O-FID): every object with a confidence of at least 0.5 is cut out and squashed
-to the size of the classifier. Their detector is Mask R-CNN, their classifier of O-IS an Inception-v3 fine-tuned on
-COCO's 80 classes; with other networks the numbers are not comparable with theirs.
+to the size of the classifier. They use Mask R-CNN as the detector, and for O-IS an Inception-v3 fine-tuned on COCO's 80
+classes as the classifier; with other networks the numbers are not comparable with theirs.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from xmcgan.evaluation.networks.detections import Detections
 CROP_CONFIDENCE = 0.5
 
 LEAST_SIDE = 2
-"""Pixels: narrower objects are widened to this, as nothing can be seen of less."""
+"""In pixels: narrower objects are widened to this, because nothing can be recognised in less."""
 
 
 def object_crops(images_B3HW: Tensor, detections: Sequence[Detections], *, size: int) -> Tensor:
@@ -24,7 +24,7 @@ def object_crops(images_B3HW: Tensor, detections: Sequence[Detections], *, size:
 
     Args:
         images_B3HW: uint8 pixels.
-        detections: of each image.
+        detections: the detections in each image.
         size: side in pixels to which crops are squashed, bilinear and antialiased.
     """
     _, _, height, width = images_B3HW.shape

@@ -1,4 +1,4 @@
-"""Metrics that peers of the paper use: exact questions, TISE, memorisation, diversity, other Fréchet distances."""
+"""Metrics that comparable papers use: exact questions, TISE, memorisation, diversity, other Fréchet distances."""
 
 import torch
 
@@ -27,7 +27,7 @@ SEED = 0
 CELLS, LEAST_IN_CELL, DIMENSIONS = 3, 20, 64
 
 COUNTING_CONFIDENCE = 0.5
-"""Least score of a detected object that counting alignment counts."""
+"""Lowest score of an object that counting alignment counts."""
 
 
 def compute_peer_metric(metric: str, inputs: MetricInputs) -> Measured:
@@ -98,9 +98,9 @@ def is_star(inputs: MetricInputs) -> Measured:
 
 
 def of_crops(metric: str, inputs: MetricInputs) -> Measured:
-    """O-IS or O-FID: the Inception Score or the Fréchet distance of crops of detected objects."""
+    """O-IS or O-FID: the Inception Score or the Fréchet distance on crops of detected objects."""
     detector = required(inputs.networks.boxes)
-    # Not how many there are: that is the system's doing, and settings that differ keep numbers out of one column.
+    # Without their number: it depends on the system, and different settings keep numbers out of one column.
     settings: dict[str, Setting] = {
         "crops": f"objects of {detector.name} with confidence {CROP_CONFIDENCE}, squashed",
         "crops_sha256": detector.weights_sha256,
@@ -114,7 +114,7 @@ def of_crops(metric: str, inputs: MetricInputs) -> Measured:
 
 
 def ct_score(inputs: MetricInputs) -> Measured:
-    """The C_T test, with the reference images as held-out ones."""
+    """The C_T test, with the reference images as held-out images."""
     found = data_copying(
         required(inputs.training.features_NF),
         required(inputs.real.features_NF),
@@ -149,7 +149,7 @@ def counting(inputs: MetricInputs) -> Measured:
 
 
 def positions(inputs: MetricInputs) -> Measured:
-    """PA: share of images nearer to their caption than to the same with the opposite position."""
+    """PA: share of images closer to their caption than to the caption with the opposite position."""
     exchanged = [opposite_position(request.caption) for request in inputs.requests]
     places = [place for place, each in enumerate(exchanged) if each is not None]
     if not places:

@@ -15,7 +15,7 @@ class PublishedTable(NamedTuple):
     metrics: tuple[str, ...]  # the columns
     rows: dict[str, dict[str, str]]  # values by system and metric
     remark: str = ""  # further information from the paper
-    beside: tuple[str, ...] = ()  # metrics of figures; they have a column only where they were measured
+    beside: tuple[str, ...] = ()  # metrics of figures; they get a column only if they were measured
     human_evaluation: str = ""  # how the paper's annotators were asked
 
 

@@ -1,8 +1,8 @@
-"""Numbers of systems that came after the paper, or were measured again by others, as their sources state them.
+"""Numbers of systems published after the paper, or measured again by others, as their sources give them.
 
-Each table holds one protocol, and none of them is the paper's or this library's: they are printed as tables of their
-own, never in a column with other numbers. Only numbers that could be checked against a source are here; a source is the
-paper, or an index that quotes it.
+Each table holds one protocol, and none is the paper's or this library's: they are printed as separate tables, never in
+a column with other numbers. Only numbers that could be checked against a source are here; a source is the paper that
+reports them, or an index that quotes it.
 """
 
 from collections.abc import Iterable

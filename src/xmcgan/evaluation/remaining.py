@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from xmcgan.runtime.progress import ProgressBar
 
 REMAINING: ContextVar["Remaining | None"] = ContextVar("REMAINING", default=None)
-"""The evaluation in progress, to which its parts report; None outside ``time_left_shown``."""
+"""The evaluation in progress, to which its parts report; None when not inside ``time_left_shown``."""
 
 
 class Remaining:
-    """Images that are still to be worked on, by the kind of work, and how long one takes.
+    """Images that are still to be processed, by kind of work, and how long one takes.
 
     Args:
         planned: images of each kind of work, such as ``generating`` and ``evaluating``.
@@ -25,7 +25,7 @@ class Remaining:
         self.since = time.monotonic()
 
     def begin(self) -> None:
-        """A part begins: what was between is no part's time."""
+        """Starts timing a part; the time since the last part is not counted."""
         self.since = time.monotonic()
 
     def add(self, kind: str, count: int) -> None:
@@ -37,7 +37,7 @@ class Remaining:
         self.since = now
 
     def skip(self, kind: str, count: int) -> None:
-        """Images of a kind need no work, such as those that are cached."""
+        """Removes images that need no work of a kind, such as cached ones."""
         self.left[kind] = max(0, self.left.get(kind, 0) - count)
 
     def time_left(self) -> float | None:
@@ -54,7 +54,7 @@ class Remaining:
 
 @contextmanager
 def time_left_shown(planned: Mapping[str, int]) -> Generator[None]:
-    """Inside, the bars of an evaluation's parts show how long all of them still take.
+    """Within the block, the progress bars of an evaluation's parts show the time left for all of them.
 
     Args:
         planned: images of each kind of work.
@@ -67,21 +67,21 @@ def time_left_shown(planned: Mapping[str, int]) -> Generator[None]:
 
 
 def begin() -> None:
-    """A part begins."""
+    """Starts timing a part, if the time left is shown."""
     remaining = REMAINING.get()
     if remaining is not None:
         remaining.begin()
 
 
 def skip(kind: str, count: int) -> None:
-    """Images of a kind need no work."""
+    """Removes images that need no work of a kind, if the time left is shown."""
     remaining = REMAINING.get()
     if remaining is not None:
         remaining.skip(kind, count)
 
 
 def report(kind: str, count: int, bar: ProgressBar) -> None:
-    """Counts images of a part as done, and says at the end of its bar how long all parts still take."""
+    """Counts images of a part as done, and shows at the end of its bar how long all parts still take."""
     remaining = REMAINING.get()
     if remaining is None:
         return

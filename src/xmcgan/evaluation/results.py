@@ -1,7 +1,7 @@
 """Results: a measured number and everything it depends on, one line of JSON each.
 
 People, ``xmcgan compare`` and other programs read these files years later, so every line is self-contained and records
-each choice that would change the number.
+every choice that would change the number.
 """
 
 import json
@@ -35,7 +35,7 @@ class Result:
         system: name of the system that generated the images.
         protocol: flat settings that change the number: ``network`` and its ``weights_sha256``, ``resize``, ``fit``,
             ``reference``, ``captions``, ``splits``, ``seed``, ... Only settings that should be equal for all systems
-            belong here; what identifies the generator belongs in ``system``.
+            belong here; whatever identifies the generator belongs in ``system``.
         seconds: time to compute it.
         version: of this package.
 
@@ -78,7 +78,7 @@ def check(valid: object, name: str, value: Any, expected: str):
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: a byte of another encoding on the command line cannot."""
+    """Whether a text can be written as UTF-8: an undecodable byte from the command line cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
@@ -138,7 +138,7 @@ def check_appendable(path: Path) -> None:
     """
     make_folder(path.parent)
     if not path.exists():
-        with write_errors(path), tempfile.TemporaryFile(dir=path.parent):  # a file can be made there
+        with write_errors(path), tempfile.TemporaryFile(dir=path.parent):  # checks that a file can be created there
             return
     with write_errors(path), path.open("a+b") as stream:
         if stream.seek(0, os.SEEK_END):

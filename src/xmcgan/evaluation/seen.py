@@ -1,4 +1,4 @@
-"""Which networks a system was trained with: a network that training has seen is no independent measure of it."""
+"""Which networks a system was trained with: a network used in training is no independent measure of the system."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from xmcgan.config import Config
 
 MARKS = ("trained_with", "seen_in_training", "batch_norm")
-"""Settings of a result that describe the system rather than the measurement. They mark a number, and do not keep it
+"""Settings of a result that describe the system rather than the measurement. They mark a number but do not keep it
 out of a column."""
 
 NETWORKS_WITHIN = ("image_network",)
@@ -23,8 +23,8 @@ FAMILIES = {
     "minilm": r"minilm",
     "bert": r"\bbert",
 }
-"""Networks with the same pretrained weights at heart, by a pattern of their names: a detector with a ResNet-50 is near
-to a loss that uses one."""
+"""Networks with the same pretrained weights at their core, by a pattern of their names: a detector with a ResNet-50 is
+related to a loss that uses one."""
 
 
 def family_of(name: str) -> str:
@@ -48,5 +48,5 @@ def join_families(names: Iterable[str]) -> str:
 
 
 def is_seen(network: str, trained: str, parts: Iterable[str] = ()) -> bool:
-    """Whether a network, or one of those that it is made of, is of a family that a system was trained with."""
+    """Whether a network, or one that it is built from, belongs to a family that a system was trained with."""
     return any(family_of(name) in trained.split(", ") for name in (network, *parts))

@@ -155,7 +155,7 @@ def same_captions(listed: Sequence[ListedCaption], others: Sequence[ListedCaptio
 
 
 def pickled_list(file: Path) -> dict[int, tuple[ListedCaption, ...]]:
-    """Read the list of a pickle; the file name gives its class."""
+    """Read the list of a pickle; the file's name gives its class."""
     if file.stem not in LISTS:
         number = re.match(r"label_(\d\d)_", file.stem)
         expected = next((name for name in LISTS if number and name.startswith(number.group())), "label_15_cat")

@@ -115,7 +115,7 @@ MARKDOWN = (
     (r"(?i)(?<!\w)(www)\.", r"\1\\."),
     (r"(?<=[\w.+-])@(?=\w)", "<!---->@"),  # GitHub links a mail address even where its @ is escaped
 )
-"""What has a meaning in GitHub's Markdown, and how it loses it: marks, entities, mathematics, bare addresses."""
+"""What has a meaning in GitHub's Markdown, and how to escape it: marks, entities, mathematics, bare addresses."""
 
 
 def markdown(text: str) -> str:

@@ -33,7 +33,7 @@ from xmcgan.evaluation.networks.weight_files import loading_errors, require_weig
 
 CONFIDENCE = 0.5
 FLOOR = 0.05
-"""Least score of a detected object: below it torchvision returns none."""
+"""Lowest score of a detected object: torchvision returns none below it."""
 
 SQUASHED = 256
 CHUNK = 8
@@ -60,8 +60,8 @@ OTHER_NAMES = {
 class TorchvisionDetector:
     """A torchvision detector with a local weight file.
 
-    Use only those in load.DETECTORS: torchvision builds its older detectors with other norms if it loads the weights
-    itself.
+    Use only those in load.DETECTORS: when torchvision loads the weights of its older detectors itself, it builds them
+    with other norms.
 
     Non-maximum suppression runs per category and never removes a category's last box, so its threshold does not change
     the set of detected categories.
@@ -181,7 +181,7 @@ class FunctionDetector:
         name: name of the detector in results.
         detect: uint8 pixels (3, H, W) to the official COCO ids of the categories detected.
         protocol: every choice in it that changes a number.
-        weights_sha256: of its weights, if it has any.
+        weights_sha256: hash of its weights, if it has any.
         detectable: the categories that it can detect; default all 80.
     """
 

@@ -1,4 +1,4 @@
-"""What an object detector returns: boxes, categories, scores and, if it knows them, colours."""
+"""What an object detector returns: boxes, categories, scores and colours if it recognises them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -20,7 +20,7 @@ class Detections(NamedTuple):
     colours: tuple[str, ...] | None = None
 
     def select(self, chosen_N: Tensor) -> "Detections":
-        """The detections at the given positions, in that order, or where a mask is true."""
+        """The detections at the given positions, in that order; or those for which a mask is true."""
         positions = chosen_N.nonzero().flatten() if chosen_N.dtype == torch.bool else chosen_N
         colours = None if self.colours is None else tuple(self.colours[k] for k in positions.tolist())
         return Detections(self.boxes_N4[positions], self.categories_N[positions], self.scores_N[positions], colours)
@@ -36,13 +36,13 @@ class ObjectDetector(Protocol):
     weights_sha256: str
     protocol: dict[str, str]
     detectable: frozenset[int]  # the categories that it can detect
-    floor: float  # the least score it returns
+    floor: float  # the lowest score it returns
 
     def __call__(self, images_B3HW: Tensor) -> list[set[int]]: ...
 
     def detect_objects(self, images_B3HW: Tensor) -> list[Detections]: ...
 
-    def categories(self, detections: Sequence[Detections]) -> list[set[int]]: ...  # as __call__, of found objects
+    def categories(self, detections: Sequence[Detections]) -> list[set[int]]: ...  # like __call__, from found objects
 
 
 def sorted_detections(boxes_N4: Tensor, categories_N: Tensor, scores_N: Tensor) -> Detections:

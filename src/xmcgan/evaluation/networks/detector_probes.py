@@ -1,6 +1,6 @@
-"""Probe a detector of Scenes: which exact questions do real pictures pass, and which do changed ones?
+"""Probe a detector of Scenes: which exact questions pass on real pictures, and which on changed ones?
 
-Numbers of generated pictures mean something only between the two.
+They are the upper and lower bounds between which numbers of generated pictures are meaningful.
 """
 
 import random
@@ -20,18 +20,18 @@ from xmcgan.scenes.questions import SCENES_RULES, questions_of_scene
 class Probed(NamedTuple):
     """Shares of questions answered with yes."""
 
-    real: Answers  # on pictures of which they are true
-    exchanged: Answers  # on the same pictures with the one thing changed
+    real: Answers  # on pictures for which they are true
+    exchanged: Answers  # on the same pictures with one thing changed
 
 
 def probe_detector(
     detector: ObjectDetector, world: World, *, count: int = 1000, size: int = 64, seed: int = 0
 ) -> Probed:
-    """Ask every question of the first ``count`` scenes of the validation split, of the picture and of a changed one.
+    """Ask every question of the first ``count`` scenes of the validation split, on its picture and on a changed one.
 
     Args:
         size: side of the pictures in pixels.
-        seed: of the changes.
+        seed: seed of the changes.
     """
     scenes, images_B3HW = fresh_scenes(count, world, size=size)
     rng = random.Random(seed)
@@ -54,7 +54,7 @@ def probe_detector(
 
 
 def objects_of(detections: Detections) -> list[Found]:
-    """Detections as the objects that questions are asked of."""
+    """Detections as the objects that questions are asked about."""
     colours = detections.colours or (None,) * len(detections.scores_N)
     return [
         Found(category, (left, top, right, bottom), score, colour)

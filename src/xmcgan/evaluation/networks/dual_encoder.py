@@ -1,8 +1,8 @@
 """A small dual encoder of images and captions, trained independently of any generator.
 
 Its image network is trained too, or is a head on the features of a frozen one. Its text network learns its own word
-embeddings. MiniLM's embeddings condition the generator, and an evaluation network that shared them would share their
-blind spots; the paper uses a dual encoder trained on Conceptual Captions for the same reason (section 5).
+embeddings. The generator is conditioned on MiniLM's embeddings, and an evaluation network that used them too would have
+the same blind spots; the paper uses a dual encoder trained on Conceptual Captions for the same reason (section 5).
 """
 
 import re
@@ -51,7 +51,7 @@ class TextNetwork(nn.Module):
 class DualEncoderNetwork(nn.Module):
     """Image network, text network, and a learned inverse temperature of at most 100, as in CLIP.
 
-    Where the shape names a frozen image network, ``image`` is the head on its features.
+    If the shape names a frozen image network, ``image`` is the head on its features.
     """
 
     def __init__(self, shape: DualEncoderShape, vocabulary: int):
@@ -164,7 +164,7 @@ class TrainedDualEncoder:
     """A trained dual encoder: implements protocols.DualEncoder and, for images, protocols.FeatureExtractor.
 
     Args:
-        frozen: the image network of the shape, if it has a frozen one.
+        frozen: the frozen image network, if the shape names one.
     """
 
     def __init__(
@@ -194,14 +194,14 @@ class TrainedDualEncoder:
         return torch.cat([self.encode_inputs(self.network_inputs(chunk)) for chunk in images_B3HW.split(CHUNK)])
 
     def network_inputs(self, images_B3HW: Tensor) -> Tensor:
-        """What the image network reads: images of its size, or features of the frozen network."""
+        """The inputs of the image network: images of its size, or features of the frozen network."""
         if self.frozen is not None:
             return self.frozen(images_B3HW)
         return to_network_size(images_B3HW, self.shape.image_size)
 
     @torch.no_grad()
     def encode_inputs(self, inputs: Tensor) -> Tensor:
-        """What :meth:`network_inputs` returns, to unit rows (B, dim)."""
+        """Inputs from :meth:`network_inputs` to unit rows (B, dim)."""
         return unit_rows(self.network.image(inputs))
 
     @torch.no_grad()
@@ -236,10 +236,10 @@ def load_dual_encoder_folder(folder: Path | str) -> TrainedDualEncoder:
 
 
 def frozen_images(shape: DualEncoderShape, folder: Path, description: dict[str, Any]) -> FrozenImages | None:
-    """The frozen image network that a folder's head was trained on; None if its image network is its own.
+    """The frozen image network that a folder's head was trained on; None if it has its own image network.
 
     Raises:
-        ValueError: if the network's weights are not installed, or are others than those of the training.
+        ValueError: if the network's weights are not installed, or differ from those used in training.
     """
     if shape.image_network is None:
         return None

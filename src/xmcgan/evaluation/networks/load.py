@@ -1,7 +1,7 @@
 """Load evaluation networks by name.
 
 ``weights`` is a local file (Inception, torchvision detectors, EfficientNet-Lite); a transformers folder or Hugging Face
-hub name (CLIP, DINOv2, DETR, RT-DETR, each with a default); or the folder of a trained dual encoder. Those of
+hub name (CLIP, DINOv2, DETR, RT-DETR, each with a default); or the folder of a trained dual encoder. The weights of
 EfficientNet-Lite come with packages; the networks of Scenes ship with this one and take none. Networks run on
 ``device``, except those of Scenes and trained dual encoders, which are so small that they stay on the CPU. Modules are
 imported on demand.
@@ -160,7 +160,7 @@ FEATURE_EXTRACTORS: dict[str, Callable[[str, Weights, Device], FeatureExtractor]
     "inception-v3-torchvision": partial(inception_torchvision, mode="legacy-pytorch"),
     "inception-v3-torchvision-antialiased": partial(inception_torchvision, mode="antialiased"),
     "dinov2": dinov2,
-    "efficientnet-lite0": efficientnet,  # training uses it; it never uses 1 and 2
+    "efficientnet-lite0": efficientnet,  # training uses lite0, but never lite1 and lite2
     "efficientnet-lite1": efficientnet,
     "efficientnet-lite2": efficientnet,
     "clip": clip,

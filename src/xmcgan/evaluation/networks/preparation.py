@@ -1,6 +1,6 @@
 """Image resizing and numerics of pretrained networks: the choices behind most differences between FID values.
 
-Images are uint8, rounded as in a PNG whatever their source. ``data.images.ImageTransform`` has already made them
+Images are uint8, rounded as in a PNG, whatever their source. ``data.images.ImageTransform`` has already made them
 square; here they are squashed to the network's input size.
 """
 
@@ -95,7 +95,7 @@ HALF: ContextVar[torch.dtype | None] = ContextVar("HALF", default=None)
 def network_precision(name: str) -> Generator[None]:
     """Run evaluation networks in float32, bfloat16 or float16; weights stay float32.
 
-    Half precision is faster on GPUs and changes a number in its third digit or so, which results record.
+    Half precision is faster on GPUs and changes a number in its third digit or so; results record it.
     """
     half = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
     token = HALF.set(half)
@@ -113,7 +113,7 @@ def network_precision(name: str) -> Generator[None]:
 def strict_float32(device: torch.device) -> Generator[None]:
     """Disable gradients, autocast, TF32 and cuDNN autotuning, so that results do not depend on the GPU.
 
-    Inside :func:`network_precision` with a half precision, that one is used instead of float32.
+    Inside :func:`network_precision` with a half precision, that precision is used instead of float32.
     """
     precision, half = torch.get_float32_matmul_precision(), HALF.get()
     torch.set_float32_matmul_precision("highest")

@@ -10,7 +10,7 @@ from xmcgan.evaluation.networks.folder import SCENES_PRESENCE, load_network, rea
 from xmcgan.evaluation.networks.image_network import CHUNK, ImageNetwork, to_network_size
 
 CONFIDENCE = 0.5
-"""Least probability at which a category counts as detected (the threshold of SOA's detector)."""
+"""Lowest probability at which a category counts as detected (the threshold of SOA's detector)."""
 
 
 @dataclass(frozen=True)

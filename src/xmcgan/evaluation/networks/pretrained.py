@@ -80,7 +80,7 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
             model, info = architecture.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
-    except Exception as error:  # a damaged file raises anything, from several libraries
+    except Exception as error:  # a damaged file can raise anything, from several libraries
         raise ValueError(f"{folder} cannot be loaded as {kind}: {shorten(str(error), 600)}") from error
     missing = sorted(info["missing_keys"])
     if missing:

@@ -23,7 +23,7 @@ STRIDE = 4
 """Side in pixels of one cell of the heatmaps."""
 
 CONFIDENCE, FLOOR = 0.5, 0.1
-"""Least scores at which a category counts as detected for SOA, and at which an object is returned at all."""
+"""Lowest scores at which a category counts as detected for SOA, and at which an object is returned at all."""
 
 OVERLAP = 0.5
 """Of two objects whose boxes' intersection over union is above this, the less confident is dropped."""
@@ -86,8 +86,8 @@ class Residual(nn.Module):
 class SceneDetectorNetwork(nn.Module):
     """images_B3HW in [-1, 1] -> :class:`Heads` on a grid of a quarter of the resolution.
 
-    Three resolutions, joined from the coarsest to the finest: the coarsest sees whole objects, the finest where they
-    are.
+    Three resolutions, joined from the coarsest to the finest: the coarsest sees whole objects, the finest locates
+    them.
     """
 
     def __init__(self, shape: SceneDetectorShape):

@@ -14,7 +14,7 @@ class DualEncoderShape:
     Args:
         image_size: side in pixels to which images are resized, a multiple of 16 unless the image network is frozen.
         image_network: a frozen network with ImageNet weights, on whose features a head is trained; none trains an image
-            network from nothing, for which some thousand images are too few.
+            network from scratch, for which some thousand images are too few.
         width: channels of the first stage of an image network that is trained.
         dim: dimension of the joint embedding space.
         text_width: width of the word embeddings, a multiple of 32, the width of an attention head.

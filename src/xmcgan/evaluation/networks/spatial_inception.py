@@ -15,7 +15,7 @@ from xmcgan.evaluation.networks.preparation import Resize, in_chunks, resize, st
 from xmcgan.evaluation.networks.protocols import ImageFeatures
 
 LAYER, CHANNELS, GRID = "Mixed_6d", 7, 17
-"""TensorFlow's mixed_6 is PyTorch's Mixed_6d. Its first channels are those of its first branch, ``mixed_6/conv``."""
+"""TensorFlow's mixed_6 is PyTorch's Mixed_6d. Its first channels come from its first branch, ``mixed_6/conv``."""
 
 
 class SpatialInception:
