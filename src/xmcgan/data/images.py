@@ -71,7 +71,7 @@ def open_image(record: Record, content: bytes | None = None) -> Image.Image:
     """A record's image as a viewer shows it: RGB, upright, transparency on white.
 
     Args:
-        content: the bytes of its file, or of its part of a file, if they were read already.
+        content: the bytes of its file, or of its part of a file, if already read.
 
     Raises:
         ValueError: naming the file, if it is not a complete, readable image.
@@ -102,7 +102,7 @@ def image_size(file: SourcePath) -> tuple[int, int]:
     """Width and height of an image file as a viewer shows it, without decoding its pixels.
 
     Raises:
-        ValueError: if its header cannot be read; the message continues the name of the file.
+        ValueError: if its header cannot be read; the message is meant to follow the file's name.
     """
     try:
         with Image.open(file if isinstance(file, Path) else io.BytesIO(file.read_bytes())) as image:
@@ -122,7 +122,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: if its pixel values have no known white level.
     """
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip everything above 255 to white
+    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow would clip everything above 255 to white
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise ValueError(f"its pixels range from {levels.min()} to {levels.max()}; they should be in 0 to 65535")

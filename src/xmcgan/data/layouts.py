@@ -47,7 +47,7 @@ def read_entries(
     Args:
         root: the folder, on this machine or behind a URL.
         annotations: also read boxes and mouse traces, if the layout has them.
-        dialect: of a table; found out if not given.
+        dialect: the dialect of a table; detected if not given.
 
     Raises:
         ValueError: if a dialect is given for another layout.
@@ -76,10 +76,10 @@ def read_records(
         root: a folder in the layout, or a folder or URL of data prepared by ``xmcgan data prepare``.
         annotations: also read boxes and mouse traces, if the layout has them (prepared data always includes them).
         cache: folder for shards fetched from a URL.
-        dialect: of a table; found out if not given.
+        dialect: the dialect of a table; detected if not given.
 
     Raises:
-        ValueError: naming the first bad entry and its problem; or if a dialect is given for what is no table.
+        ValueError: naming the first bad entry and its problem; or if a dialect is given for another layout.
     """
     if is_prepared(root):
         if dialect is not None:
@@ -101,7 +101,7 @@ def read_records(
 
 
 def likely_layout(root: Path) -> str | None:
-    """The layout of one's own data that a folder looks like, by the files in it and in its ``train``; None if none."""
+    """The layout of custom data that a folder looks like, by the files in it and in its ``train``; None if unknown."""
     for folder in (root, root / "train"):
         files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
         kinds = {path.suffix.lower() for path in files}

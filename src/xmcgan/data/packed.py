@@ -1,8 +1,8 @@
 """Records in one block of memory, so that worker processes share them.
 
 A forked worker shares its parent's memory until either writes to it, and merely using a Python object writes its
-reference count. With lists of strings, every worker so ends up with its own copy of all captions. Here they are bytes
-in two arrays, whose pages nobody writes; a record is made on access and freed afterwards.
+reference count. With lists of strings, every worker would end up with its own copy of all captions. Here they are bytes
+in two arrays, whose pages nobody writes to; a record is made on access and freed afterwards.
 """
 
 import operator

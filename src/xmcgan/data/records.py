@@ -71,7 +71,7 @@ class Narrative(NamedTuple):
 
 
 class StoredImage(bytes):
-    """An encoded image that was read from a shard, which it names in messages.
+    """An encoded image that was read from a shard; messages name the shard.
 
     Attributes:
         shard: its path or URL.
@@ -81,14 +81,14 @@ class StoredImage(bytes):
 
     @classmethod
     def of(cls, content: bytes, shard: str) -> "StoredImage":
-        """An image and where it is from."""
+        """An image, with the shard that it is from."""
         image = cls(content)
         image.shard = shard
         return image
 
 
 ImageSource = SourcePath | Slice | Crop | bytes
-"""Where an image is: a file, a part of one, a rectangle of one; or the encoded image itself."""
+"""Where an image is: a file, part of a file, or a rectangle of one; or the encoded image itself."""
 
 
 class Record(NamedTuple):
@@ -107,7 +107,7 @@ class Problem(NamedTuple):
     where: str  # the file, and the line, entry or member
     reason: str
     detail: bool = False  # no record is lost: the entry is still yielded, without the detail
-    unused: bool = False  # a detail that is no fault: a file or member that belongs to no record, such as a README
+    unused: bool = False  # a detail that is not a fault: a file or member that belongs to no record, such as a README
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -153,7 +153,7 @@ def strict(entries: Iterable[Record | Problem]) -> Iterator[Record]:
 
 
 def with_first_problem(entries: Iterable[Record | Problem]) -> Iterator[Record | Problem]:
-    """The same entries; an error that ends them, such as that none is good, names the first problem too."""
+    """The same entries; an error that ends them, such as that none is usable, also names the first problem."""
     first = None
     try:
         for entry in entries:
@@ -185,7 +185,7 @@ def one_line(text: str) -> str:
 
 
 def text_digest(texts: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """The SHA-256 of ids and captions, each on a line: what a run knows its data by."""
+    """The SHA-256 of ids and captions, each on a line; it identifies the data of a run."""
     digest, separator = hashlib.sha256(), b""
     for record_id, captions in texts:
         for line in (record_id, *captions):

@@ -1,4 +1,4 @@
-"""Files behind a URL, through fsspec: what the readers use of ``pathlib.Path``.
+"""Files at a URL, through fsspec, with the part of ``pathlib.Path`` that the readers use.
 
 A folder is listed once, and a file that is read through is copied to a temporary folder once, so that a set does not
 change while it is read. Images are fetched on their own: whole files, or parts of a tar.
@@ -21,16 +21,16 @@ from fsspec.implementations.local import LocalFileSystem
 from xmcgan.runtime.files import WriteFailed
 
 _COPIES = 4 << 30
-"""Bytes of temporary copies; above, the one unused for longest is removed."""
+"""Most bytes of temporary copies; beyond this, the least recently used one is removed."""
 
 
 def is_url(place: object) -> bool:
-    """Whether a place is a URL, and no path."""
+    """Whether a place is a URL, not a path."""
     return isinstance(place, str) and "://" in place
 
 
 def source_path(place: "str | Path") -> "SourcePath":
-    """The place of a data set: a path, also for ``file://``, or what is behind another URL.
+    """The place of a data set: a path, also for ``file://``, or a remote path for another URL.
 
     Raises:
         ValueError: if it is a URL that cannot be opened.
@@ -68,7 +68,7 @@ class _Entry(NamedTuple):
 
 
 class _Tree:
-    """What is behind a URL: entries and local copies by their paths relative to it; "" is the URL itself."""
+    """The contents of a URL: entries and local copies by their paths relative to it; "" is the URL itself."""
 
     def __init__(self, root: str):
         self.root = root.rstrip("/") if not root.endswith("://") else root
@@ -92,7 +92,7 @@ class _Tree:
         return f"{self._base}/{path}" if path and self._base else path or self._base
 
     def entry(self, path: str) -> _Entry | None:
-        """What a path is; None if there is nothing.
+        """The kind of a path; None if nothing is there.
 
         A web server may have no page that lists a folder, so there the path itself is asked for too.
         """
@@ -105,7 +105,7 @@ class _Tree:
         return self._entries[path]
 
     def listing(self, path: str) -> dict[str, _Entry]:
-        """The entries of a folder by name; none if there is no such folder."""
+        """The entries of a folder by name; empty if there is no such folder."""
         if path not in self._listed:
             place, found = self.at(path), []
             with self.errors(path), _absent(self._is_web):
@@ -157,7 +157,7 @@ class _Tree:
 
     @contextmanager
     def errors(self, path: str) -> Generator[None]:
-        """Errors within the block name the URL of a path."""
+        """Makes errors within the block name the URL of a path."""
         with remote(self.url(path)):
             yield
 
@@ -173,7 +173,7 @@ class _Tree:
 
 @contextmanager
 def _absent(is_web: bool) -> Generator[None]:
-    """Passes over errors that say that nothing is there; web servers also refuse what they do not list."""
+    """Ignores errors that mean that nothing is there; web servers also refuse access to what they do not list."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
@@ -184,7 +184,7 @@ def _absent(is_web: bool) -> Generator[None]:
 
 
 def check_part(content: bytes, start: int | None, end: int | None) -> None:
-    """Refuses another number of bytes than was asked for."""
+    """Refuses content of another length than was asked for."""
     if end is not None and len(content) != end - (start or 0):
         raise OSError(
             f"{len(content):,} bytes came where {end - (start or 0):,} were asked for; the server may not send parts "
@@ -198,11 +198,11 @@ class _Stat(NamedTuple):
 
 
 class RemotePath:
-    """A file or folder behind a URL.
+    """A file or folder at a URL.
 
     Args:
-        root: the URL; or the tree that other paths below it share.
-        path: relative to it.
+        root: the URL; or the tree, which other paths below the URL share.
+        path: the path relative to it.
     """
 
     __slots__ = ("_path", "_tree")
@@ -234,12 +234,12 @@ class RemotePath:
 
     @property
     def protocol(self) -> str:
-        """Such as "s3"."""
+        """The URL's protocol, such as "s3"."""
         return self._tree.root.partition("://")[0]
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """The last part of the path."""
         return PurePosixPath(self._path or self._tree.root.partition("://")[2]).name
 
     @property
@@ -254,7 +254,7 @@ class RemotePath:
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder that holds this."""
+        """The folder that contains it."""
         if self._path:
             return RemotePath(self._tree, str(PurePosixPath(self._path).parent))
         return RemotePath(self._tree.root.rpartition("/")[0])
@@ -268,11 +268,11 @@ class RemotePath:
         return self.with_name(f"{self.stem}{suffix}")
 
     def exists(self) -> bool:
-        """Whether there is anything."""
+        """Whether anything exists there."""
         return self._tree.entry(self._path) is not None
 
     def is_file(self) -> bool:
-        """Whether it is a file; links are none."""
+        """Whether it is a file; a link is not."""
         found = self._tree.entry(self._path)
         return found is not None and found.kind == "file"
 
@@ -287,11 +287,11 @@ class RemotePath:
         return found is not None and found.kind == "link"
 
     def iterdir(self) -> "Iterator[RemotePath]":
-        """What is in the folder."""
+        """The folder's contents."""
         return (self / name for name in self._tree.listing(self._path))
 
     def glob(self, pattern: str) -> "Iterator[RemotePath]":
-        """What matches a pattern below the folder; ``**`` stands for any number of folders."""
+        """The paths below the folder that match a pattern; ``**`` stands for any number of folders."""
         first, _, rest = pattern.partition("/")
         if first == "**":
             yield from self.glob(rest or "*")
@@ -307,7 +307,7 @@ class RemotePath:
                     yield from each.glob(rest)
 
     def stat(self) -> _Stat:
-        """Its size."""
+        """Its size, as a stat result."""
         return _Stat(self._tree.size(self._path))
 
     def open(self, mode: str = "rb") -> BinaryIO:
@@ -335,19 +335,19 @@ def _shared(root: str) -> _Tree:
 
 
 def _reopened(root: str, path: str) -> RemotePath:
-    """A path that came from another process; those below one URL share its tree."""
+    """A path that came from another process; paths below one URL share its tree."""
     return RemotePath(_shared(root), path)
 
 
 Part = tuple[RemotePath, int | None, int | None]
-"""A file and, if only a part of it is wanted, where that begins and ends, in bytes."""
+"""A file and, if only a part of it is wanted, where that part begins and ends, in bytes."""
 
 
 def read_together(parts: Sequence[Part]) -> list[bytes | FileNotFoundError]:
     """The contents of files or parts of files, fetched at the same time where the storage library can do that.
 
     Raises:
-        ConnectionError: naming the first that cannot be read for another reason than that it is not there.
+        ConnectionError: naming the first that cannot be read, unless it is only missing.
     """
     contents: list[bytes | FileNotFoundError] = []
     if not parts:
@@ -380,12 +380,12 @@ def read_part(file: SourcePath, offset: int, length: int) -> bytes:
 
 
 def walk(folder: SourcePath, onerror: Any = None) -> Iterator[tuple[SourcePath, list[str], list[str]]]:
-    """Each folder below one, with the names of its subfolders, of which some may be removed, and of its files.
+    """Each folder below one, with the names of its subfolders and files; the caller may remove subfolders.
 
     Links to folders are not followed.
 
     Args:
-        onerror: called with the error of a folder that cannot be listed, as by ``os.walk``.
+        onerror: called with the error of a folder that cannot be listed, as in ``os.walk``.
     """
     if isinstance(folder, Path):
         for place, subfolders, names in os.walk(folder, onerror=onerror):

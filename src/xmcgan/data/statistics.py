@@ -60,11 +60,11 @@ class SplitStatistics:
     Args:
         images: number of distinct images. Records with the same file, the same part of a file or the same bytes share
             an image, as when an image of Localized Narratives has several narratives.
-        records: usable entries; Localized Narratives have one for each narrative.
+        records: usable entries; Localized Narratives has one for each narrative.
         captions: captions of all records.
-        problems: entries that cannot be used; they are counted nowhere else.
-        captions_an_image: captions of each image.
-        words: space-separated words of each caption.
+        problems: entries that cannot be used; they are not counted anywhere else.
+        captions_an_image: number of captions of each image.
+        words: number of space-separated words of each caption.
         tokens: word pieces of each caption without truncation, [CLS] and [SEP] included; None without a tokenizer.
         max_length: tokens kept of a caption; None without a tokenizer.
         objects: boxes of each image that has any, since a record does not tell whether an image without boxes is empty
@@ -287,7 +287,7 @@ def summary(numbers: Histogram | None) -> dict[str, Any] | None:
 
 
 def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
-    """Plots words and tokens a caption, objects an image, and the most frequent categories, as far as available.
+    """Plots words and tokens per caption, objects per image, and the most frequent categories, as far as available.
 
     Args:
         stats: by split. Values are shares of each split's own total, so that splits of any size can be compared.
@@ -316,13 +316,13 @@ def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
 
 
 def show_words(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Plots words a caption."""
+    """Plots words per caption."""
     shares(axis, {name: split.words for name, split in stats.items()})
     axis.set(title="Words a caption", ylabel="share of captions")
 
 
 def show_tokens(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Plots tokens a caption, and the length at which the text encoder truncates."""
+    """Plots tokens per caption, and the length at which the text encoder truncates."""
     shares(axis, {name: split.tokens for name, split in stats.items()})
     axis.margins(y=0.2)  # room for the labels above the bars
     for limit in sorted({split.max_length for split in stats.values() if split.max_length is not None}):
@@ -343,7 +343,7 @@ def show_tokens(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
 
 
 def show_objects(axis: Axes, stats: Mapping[str, SplitStatistics]) -> None:
-    """Plots boxes an image."""
+    """Plots boxes per image."""
     shares(axis, {name: split.objects for name, split in stats.items()})
     axis.set(title="Objects an image", ylabel="share of images with boxes")
 

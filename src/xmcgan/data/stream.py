@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The record of an example, by its index too, one of its captions, and whether the image is mirrored."""
+    """An example's record and its index, one of its captions, and whether the image is mirrored."""
 
     index: int
     record: Record
@@ -103,7 +103,7 @@ class ExampleStream(Dataset):
         )
 
     def choice(self, number: int) -> "Choice":
-        """What example ``number`` is made of."""
+        """The record, caption and mirroring of example ``number``."""
         epoch, position = divmod(number, len(self.records))
         if epoch != self._epoch:
             self._epoch, self._order = epoch, shuffled(len(self.records), self.seed, epoch)
@@ -114,7 +114,7 @@ class ExampleStream(Dataset):
 
 
 def prepared_otherwise(records: Sequence[Record], transform: ImageTransform) -> dict[str, tuple[int | str, int | str]]:
-    """The size and fit that records were prepared with and that they are read with, where these differ."""
+    """The size and fit that records were prepared with and that they are read with, if these differ."""
     settings = records.manifest.get("settings", {}) if isinstance(records, ShardedRecords) else {}
     wanted = {"size": transform.size, "fit": transform.fit}
     return {name: (settings[name], wanted[name]) for name in wanted if settings.get(name, wanted[name]) != wanted[name]}
@@ -131,7 +131,7 @@ def check_prepared_for(
     """Refuses records that were prepared for another image size or fit than they are read with.
 
     Args:
-        size, fit, resize: what sets these, and accepts others, for the message.
+        size, fit, resize: names of the settings for these, and of the one that accepts others, for the message.
 
     Raises:
         ValueError: naming the setting, both values, and what to do.
@@ -145,7 +145,7 @@ def check_prepared_for(
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch, a permutation of ``count``: 4 bytes a record, and the same numbers as with 8."""
+    """The order of an epoch, a permutation of ``count``: 4 bytes per record, and the same numbers as with 8."""
     order = np.arange(count, dtype=np.uint32)
     random(seed, ORDER, epoch).shuffle(order)
     return order
@@ -157,7 +157,7 @@ def random(seed: int, use: int, number: int) -> np.random.Generator:
 
 
 def noise(seed: int, numbers: Sequence[int], dim: int, use: int = NOISE) -> Tensor:
-    """z ~ N(0, I) for the examples with these numbers: noise_BZ, float32. Sentences have noise of their own ``use``."""
+    """z ~ N(0, I) for the examples with these numbers: noise_BZ, float32. Noise on sentences has its own ``use``."""
     rows = [random(seed, use, number).standard_normal(dim, dtype=np.float32) for number in numbers]
     return torch.from_numpy(np.stack(rows))
 

@@ -14,7 +14,7 @@ from xmcgan.data.records import Narrative, one_line
 from xmcgan.types import REGION_GRID
 
 SLACK = 0.2
-"""Seconds before and after an utterance in which points still count: hand and speech are not in step."""
+"""Seconds before and after an utterance in which points still count: hand and speech are not synchronous."""
 
 BLUR = 1.0
 """Standard deviation, in regions, of the Gaussian around each point: people circle objects, they do not fill them."""

@@ -1,8 +1,8 @@
 """A Dask cluster as an executor, by the address of its scheduler.
 
 Dask starts workers on a batch system (dask-jobqueue), on Kubernetes (dask-kubernetes) and in clouds
-(dask-cloudprovider), or by hand with ``dask scheduler`` and ``dask worker ADDRESS``. It gives what a lost worker was
-doing to another one.
+(dask-cloudprovider), or by hand with ``dask scheduler`` and ``dask worker ADDRESS``. If a worker is lost, Dask gives
+its tasks to another one.
 """
 
 from collections.abc import Generator
@@ -13,7 +13,7 @@ import PIL
 
 from xmcgan import __version__
 
-_FEWEST = 8  # tasks at a time where a cluster has fewer threads, such as one that grows on demand
+_FEWEST = 8  # tasks at a time if a cluster has fewer threads, such as one that grows on demand
 
 
 @contextmanager
@@ -21,13 +21,13 @@ def dask_executor(address: str, *, timeout: float = 30.0) -> Generator[tuple[Exe
     """An executor on the workers of a cluster, and how many tasks to run at a time.
 
     Args:
-        address: of the scheduler, such as ``tcp://10.0.0.1:8786``.
+        address: the scheduler's address, such as ``tcp://10.0.0.1:8786``.
         timeout: seconds to wait for it.
 
     Raises:
         ValueError: if the package distributed is missing, or workers have other versions of this library or Pillow.
         ConnectionError: if no scheduler answers.
-        ChildProcessError: if the same images cost several workers their lives.
+        ChildProcessError: if several workers died of the same images.
     """
     try:
         from distributed import Client

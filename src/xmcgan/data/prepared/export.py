@@ -20,7 +20,7 @@ from xmcgan.runtime.locks import locked_folder
 def export_webdataset(root: str | Path, split: str, output: Path, *, shard_records: int = 1000) -> list[Path]:
     """Writes one split of prepared data as ``output/split-00000.tar``, ... and returns their paths.
 
-    The record with number 12 is ``000000012.jpg``, ``000000012.txt`` (its captions, one a line) and
+    The record with number 12 is ``000000012.jpg``, ``000000012.txt`` (its captions, one per line) and
     ``000000012.json``: {"id", "captions", "boxes": [[category, left, top, width, height], ...], "narrative": null or
     {"caption", "utterances": [[words, start, end], ...], "strokes": [[[x, y, t], ...], ...]}}.
 
@@ -42,7 +42,7 @@ def export_webdataset(root: str | Path, split: str, output: Path, *, shard_recor
 def _export_locked(records: Sequence[Record], split: str, output: Path, shard_records: int) -> list[Path]:
     partial = output / f".{split}.partial"
     there = sorted(output.glob(f"{split}-*.tar"))
-    # Beside a partial folder, they are from an interrupted export and are replaced.
+    # If there is a partial folder, they are from an interrupted export and are replaced.
     if there and not partial.exists():
         raise FileExistsError(f"{there[0]} exists; choose another output")
     shutil.rmtree(partial, ignore_errors=True)

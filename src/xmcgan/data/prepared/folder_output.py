@@ -13,11 +13,11 @@ from xmcgan.runtime.files import append_text, atomic_file, make_folder
 from xmcgan.runtime.locks import LOCK, locked_folder
 
 SHARD = re.compile(r"\d{5,}\.arrow(\.partial)?")
-"""The name of a shard, also of an unfinished one."""
+"""The name of a shard, finished or not."""
 
 
 class FolderOutput:
-    """Shards, written under temporary names and renamed, and the journal, a line for each."""
+    """Shards, written under temporary names and renamed, and the journal, with a line for each."""
 
     def __init__(self, folder: Path):
         self.folder, self._journal = folder, folder / JOURNAL
@@ -26,7 +26,7 @@ class FolderOutput:
         return str(self.folder)
 
     def names(self) -> set[str]:
-        """What is in the folder, but what another process may leave there at any moment.
+        """The names in the folder, except files that another process may leave there at any moment.
 
         Raises:
             FileExistsError: if it is a file.
@@ -34,7 +34,7 @@ class FolderOutput:
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f"{self} is a file; choose another output")
         names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
-        return names - {LOCK, f"{JOURNAL}.partial"}  # the second exists before the journal is renamed
+        return names - {LOCK, f"{JOURNAL}.partial"}  # the second exists until the journal is renamed
 
     @contextlib.contextmanager
     def claimed(self) -> Generator[None]:
@@ -45,7 +45,7 @@ class FolderOutput:
             with locked_folder(self.folder, "prepared"), self._removed_unless_begun(is_new=is_new):
                 yield
         except BaseException:
-            with contextlib.suppress(OSError):  # not empty: something is written, or another process has it
+            with contextlib.suppress(OSError):  # not empty: something was written, or another process uses it
                 if is_new:
                     self.folder.rmdir()
             raise
@@ -61,7 +61,7 @@ class FolderOutput:
             raise
 
     def journal(self) -> list[dict[str, Any]]:
-        """The plan, and the entry of each finished shard; empty if nothing was begun."""
+        """The plan, and the entry of each finished shard; empty if no preparation has begun."""
         lines = []
         for line in self._journal.read_bytes().splitlines() if self._journal.exists() else []:
             try:
@@ -71,12 +71,12 @@ class FolderOutput:
         return lines
 
     def has(self, split: str, shard: dict[str, Any]) -> bool:
-        """Whether a shard is there with its checksum."""
+        """Whether a shard exists with the right checksum."""
         path = self.folder / split / shard["file"]
         return path.exists() and checksum(path) == shard["sha256"]
 
     def begin(self, plan: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
-        """Writes the journal anew, as its last line may be incomplete, and removes the shards that are not in it."""
+        """Rewrites the journal, because its last line may be incomplete, and removes shards that are not in it."""
         known = {self.folder / entry["split"] / entry["shard"]["file"] for entry in entries}
         for folder in filter(Path.is_dir, list(self.folder.iterdir())):
             for path in list(folder.iterdir()):
@@ -91,7 +91,7 @@ class FolderOutput:
         return make_folder(self.folder / split) / name
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Notes that a shard is finished, in the journal."""
+        """Records in the journal that a shard is finished."""
         append_text(self._journal, json.dumps(entry) + "\n")
 
     def drop(self, split: str, name: str) -> None:
@@ -112,9 +112,9 @@ class FolderOutput:
     def finish(self, manifest: str) -> None:
         """Writes the manifest and removes the journal."""
         self.write(MANIFEST, manifest)
-        self._journal.unlink(missing_ok=True)  # another process has seen the manifest, and finds the output finished
+        self._journal.unlink(missing_ok=True)  # another process may have seen the manifest and removed it
 
     def tidy(self) -> None:
-        """Removes what a process left that was killed right after writing the manifest."""
+        """Removes leftovers of a process that was killed right after writing the manifest."""
         for left in (JOURNAL, LOCK):
             (self.folder / left).unlink(missing_ok=True)

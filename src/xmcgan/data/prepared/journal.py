@@ -29,7 +29,7 @@ class _Done(NamedTuple):
 
 
 class _Journal:
-    """What is finished of a preparation, as its output keeps it."""
+    """The finished part of a preparation, as its output records it."""
 
     def __init__(self, output: Output, plan: dict[str, Any]):
         self.output = output
@@ -45,7 +45,7 @@ class _Journal:
         output.begin(plan, [done._asdict() for done in self.done.values()])
 
     def add(self, done: _Done) -> None:
-        """Notes that a shard is finished."""
+        """Records that a shard is finished."""
         self.output.add(done._asdict())
         self.done[done.split, done.number] = done
 
@@ -58,7 +58,7 @@ class _Journal:
         return [done for _, done in sorted(self.done.items()) if done.split == split]
 
     def report(self, unfinished: Sequence[tuple[str, Problem]]) -> str:
-        """Writes all problems so far, including those of an unfinished shard, and returns the place."""
+        """Writes all problems so far, including those of an unfinished shard, and returns where."""
         known = [(each.split, problem) for _, each in sorted(self.done.items()) for problem in each.problems]
         lines = ({"split": split, **problem._asdict()} for split, problem in [*known, *unfinished])
         self.output.write(PROBLEMS, "".join(json.dumps(line) + "\n" for line in lines))

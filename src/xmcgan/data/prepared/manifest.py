@@ -25,7 +25,7 @@ def is_prepared(root: str | Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         content = None
     if content is not None:
-        # A damaged manifest of ours is reported on opening, and not taken for another kind of folder.
+        # A damaged manifest of ours is reported on opening, not taken for another kind of folder.
         if f'"library": "{LIBRARY}"'.encode() in content:
             return True
         try:

@@ -13,11 +13,11 @@ from xmcgan.data.remote import is_url, source_path
 from xmcgan.runtime.files import WriteFailed
 
 MOST_PIXELS = 4096
-"""Largest side of a prepared image: more is a slip of the finger, and would take gigabytes for one image."""
+"""Largest side of a prepared image: more is a typing error, and would take gigabytes for one image."""
 
 
 def usable_cores() -> int:
-    """The number of cores this process may use; on a shared machine, often fewer than it has."""
+    """The number of cores this process may use; on a shared machine, often fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -60,7 +60,7 @@ def _check_output(output: Output) -> bool:
     """Whether the output is finished.
 
     Raises:
-        FileExistsError: if there is anything else than what a preparation writes.
+        FileExistsError: if it contains anything that a preparation does not write.
     """
     names = output.names()
     if MANIFEST in names and is_prepared(str(output)):
@@ -75,7 +75,7 @@ def _check_output(output: Output) -> bool:
 
 @contextlib.contextmanager
 def _resumable() -> Generator[None, None, None]:
-    """Says of a write that failed, or of storage that does not answer, how to go on."""
+    """Adds to the error of a failed write, or of storage that does not answer, how to continue."""
     try:
         yield
     except (WriteFailed, ConnectionError) as error:

@@ -67,27 +67,27 @@ def prepare(
     Images become JPEGs of size x size pixels without chroma subsampling; an RGB JPEG of that size is copied unchanged.
 
     Args:
-        source: recorded by name.
+        source: the data set's place, whose name is recorded.
         output: a folder or URL (`url_output`), new, empty, or of an interrupted preparation with the same settings.
-        name, layout, splits: of the set.
+        name, layout, splits: the set's.
         entries: yields a split's entries, the same ones in the same order at every call.
         size, quality, shard_records: side of the images in pixels, JPEG quality (1 to 100), entries in a shard.
         fit: ``squash`` the image to a square, or ``crop`` the middle square (boxes and traces too, see `crop`).
-        workers: processes (a script needs ``if __name__ == "__main__":``), or tasks at a time; None for one a core.
+        workers: processes (a script needs ``if __name__ == "__main__":``), or tasks at a time; None for one per core.
         executor: encodes images instead of processes here; its workers need this library and the source's paths.
         most_bad: share of a split's entries that may be bad, 0 to 1; details, such as a single caption, do not count.
         total: about how many records a split has, for the progress bar; None if unknown.
-        fingerprint: of the source; a finished output with another fingerprint is refused.
+        fingerprint: the source's; a finished output with another fingerprint is refused.
         rules: how the images of a split were chosen, as a sentence for the manifest.
 
     Raises:
-        ValueError, FileExistsError: if the output is of other settings, source or kind, is in use, or too much is bad.
+        ValueError, FileExistsError: if the output has other settings, source or kind, or is in use, or too much is bad.
         ChildProcessError, OSError: if workers died several times in a row, or a file or URL cannot be read or written.
     """
     _check(splits, size, quality, shard_records, workers, most_bad)
     settings = {"size": size, "fit": fit, "quality": quality, "shard_records": shard_records}
     plan = {"name": name, "layout": layout, "source": _name_of(source), "settings": settings, "splits": list(splits)}
-    if isinstance(source, RemotePath) and source.protocol == "memory":  # other processes have another memory
+    if isinstance(source, RemotePath) and source.protocol == "memory":  # other processes cannot see this memory
         workers, executor = 1, None
     place = _output_at(output)
     if _check_output(place):
@@ -110,7 +110,7 @@ def _finished(output: Output, plan: dict[str, Any], fingerprint: str | None) -> 
     """The manifest of a finished output, after checking that plan and source are the same."""
     manifest = read_manifest(str(output))
     _check_plan(output, {**manifest, "splits": list(manifest["splits"])}, plan)
-    known = manifest.get("fingerprint")  # older ones have none
+    known = manifest.get("fingerprint")  # older manifests have none
     if known is not None and fingerprint is not None and known != fingerprint:
         raise ValueError(
             f"{output} was prepared from another {plan['source']}, or this one has changed: its annotation files, "
@@ -217,7 +217,7 @@ def _write_shards(
 
 
 def _numbered(entries: Iterator[Record | Problem], shard_records: int) -> Iterator[_Numbered]:
-    """Each entry with the number of its shard; a detail is not counted and goes with the entry before it."""
+    """Each entry with the number of its shard; details are not counted and stay with the entry before them."""
     count = 0
     for entry in entries:
         count += isinstance(entry, Record) or not entry.detail

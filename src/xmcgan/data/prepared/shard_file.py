@@ -1,7 +1,7 @@
 """One shard: records in an Arrow IPC stream, written in batches and read from a memory map.
 
-What stays in memory of a shard is where its batches lie: 8 bytes for each 64 records. A data set of 6,000 shards is
-read in random order, so neither open files nor parsed batches can be kept for all of them.
+All that stays in memory of a shard is the positions of its batches: 8 bytes for every 64 records. A data set of 6,000
+shards is read in random order, so neither open files nor parsed batches can be kept for all of them.
 """
 
 import bisect
@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
 
 
 class Shard:
-    """The places of a shard's batches, after checking its structure.
+    """The positions of a shard's batches, after checking its structure.
 
     Each batch is checked when it is first used: every offset, length and string must be valid, so that a damaged file
     raises an error instead of crashing the process. This reads everything except the images.
@@ -105,7 +105,7 @@ class Shard:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """The file in memory, read on access. It is released when nothing refers to it any more."""
+    """The file in memory, read on access. It is released when nothing refers to it."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 

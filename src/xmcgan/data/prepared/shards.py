@@ -33,7 +33,7 @@ from xmcgan.data.remote import is_url, remote
 from xmcgan.runtime.files import make_folder, named_when_whole, write_errors, write_failed
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
-"""Errors of the disk that a shard is fetched to, and never of the storage that it is fetched from."""
+"""Errors of the disk that a shard is fetched to, never of the storage that it is fetched from."""
 
 _MAPPED = 128  # shards whose files are mapped at a time; each takes a file descriptor
 
@@ -51,7 +51,7 @@ def open_shards(
         root: a folder, or a URL that fsspec can open.
         layout: the layout it must have been prepared from.
         cache: folder for shards fetched from a URL, each on first use; by default ``~/.cache/xmcgan``.
-        check_sizes: of all shards now, and not only when each is first used.
+        check_sizes: check the sizes of all shards now, not only when each is first used.
 
     Raises:
         FileNotFoundError: if the manifest or a shard is missing.
@@ -124,7 +124,7 @@ class ShardedRecords(Sequence[Record]):
         return {**self.__dict__, "_opened": {}, "_mapped": OrderedDict()}
 
     def _memory(self, number: int) -> mmap.mmap:
-        """The mapped file of an opened shard; that of the one unused for longest is given up for it."""
+        """The mapped file of an opened shard; the least recently used one is closed for it."""
         if number not in self._mapped:
             with damage_of(path := self._opened[number].path):
                 self._mapped[number] = map_file(path)
@@ -154,7 +154,7 @@ class ShardedRecords(Sequence[Record]):
 
         Raises:
             FileNotFoundError: if it is missing.
-            ValueError: if it has another size than the manifest says, or a fetched one another checksum.
+            ValueError: if its size, or the checksum of a fetched one, is not as in the manifest.
         """
         shard = self._shards[number]
         if is_url(self.root):
@@ -191,7 +191,7 @@ def _fetch(url: str, expected: dict[str, Any], path: Path) -> None:
             except OSError as error:
                 if error.errno in _DISK or error.filename == str(partial):
                     raise write_failed(path, error) from error
-                raise  # of the storage
+                raise  # an error of the storage
         _check_size(partial, expected, url)
         if checksum(partial) != expected["sha256"]:
             raise ValueError(f"{url} is damaged: its SHA-256 differs from the manifest's")

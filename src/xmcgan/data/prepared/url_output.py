@@ -1,12 +1,12 @@
-"""A preparation's output behind a URL: in a bucket, or on another machine.
+"""A preparation's output at a URL: in a bucket, or on another machine.
 
-    OUTPUT/preparing.jsonl                    the plan, first of all
-    OUTPUT/train2014/00000.arrow              a shard, whole
+    OUTPUT/preparing.jsonl                    the plan, written first
+    OUTPUT/train2014/00000.arrow              a complete shard
     OUTPUT/.preparing/train2014/00000.json    its entry of the journal, written after it
-    OUTPUT/manifest.json                      last; then the plan and the entries are removed
+    OUTPUT/manifest.json                      written last; then the plan and the entries are removed
 
-A shard is written to a temporary folder on this machine, uploaded, and removed. Object stores show an object when it
-is whole; elsewhere a file is uploaded under a temporary name and renamed.
+A shard is written to a temporary folder on this machine, uploaded, and removed. Object stores show an object only when
+it is complete; elsewhere a file is uploaded under a temporary name and renamed.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ from xmcgan.runtime.locks import LOCK
 _ENTRIES = ".preparing"
 
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "obs", "hf", "memory"})
-"""Protocols whose storage shows a new object only when it is whole."""
+"""Protocols whose storage shows a new object only when it is complete."""
 
 READ_ONLY = ("http://", "https://", "github://", "zip://", "tar://")
-"""Beginnings of URLs where nothing can be written."""
+"""Prefixes of URLs that cannot be written to."""
 
 
 class UrlOutput:
-    """Shards that are uploaded one by one, and the journal, a small file for each.
+    """Shards that are uploaded one by one, and the journal, with a small file for each.
 
     Raises:
         ValueError: if the package for the URL's protocol is missing, or nothing can be written there.
@@ -56,12 +56,12 @@ class UrlOutput:
         return self.url
 
     def names(self) -> set[str]:
-        """What is behind the URL, but a lock."""
+        """The names at the URL, except the lock."""
         return self._list("") - {LOCK, f"{JOURNAL}.partial"}
 
     @contextlib.contextmanager
     def claimed(self) -> Generator[None]:
-        """Locks the output, and leaves nothing there if the block fails before a shard is written."""
+        """Locks the output, and removes everything again if the block fails before a shard is written."""
         own = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "id": uuid.uuid4().hex}).encode()
         self._lock(own)
         try:
@@ -76,7 +76,7 @@ class UrlOutput:
                 self._remove(LOCK)
 
     def journal(self) -> list[dict[str, Any]]:
-        """The plan, and the entry of each finished shard; empty if nothing was begun."""
+        """The plan, and the entry of each finished shard; empty if no preparation has begun."""
         plan = self._read(JOURNAL)
         if plan is None:
             return []
@@ -85,7 +85,7 @@ class UrlOutput:
         return [json.loads(line) for line in (plan, *entries) if line is not None]
 
     def has(self, split: str, shard: dict[str, Any]) -> bool:
-        """Whether a shard is there with its size and checksum: it is fetched once more, for that and for its texts."""
+        """Whether a shard exists with the right size and checksum. It is fetched again, to check and for its texts."""
         name, path = f"{split}/{shard['file']}", self.path(split, shard["file"])
         with self._errors(name, "read"):
             try:
@@ -101,7 +101,7 @@ class UrlOutput:
         return is_whole
 
     def begin(self, plan: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
-        """Writes the plan, and removes the shards and entries that are not among these."""
+        """Writes the plan, and removes the shards and entries that are not in ``entries``."""
         self.write(JOURNAL, json.dumps(plan) + "\n")
         known = {(entry["split"], Path(entry["shard"]["file"]).stem) for entry in entries}
         for split in self._list(_ENTRIES):
@@ -139,7 +139,7 @@ class UrlOutput:
                 yield record_id, captions
 
     def write(self, name: str, text: str) -> None:
-        """Writes a small file whole."""
+        """Writes a small file atomically."""
         path = make_folder(Path(self._scratch_folder)) / "upload"
         path.write_text(text, encoding="utf-8")
         self._put(path, name)
@@ -150,7 +150,7 @@ class UrlOutput:
         self.tidy()
 
     def tidy(self) -> None:
-        """Removes the journal, also one that a process left that was killed right after writing the manifest."""
+        """Removes the journal, also one left by a process that was killed right after writing the manifest."""
         for split in self._list(_ENTRIES):
             for name in self._list(f"{_ENTRIES}/{split}"):
                 self._remove(f"{_ENTRIES}/{split}/{name}")
@@ -163,10 +163,10 @@ class UrlOutput:
     # ------------------------------------------------------------------------------------------ the storage
 
     def _lock(self, own: bytes) -> None:
-        """Writes the lock; one of a process of this machine that has ended is replaced.
+        """Writes the lock; a lock of an ended process on this machine is replaced.
 
         Raises:
-            FileExistsError: if another process has it, or may have it.
+            FileExistsError: if another process holds it, or may hold it.
         """
         found = self._read(LOCK)
         if found is not None and not _has_ended(found):
@@ -237,7 +237,7 @@ class UrlOutput:
     # ------------------------------------------------------------------------------------------ the texts
 
     def _keep_texts(self, split: str, shard: dict[str, Any]) -> None:
-        """Keeps ids and captions of a shard on this machine, for the digest of them all."""
+        """Keeps ids and captions of a shard on this machine, for the digest of all of them."""
         path = self.path(split, shard["file"])
         with self._texts_file(split, shard).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(each) + "\n" for each in Shard(path, shard["records"]).texts(map_file(path)))
@@ -259,13 +259,13 @@ def _holder(lock: bytes) -> dict[str, Any]:
 
 
 def _has_ended(lock: bytes) -> bool:
-    """Whether the process that holds a lock is one of this machine and has ended; this cannot be known of others."""
+    """Whether the holder of a lock is a process on this machine that has ended; False for other machines."""
     holder = _holder(lock)
     process = holder.get("process")
     if holder.get("host") != socket.gethostname() or not isinstance(process, int) or os.name != "posix":
         return False
     if process == os.getpid():
-        return True  # a former one: this one has no lock
+        return True  # a former process with this id: this one has no lock
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Verifies prepared data on demand: checksums of all shards, and which records of a damaged one cannot be read."""
+"""Verifies prepared data on demand: checksums of all shards, and the records of damaged ones that cannot be read."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,10 +29,10 @@ def verify(
     cache: Path | None = None,
     progress: Callable[[int], object] = lambda records: None,
 ) -> Iterator[Damage]:
-    """The damaged shards of one split; none if all are as the manifest says.
+    """The damaged shards of one split; none if all match the manifest.
 
     In a shard whose SHA-256 differs, every image is decoded, to name the records that are lost. Not every changed byte
-    of a JPEG makes it undecodable: then no record can be named, and the shard should be made again all the same.
+    of a JPEG makes it undecodable: then no record can be named, but the shard should still be made again.
 
     Args:
         root: a folder or URL of prepared data.

@@ -1,7 +1,7 @@
 """Workers that resize images and encode them as JPEG: processes, or any executor of ``concurrent.futures``.
 
-A worker gets the places of a few images and returns their JPEGs, and this process writes all shards: what a worker does
-can be lost without a trace, and the files do not depend on who made them.
+A worker gets the places of a few images and returns their JPEGs, and this process writes all shards: so a worker's work
+can be lost without consequences, and the files do not depend on which worker did it.
 """
 
 import io
@@ -20,9 +20,9 @@ from xmcgan.data.stream import ignore_signals
 
 _CHUNK = 8  # images sent to a worker process at once
 
-_REMOTE_CHUNK = 32  # images sent to an executor that may be on other machines: its scheduler should not be the limit
+_REMOTE_CHUNK = 32  # images sent to an executor, maybe on other machines: its scheduler should not be the bottleneck
 
-_MOST_DEATHS = 3  # times in a row that a pool of processes is started anew before the preparation is given up
+_MOST_DEATHS = 3  # times in a row that a pool of processes is restarted before the preparation gives up
 
 _CHUNKS_WAITING = 3  # chunks in flight for each worker; bounds the memory
 
@@ -37,10 +37,10 @@ _EncodedEntry = tuple[int, Record | Problem, _Encoded | None]  # shard number, e
 
 
 class _Pool:
-    """A pool of processes that is started anew when one of them dies; or an executor that is given.
+    """A pool of processes, restarted when one of them dies; or a given executor.
 
     Args:
-        count: of processes, or of tasks that the executor runs at a time; 1 without an executor is this process.
+        count: number of processes, or of tasks the executor runs at once; 1 without an executor uses this process.
     """
 
     def __init__(self, count: int, executor: Executor | None = None):
@@ -52,7 +52,7 @@ class _Pool:
         self._executor = None if self.in_process else executor or _processes(count)
 
     def submit(self, images: list[Record], transform: ImageTransform, quality: int) -> "Future[list[_Encoded]]":
-        """Encodes images, sometime."""
+        """Encodes images in the background."""
         if self._executor is None:
             done: Future[list[_Encoded]] = Future()
             done.set_result(_encode_all(images, transform, quality))
@@ -64,7 +64,7 @@ class _Pool:
             return self.submit(images, transform, quality)
 
     def renew(self, error: BrokenExecutor) -> None:
-        """Starts other processes after one has died.
+        """Starts new processes after one has died.
 
         Raises:
             ChildProcessError: if that happened several times in a row, or the executor is not ours.
@@ -80,11 +80,11 @@ class _Pool:
         self._executor = _processes(self._count)
 
     def succeeded(self) -> None:
-        """Notes that a worker has returned its images."""
+        """Records that a worker has returned its images."""
         self._deaths = 0
 
     def close(self) -> None:
-        """Ends the processes; a given executor is left as it is."""
+        """Ends the processes; a given executor is left running."""
         if self._executor is not None and self._given is None:
             self._executor.shutdown(cancel_futures=True)
 
@@ -134,7 +134,7 @@ class _Encoder:
         return self._pool.submit(images, self.transform, self._quality)
 
     def _first(self) -> list[_EncodedEntry]:
-        """The entries of the chunk that was sent first. What died with a worker is sent again."""
+        """The entries of the chunk that was sent first. Chunks lost with a worker are sent again."""
         while True:
             chunk, future = self._waiting[0]
             try:
@@ -152,7 +152,7 @@ class _Encoder:
 
 
 def _is_lost(future: "Future[list[_Encoded]]") -> bool:
-    """Whether what a future stands for has ended without a result, or never will."""
+    """Whether a future has no result, and never will."""
     return future.cancelled() or not future.done() or isinstance(future.exception(), BrokenExecutor)
 
 
@@ -190,7 +190,7 @@ def _encode(
         # No chroma subsampling: it would save a fifth of the bytes but blur colours.
         transform.square(image).save(encoded, "JPEG", quality=quality, subsampling="4:4:4")
         return encoded.getvalue(), *image.size
-    except ConnectionError:  # not the image's fault: what is behind a URL may be there later
+    except ConnectionError:  # not the image's fault: it may be available at the URL later
         raise
     except (ValueError, OSError) as error:
         return str(error)

@@ -1,6 +1,6 @@
 """Checks the values of annotation files.
 
-Each function returns a checked value or raises a ValueError whose message continues the name of the place:
+Each function returns a checked value or raises a ValueError whose message is meant to follow the place:
 ``field(entry, "caption", words)`` raises "caption is 5; it should be a text".
 """
 
@@ -15,7 +15,7 @@ from xmcgan.data.records import Box, Narrative, Problem, TracePoint, Utterance, 
 Value = TypeVar("Value")
 
 OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-"""Byte order marks of encodings other than UTF-8. That of little-endian UTF-32 begins as UTF-16's."""
+"""Byte order marks of encodings other than UTF-8. The one of little-endian UTF-32 begins like UTF-16's."""
 
 FARTHEST = 10.0
 """How far outside the image, in its widths, a trace point may lie. Farther out it is not relative to the image."""
@@ -99,7 +99,7 @@ def decoded(content: bytes) -> str:
     """A UTF-8 text, without its byte order mark.
 
     Raises:
-        ValueError: naming the first byte that is wrong, or the encoding if the text says it.
+        ValueError: naming the first byte that is wrong, or the encoding if a byte order mark shows it.
     """
     if content.startswith(OTHER_ENCODINGS):
         raise ValueError("is UTF-16 or UTF-32; it should be UTF-8")
@@ -114,7 +114,7 @@ def decoded(content: bytes) -> str:
 
 
 def lines(content: bytes) -> tuple[str, ...]:
-    """The captions of a text file, one a line; blank lines are skipped."""
+    """The captions of a text file, one per line; blank lines are skipped."""
     captions = tuple(filter(None, map(one_line, decoded(content).split("\n"))))
     if not captions:
         raise ValueError("has no words")
@@ -185,7 +185,7 @@ def narrative(
 ) -> Narrative:
     """A narrative; its utterances must spell its caption, except for spaces. Empty strokes are left out.
 
-    One without any point is refused: with the trace loss it would count as if it were supervised.
+    A narrative without any point is refused: the trace loss would count it as supervised.
     """
     transcript = " ".join(each.words for each in utterances)
     if transcript.replace(" ", "") != caption.replace(" ", ""):

@@ -94,7 +94,7 @@ def listed_images(listed: list, file: SourcePath) -> Generator[Problem, None, di
 
 
 def read_instances(root: SourcePath, split: str) -> Generator[Problem, None, dict[str, list[Box]]]:
-    """The boxes of a split by record id, including crowds; none if there is no instances file."""
+    """The boxes of a split by record id, including crowds; empty if there is no instances file."""
     file, boxes = root / "annotations" / f"instances_{split}.json", defaultdict(list)
     if not file.is_file():
         return boxes

@@ -34,9 +34,9 @@ def read_cub200(
     Args:
         root: the folder of ``CUB_200_2011/`` and ``text_c10/``.
         split: ``train`` or ``test`` of the owners' ``train_test_split.txt``, if it exists. Without it, ``train`` is the
-            classes of ``trainvalclasses.txt`` beside ``text_c10/``, and ``test`` those of ``testclasses.txt``; without
-            these too, ``test`` is the images whose number ends in 0. The name of a class list, such as
-            ``trainvalclasses``, always means it.
+            classes of ``trainvalclasses.txt`` beside ``text_c10/``, and ``test`` the classes of ``testclasses.txt``;
+            without these too, ``test`` is the images whose number ends in 0, and ``train`` the others. The name of a
+            class list, such as ``trainvalclasses``, always selects that list.
         annotations: also read boxes from ``bounding_boxes.txt``, if it exists.
         crop: crop every image to a square of 1.5 times the longer side of the bird's box, as StackGAN does.
 
@@ -235,7 +235,7 @@ def around(pixels: Pixels, width: int, height: int) -> Crop:
 
 
 def describe_split(root: SourcePath, split: str) -> str:
-    """Which rule a split is chosen by, as a sentence."""
+    """The rule that chooses a split's images, as a sentence."""
     return describe_rule(root, split, root / "CUB_200_2011" / "train_test_split.txt")
 
 

@@ -1,4 +1,4 @@
-"""Reads delimited tables by their dialect: which character separates the columns, and whether quotation marks quote."""
+"""Reads delimited tables by their dialect: the character that separates columns, and whether quotation marks quote."""
 
 import csv
 import itertools
@@ -13,10 +13,10 @@ from xmcgan.data.remote import SourcePath
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 SAMPLE = 100_000
-"""Lines of a table by which its dialect is found."""
+"""Number of a table's lines that are used to detect its dialect."""
 
 LONG, LONGER = 1000, 20
-"""A row of more than so many characters, and so many times as long as the rows before it on average, is reported."""
+"""A row longer than ``LONG`` characters, and than ``LONGER`` times the average of the rows before it, is reported."""
 
 
 class Dialect(NamedTuple):
@@ -25,7 +25,7 @@ class Dialect(NamedTuple):
     Args:
         separator: one of `SEPARATORS`.
         quoted: a cell in quotation marks may hold separators, line ends and doubled quotation marks (RFC 4180).
-            Otherwise they are part of the text, as in tab-separated values.
+            Otherwise quotation marks are part of the text, as in tab-separated values.
     """
 
     separator: str
@@ -37,7 +37,7 @@ class Dialect(NamedTuple):
         )
 
     def cells(self, line: str) -> list[str]:
-        """The cells of a line in which quotation marks are text."""
+        """The cells of a line whose quotation marks are text."""
         return line.rstrip("\r\n").split(SEPARATORS[self.separator])
 
 
@@ -50,7 +50,7 @@ DIALECTS: dict[str, Dialect] = {
 def find_dialect(file: SourcePath, is_header: Callable[[Sequence[str]], bool]) -> Dialect:
     """The dialect of a table, from its name, its first line, and the quotation marks of its first `SAMPLE` lines.
 
-    Commas and semicolons are read with quotes, as spreadsheets write them. With tabs and bars quotes are read as such
+    Commas and semicolons are read with quotes, as spreadsheets write them. With tabs and bars, quotation marks quote
     only if that leaves fewer broken rows than taking them as text, or if every quoted cell is well formed.
 
     Args:
@@ -84,13 +84,13 @@ def _quoted_cells(line: str, separator: str) -> list[str]:
 
 
 def _has_stray(lines: Sequence[str], dialect: Dialect) -> bool:
-    """Whether any cell has a quotation mark that encloses no whole cell."""
+    """Whether any cell has a quotation mark that does not enclose the whole cell."""
     cells = (cell for line in lines for cell in dialect.cells(line) if '"' in cell)
     return any(cell[0] != '"' or cell[-1] != '"' or '"' in cell[1:-1].replace('""', "") for cell in cells)
 
 
 def _broken_if_quoted(lines: Sequence[str], dialect: Dialect, columns: int) -> int:
-    """How many rows are broken, or are swallowed by a quoted cell, where quotation marks quote."""
+    """How many rows would be broken, or swallowed by a quoted cell, if quotation marks quote."""
     broken, taken, plain = 0, [], Dialect(dialect.separator, False)
 
     def feed() -> Iterator[str]:
@@ -166,7 +166,7 @@ def _texts(file: SourcePath, problems: list[Problem]) -> Iterator[tuple[int, str
 def _plain_rows(
     file: SourcePath, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
 ) -> Iterator[list[str]]:
-    """Each line in cells; ``taken`` holds it."""
+    """The cells of each line; ``taken`` holds the line."""
     for number, line in _texts(file, problems):
         taken[:] = [(number, line)]
         yield dialect.cells(line) if line.strip() else []
@@ -175,7 +175,7 @@ def _plain_rows(
 def _quoted_rows(
     file: SourcePath, dialect: Dialect, taken: list[tuple[int, str]], problems: list[Problem]
 ) -> Iterator[list[str] | csv.Error]:
-    """Each row in cells, or the error in it; ``taken`` holds its lines."""
+    """The cells of each row, or its error; ``taken`` holds the row's lines."""
 
     def feed() -> Iterator[str]:
         for numbered in _texts(file, problems):

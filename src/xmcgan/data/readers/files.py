@@ -30,7 +30,7 @@ class Files:
         """The path of a file by its name.
 
         Raises:
-            ValueError: if the file is missing or may not be read; the message continues the name of the place.
+            ValueError: if the file is missing or may not be read; the message is meant to follow the place.
         """
         path = PurePosixPath(text(name))
         if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -48,7 +48,7 @@ class Files:
         return self.folder / path
 
     def list(self, subfolder: str = ".") -> frozenset[str]:
-        """The names of the readable files of a subfolder; none if there is no such folder."""
+        """The names of the readable files of a subfolder; empty if there is no such folder."""
         if subfolder not in self._listed:
             place = self.folder / subfolder
             names = []
@@ -61,7 +61,7 @@ class Files:
         return self._listed[subfolder]
 
     def holds(self, path: SourcePath) -> bool:
-        """Whether a path is inside the folder or the root after following links; behind a URL none are followed."""
+        """Whether a path is inside the folder or the root after following links; at a URL no links are followed."""
         if isinstance(path, RemotePath):
             return True
         real = Path(os.path.realpath(path))
@@ -85,17 +85,17 @@ MOST_LISTED = 100
 
 
 class Unused:
-    """Lists what no record uses: the first `MOST_LISTED` of a kind one by one, the others as a number."""
+    """Lists unused files, lines and members: the first `MOST_LISTED` of a kind one by one, the others as a count."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._last: dict[str, Problem] = {}
 
     def add(self, where: str, reason: str, kind: str | None = None) -> Iterator[Problem]:
-        """Notes a file, line or member, and yields a problem if it is among the first of its kind.
+        """Records a file, line or member, and yields a problem if it is among the first of its kind.
 
         Args:
-            kind: by default the reason.
+            kind: what it counts as; by default the reason.
         """
         kind = reason if kind is None else kind
         self._counts[kind] += 1
@@ -106,7 +106,7 @@ class Unused:
             self._last[kind] = problem
 
     def rest(self) -> Iterator[Problem]:
-        """A problem for each kind of which there were more."""
+        """A problem for each kind that had more."""
         for kind, last in self._last.items():
             others = self._counts[kind] - MOST_LISTED - 1
             yield last._replace(reason=last.reason + (f"; nor are {others:,} others like it" if others else ""))
@@ -137,7 +137,7 @@ def text_of(file: SourcePath) -> bytes:
     """The content of a file of captions.
 
     Raises:
-        ValueError: if it is too large; the message continues the name of the file.
+        ValueError: if it is too large; the message is meant to follow the file's name.
     """
     if (size := file.stat().st_size) > MOST_TEXT:
         raise ValueError(f"has {size:,} bytes; captions of one image should be at most {MOST_TEXT:,}")
@@ -145,7 +145,7 @@ def text_of(file: SourcePath) -> bytes:
 
 
 def byte_lines(file: SourcePath) -> Iterator[tuple[int, bytes] | Problem]:
-    """The lines of a file with their numbers; one that is too long is a problem, and is not held in memory.
+    """The lines of a file with their numbers; a line that is too long is a problem, and is not kept in memory.
 
     Raises:
         ValueError: naming the file, if it is UTF-16 or UTF-32.
@@ -174,7 +174,7 @@ def filled_lines(file: SourcePath) -> Iterator[tuple[str, bytes] | Problem]:
 
 
 def text_lines(file: SourcePath) -> Iterator[tuple[int, str] | Problem]:
-    """The lines of a text file with their numbers, without spaces around; one that is not UTF-8 is a problem.
+    """The lines of a text file with their numbers, without surrounding spaces; a line that is not UTF-8 is a problem.
 
     Raises:
         ValueError: naming the file, if it is UTF-16 or UTF-32.

@@ -20,8 +20,8 @@ def read_flickr30k(root: SourcePath, split: str, *, annotations: bool = False) -
 
     Args:
         root: the folder of ``flickr30k-images/`` and the captions, ``results_20130124.token`` or ``results.csv``.
-        split: ``train``, ``val`` or ``test``: the images of ``{split}.txt``, as Flickr30k Entities lists them, a name
-            a line. If there is no list at all, ``val`` is the images whose name ends in 0, and ``train`` the others.
+        split: ``train``, ``val`` or ``test``: the images of ``{split}.txt``, as Flickr30k Entities lists them, one name
+            per line. If there is no list at all, ``val`` is the images whose name ends in 0, and ``train`` the others.
         annotations: ignored: this layout has none.
 
     Raises:
@@ -58,7 +58,7 @@ def lines_of(file: SourcePath) -> Iterable[Line | Problem]:
 
 
 def lists(root: SourcePath) -> list[SourcePath]:
-    """The lists of splits that are there."""
+    """The lists of splits that exist."""
     return [root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").is_file()]
 
 
@@ -70,12 +70,12 @@ def check_split(root: SourcePath, split: str) -> None:
 
 
 def ends_in_0(name: str) -> bool:
-    """Whether an image is in the split val where there are no lists."""
+    """Whether an image is in the split val if there are no lists."""
     return Path(name).stem.endswith("0")
 
 
 def describe_split(root: SourcePath, split: str) -> str:
-    """Which rule a split is chosen by, as a sentence, and how many images are in no split."""
+    """The rule that chooses a split's images, as a sentence, and how many images are in no split."""
     file = find_captions(root)
     check_split(root, split)
     if lists(root):

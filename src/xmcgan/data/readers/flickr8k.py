@@ -49,7 +49,7 @@ def lists(root: SourcePath) -> list[SourcePath]:
 
 
 def describe_split(root: SourcePath, split: str) -> str:
-    """Which rule a split is chosen by, as a sentence, and how many images are in no split."""
+    """The rule that chooses a split's images, as a sentence, and how many images are in no split."""
     others = unlisted(token_lines(root / "Flickr8k.token.txt"), lists(root))
     return f"the split {split} is the images of {find_list(root, split)}{others}"
 

@@ -12,11 +12,11 @@ from xmcgan.data.remote import SourcePath
 TOKEN = re.compile(r"(\S+)#[0-9]+\t(.*)")
 
 BARS = re.compile(r"(\S+?)\s*\|\s*[0-9]+\s*[|\s]\s*(.*)")
-"""A row of results.csv; row 19,999 of the published file has a space for its second bar."""
+"""A row of results.csv; row 19,999 of the published file has a space instead of the second bar."""
 
 
 class Line(NamedTuple):
-    """A line of a file of captions: its place, the image's name, and the caption as it stands."""
+    """A line of a captions file: its place, the image's name, and the unchanged caption."""
 
     where: str
     image: str
@@ -29,7 +29,7 @@ def token_lines(file: SourcePath) -> Iterator[Line | Problem]:
 
 
 def bar_lines(file: SourcePath) -> Iterator[Line | Problem]:
-    """The rows of results.csv, whose columns are separated by bars and whose first row names them."""
+    """The rows of results.csv, whose columns are separated by bars and whose first row names the columns."""
     rows = _lines(file, BARS, "IMAGE.jpg| 0| and a caption")
     first = next(rows, None)
     if not isinstance(first, Problem) or "image_name" not in first.reason:
@@ -50,7 +50,7 @@ def _lines(file: SourcePath, pattern: re.Pattern[str], expected: str) -> Iterato
 
 
 def listed_images(file: SourcePath) -> Generator[Problem, None, dict[str, str]]:
-    """The images of a list, one a line, with or without .jpg; each with its place."""
+    """The images of a list, one per line, with or without .jpg, each with its place."""
     images: dict[str, str] = {}
     for each in text_lines(file):
         if isinstance(each, Problem):
@@ -76,14 +76,14 @@ def read_flickr(
 ) -> Iterator[Record | Problem]:
     """The listed images, in order.
 
-    Lines about images of other splits are not reported; those about images on no list are unused.
+    Lines about images of other splits are not reported; lines about images on no list are reported as unused.
 
     Args:
         folders: possible names of the folder of images.
-        file: of the captions.
-        lines: of that file.
-        images: of the split, each with the place that lists it.
-        lists: of all splits, if there are any.
+        file: the captions file.
+        lines: the lines of that file.
+        images: the split's images, each with the place that lists it.
+        lists: the lists of all splits, if there are any.
     """
     folder = next((root / name for name in folders if (root / name).is_dir()), None)
     if folder is None:

@@ -34,8 +34,9 @@ def read_flowers102(root: SourcePath, split: str, *, annotations: bool = False) 
     Args:
         root: the folder of ``jpg/`` and ``text_c10/``.
         split: ``train``, ``val`` or ``test`` of the owners' ``setid.mat``, if it exists. Without it, ``train`` is the
-            classes of ``trainvalclasses.txt`` and ``test`` those of ``testclasses.txt``; without these too, ``test`` is
-            the photographs whose number ends in 0. The name of a class list, such as ``testclasses``, always means it.
+            classes of ``trainvalclasses.txt`` and ``test`` the classes of ``testclasses.txt``; without these too,
+            ``test`` is the photographs whose number ends in 0, and ``train`` the others. The name of a class list, such
+            as ``testclasses``, always selects that list.
         annotations: ignored: this layout has none.
 
     Raises:
@@ -131,7 +132,7 @@ def members(
 
 
 def describe_split(root: SourcePath, split: str) -> str:
-    """Which rule a split is chosen by, as a sentence."""
+    """The rule that chooses a split's images, as a sentence."""
     return describe_rule(root, split, root / "setid.mat")
 
 

@@ -25,8 +25,8 @@ from xmcgan.data.remote import SourcePath
 def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool = False) -> Iterator[Record | Problem]:
     """One record for each narrative of a split, in order of file and line; an image can have several.
 
-    A record's id joins those of image and annotator: "285-93". A second, different caption by the same annotator for
-    the same image has the id "285-93-2"; a repeated caption keeps its id, so that it is recognised as a duplicate.
+    A record's id joins the ids of image and annotator: "285-93". A second, different caption by the same annotator for
+    the same image has the id "285-93-2"; a repeated caption keeps its id, so it is recognised as a duplicate.
 
     Args:
         root: the folder of ``localized_narratives/*.jsonl`` (or of these files; ``*_captions.jsonl``, which repeat the
@@ -75,7 +75,7 @@ def read_localized_narratives(root: SourcePath, split: str, *, annotations: bool
 
 
 def lines_of(file: SourcePath, split: str) -> Iterator[tuple[str, Any] | Problem]:
-    """The lines of a split with their places, parsed; a line without a split is a problem of its neighbours' split."""
+    """The lines of a split with their places, parsed; one without a split is a problem of its neighbours' split."""
     ours = first_is_of(file, split)
     for each in filled_lines(file):
         if isinstance(each, Problem):
@@ -111,7 +111,7 @@ def find_narratives(root: SourcePath) -> list[SourcePath]:
 
 
 def first_is_of(file: SourcePath, split: str) -> bool:
-    """Whether the first line with a split belongs to this one; True if no line has one, so problems are reported."""
+    """Whether the first line with a split has this one; True if no line has a split, so problems are reported."""
     for each in filled_lines(file):
         try:
             if not isinstance(each, Problem):

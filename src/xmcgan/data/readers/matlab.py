@@ -15,15 +15,15 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 
 _NUMERIC_CLASSES = range(6, 16)  # of arrays: double, single and the integers; not cells, structures or texts
 
-_LARGEST = 1 << 26  # bytes of a decompressed array; more is damage or an attack
+_LARGEST = 1 << 26  # bytes of a decompressed array; more means damage or an attack
 
 
 def whole_numbers(content: bytes) -> dict[str, list[int]]:
     """The values of each array of whole numbers in a MATLAB file, by the array's name, in column order.
 
     Raises:
-        ValueError: if it is another kind of file, damaged, or an array holds fractions; the message continues the name
-            of the file.
+        ValueError: if it is another kind of file, damaged, or an array holds fractions; the message is meant to follow
+            the file's name.
     """
     order = {b"IM": "<", b"MI": ">"}.get(content[_HEADER - 2 : _HEADER])
     if order is None or not content.startswith(b"MATLAB 5.0"):

@@ -13,7 +13,7 @@ from xmcgan.data.readers.files import Unused
 from xmcgan.data.records import Box, Problem
 from xmcgan.data.remote import SourcePath
 
-CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older ones', and version 7's
+CLASSES = ("class-descriptions-boxable.csv", "oidv7-class-descriptions-boxable.csv")  # older versions, and version 7
 IMAGE_ID = re.compile("[0-9a-f]{16}")
 
 # With this many bad rows, and more than good ones, it is another kind of table: stop before problems fill the memory.

@@ -58,11 +58,11 @@ _AT_ROOT = {
     "table": r".*\.(csv|tsv|jsonl|parquet|jpg|jpeg|png|webp|bmp)",
     "webdataset": r".*\.(tar|tar\.gz|tgz|tar\.bz2|tar\.xz|tar\.zst)|.*_stats\.json",
 }
-"""The names that files directly in the root can have, by layout: those of any split."""
+"""The names that files directly in the root can have, by layout, for any split."""
 
 
 def unused_at_root(root: SourcePath, layout: str) -> Iterator[Problem]:
-    """A problem for each file directly in the root of a data set that its layout does not know."""
+    """A problem for each file directly in the root of a data set that its layout does not define."""
     known = _AT_ROOT.get(layout)
     if known is not None and root.is_dir():
         names = (path.name for path in root.iterdir() if not path.is_dir())
@@ -71,10 +71,10 @@ def unused_at_root(root: SourcePath, layout: str) -> Iterator[Problem]:
 
 
 def describe_split(root: SourcePath, layout: str, split: str, dialect: Dialect | None = None) -> str | None:
-    """Which rule a split is chosen by, or which dialect its table has, as a sentence; None if there is no choice.
+    """The rule that chooses a split, or its table's dialect, as a sentence; None if there is no choice.
 
     Args:
-        dialect: of the table; found out if not given.
+        dialect: the table's dialect; detected if not given.
 
     Raises:
         FileNotFoundError: if there is no such split.
@@ -103,7 +103,7 @@ def fingerprint(root: SourcePath, layout: str, splits: Sequence[str], dialect: D
     """A digest of the names, sizes, beginnings and ends of the annotation files, to detect another or changed source.
 
     Args:
-        dialect: of the table, if one is given: it decides what is read.
+        dialect: the table's dialect, if one is given: it affects what is read.
 
     Raises:
         FileNotFoundError: if the source or one of its splits is missing.

@@ -37,7 +37,7 @@ def read_table(
         split: the table's name without its suffix. One column must be named path, image, file_name or filename, and
             one caption, text or captions.
         annotations: ignored: this layout has none.
-        dialect: of a .csv or .tsv; found out if not given (`find_dialect`).
+        dialect: the dialect of a .csv or .tsv; detected if not given (`find_dialect`).
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -81,7 +81,7 @@ def read_table(
 
 
 def unnamed_images(root: SourcePath, file: SourcePath, named: Collection[str]) -> Iterator[Problem]:
-    """A problem for each image below the table's folder that neither this table names nor another one beside it."""
+    """A problem for each image below the table's folder that neither this table nor another one beside it names."""
     names = {name for name in below(root) if PurePosixPath(name).suffix.lower() in IMAGES} - set(named)
     for other in root.iterdir():
         if names and other != file and other.suffix in ROWS and other.is_file():
@@ -90,7 +90,7 @@ def unnamed_images(root: SourcePath, file: SourcePath, named: Collection[str]) -
                     if isinstance(row, Row) and isinstance(row.path, str):
                         names.discard(PurePosixPath(row.path).as_posix())
             except ValueError:
-                continue  # it is no table of images
+                continue  # it is not a table of images
     yield from unused_files(root, names, "is an image that no row names")
 
 
@@ -140,12 +140,12 @@ def the_one(names: Sequence[str], choices: Sequence[str]) -> str:
 
 
 def separated_rows(file: SourcePath, dialect: Dialect | None = None) -> Iterator[Row | Problem]:
-    """The rows of a .csv or .tsv, whose first line names the columns."""
+    """The rows of a .csv or .tsv whose first line names the columns."""
     dialect = dialect or dialect_of(file)
     path = -1
 
     def is_row(cells: Sequence[str]) -> bool:
-        # A caption may hold a comma by chance, but hardly the name of an image in the right place.
+        # A caption may hold a comma by chance, but hardly has the name of an image in the right place.
         names_image = PurePosixPath(cells[path].strip('"')).suffix.lower() in IMAGES or dialect.separator == "tab"
         return path >= 0 and len(cells) == len(columns) and names_image
 
@@ -177,7 +177,7 @@ def dialect_of(file: SourcePath) -> Dialect:
 
 
 def json_rows(file: SourcePath) -> Iterator[Row | Problem]:
-    """The rows of a .jsonl: one object a line; blank lines are skipped."""
+    """The rows of a .jsonl: one object per line; blank lines are skipped."""
     for each in filled_lines(file):
         if isinstance(each, Problem):
             yield each

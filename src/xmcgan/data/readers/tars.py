@@ -25,9 +25,9 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 TARS = (".tar", *COMPRESSED)
 
 MOST_IMAGE = 256 << 20
-"""Bytes of an encoded image in a tar, which is read into memory."""
+"""Most bytes of an encoded image in a tar; images are read into memory."""
 
-_MANY = 64  # names of one group that are held before whole samples are passed on
+_MANY = 64  # names of one group that are held before complete samples are passed on
 
 
 class Sample(NamedTuple):
@@ -45,7 +45,7 @@ def find_tars(root: SourcePath, split: str) -> list[SourcePath]:
     """A split's tars in order, including compressed ones.
 
     The tars of ``train`` are ``train.tar``, ``train-000000.tar``, ``train_0.tar``, ``train-00000-of-00010.tar`` and
-    every tar in the folder ``train``; if there are none, those whose name is a number, as img2dataset writes them. A
+    every tar in the folder ``train``; if there are none, those with a number as name, as img2dataset writes them. A
     split with braces or wildcards is a pattern of names below ``root``: ``{00000..01242}``, ``train_extra-*``.
     """
     if is_pattern(split):
@@ -58,7 +58,7 @@ def find_tars(root: SourcePath, split: str) -> list[SourcePath]:
 
 
 def not_read(root: SourcePath, split: str, found: list[SourcePath]) -> Iterator[Problem]:
-    """The tars in ``root`` whose names only begin like the split's, or are numbers: easily taken for its own."""
+    """The tars in ``root`` whose names only begin like the split's, or are numbers: easily mistaken for its tars."""
     if is_pattern(split):
         return
     for file in _tars(root):
@@ -180,7 +180,7 @@ class _Group:
             sample.texts.append((suffix, content))
 
     def ready(self, key: str, unused: Unused, *, damaged: bool = False) -> Iterator[Sample | Problem]:
-        """What can be passed on before a member with this key: all, if it begins another group."""
+        """The samples that can be passed on before a member with this key: all, if it begins another group."""
         if damaged:  # the last sample may lack a member
             self._samples.pop(self._last, None)
         same = key and first_part(key) == self._stem
@@ -200,7 +200,7 @@ class _Group:
             self._whole.clear()
 
     def _given_up(self, left: list[Sample], unused: Unused) -> Iterator[Sample | Problem]:
-        """Samples without an image or a text: parts of a whole one, parts of each other, or bad."""
+        """Samples without an image or a text: parts of a complete sample, parts of each other, or bad."""
         bad = []
         for sample in left:
             owner = next((key for key in parents(sample.key) if key in self._whole), None)
@@ -224,7 +224,7 @@ class _Group:
 
 
 def parents(key: str) -> Iterator[str]:
-    """The key without its last parts between dots: ``a/b.c.d`` is of ``a/b.c`` and of ``a/b``."""
+    """The key without its last parts between dots: ``a/b.c.d`` may belong to ``a/b.c`` or ``a/b``."""
     while "." in PurePosixPath(key).name:
         key = key.rpartition(".")[0]
         yield key

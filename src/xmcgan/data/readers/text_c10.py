@@ -1,6 +1,6 @@
-"""Reed's captions of Oxford Flowers and CUB: ``text_c10/CLASS/NAME.txt``, a caption a line; and his lists of classes.
+"""Reed's captions of Oxford Flowers and CUB: ``text_c10/CLASS/NAME.txt``, a caption per line; and his class lists.
 
-The captions are those of Reed et al., "Learning Deep Representations of Fine-Grained Visual Descriptions" (CVPR 2016).
+The captions are from Reed et al., "Learning Deep Representations of Fine-Grained Visual Descriptions" (CVPR 2016).
 """
 
 from collections.abc import Generator
@@ -13,7 +13,7 @@ from xmcgan.data.remote import SourcePath
 TEXTS = "text_c10"
 
 CLASS_LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
-"""The class list of each split, as every text-to-image GAN since StackGAN has them: no class is in both."""
+"""The class list of each split, as used by every text-to-image GAN since StackGAN: no class is in both."""
 
 
 def find_texts(root: SourcePath) -> Generator[Problem, None, dict[str, SourcePath]]:
@@ -44,7 +44,7 @@ def find_texts(root: SourcePath) -> Generator[Problem, None, dict[str, SourcePat
 
 
 def read_captions(file: SourcePath) -> Generator[Problem, None, tuple[str, ...]]:
-    """The captions of a file; a line without words or not in UTF-8 is a problem.
+    """The captions of a file; a line that has no words, or is not UTF-8, is a problem.
 
     Some captions of CUB hold U+FFFD, the sign of an undecodable byte, between their words: it is read as a space.
     """
@@ -62,7 +62,7 @@ def read_captions(file: SourcePath) -> Generator[Problem, None, tuple[str, ...]]
 
 
 def class_lists(root: SourcePath) -> list[SourcePath]:
-    """Reed's class lists that are there: ``trainvalclasses.txt``, ``testclasses.txt`` and parts of them."""
+    """Reed's class lists that exist: ``trainvalclasses.txt``, ``testclasses.txt`` and parts of them."""
     return sorted(file for file in root.glob("*classes.txt") if file.stem not in ("classes", "allclasses"))
 
 
@@ -103,7 +103,7 @@ def unlisted_classes(root: SourcePath, texts: dict[str, SourcePath]) -> Generato
 
 
 def is_in_split(number: int, split: str) -> bool:
-    """Whether an image is in a split where no file says so: the numbers that end in 0 are the test split."""
+    """Whether an image is in a split if no file defines it: numbers that end in 0 are the test split."""
     return (split == "test") == (number % 10 == 0)
 
 
@@ -128,7 +128,7 @@ def split_rule(root: SourcePath, split: str, owners: SourcePath) -> str:
 
 
 def describe_rule(root: SourcePath, split: str, owners: SourcePath) -> str:
-    """Which rule a split is chosen by, as a sentence."""
+    """The rule that chooses a split's images, as a sentence."""
     match split_rule(root, split, owners):
         case "owners":
             return f"the split {split} is that of {owners}"

@@ -1,4 +1,4 @@
-"""Reads WebDataset, and so what img2dataset writes: tars in which members with the same name are a sample."""
+"""Reads WebDataset, img2dataset's output format: tars in which members with the same name are a sample."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +36,7 @@ def read_webdataset(root: SourcePath, split: str, *, annotations: bool = False) 
     of a ``.txt`` or ``.caption``. Its id is the "id" in the ``.json``, otherwise the sample's key.
 
     Args:
-        root: the folder of the tars, or of a folder of them.
+        root: the folder of the tars, or of a subfolder that holds them.
         split: the name of the tars before their number, or of their folder, or a pattern (`find_tars`).
         annotations: also read boxes from the ``.json``, as "boxes": [[category, left, top, width, height], ...], and a
             narrative, as "narrative": {"caption", "utterances": [[words, start, end], ...],
@@ -64,7 +64,7 @@ def read_webdataset(root: SourcePath, split: str, *, annotations: bool = False) 
 
 
 def check_count(file: SourcePath, count: int) -> Iterator[Problem]:
-    """A problem if a tar holds other samples than the statistics say that img2dataset writes beside it."""
+    """A problem if a tar's samples do not match the statistics file that img2dataset writes beside it."""
     stats = file.with_name(f"{file.stem}_stats.json")
     if not stats.is_file():
         if next(file.parent.glob("*_stats.json"), None):
