@@ -89,7 +89,7 @@ def export(
 
     Args:
         model: a run, a checkpoint, a saved pipeline or a hub name.
-        output: a new folder; it appears only when everything is written and checked.
+        output: a new folder; it appears only once everything is written and checked.
         format: ``onnx``, or ``torch`` for ``torch.export`` (load it with ``torch.export.load``).
         images: ``uint8`` for 0 to 255, or ``float`` for [-1, 1]; both (B, 3, H, W).
         text_encoder: whether to export the text encoder, too; users then need only a WordPiece tokenizer.

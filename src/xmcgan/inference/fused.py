@@ -1,12 +1,12 @@
 """The EMA generator prepared for drawing: the same function of noise and text, with constants computed once.
 
-Exact to rounding (tests/inference/test_fused.py). The weights are those of the EMA generator, so that
+Exact to rounding (tests/inference/test_fused.py). The weights are prepared from the EMA generator's, so that
 
 - batch normalisation is a scale and a shift, and goes into the projections of gamma and beta, as conv1's bias does;
 - gamma and beta of a block are one projection instead of two;
 - the kernels of the upsampling convolutions are laid out for the nine-product form below, in the drawing precision.
 
-There is no spectral norm to remove: the generator has none (only the discriminator's layers are divided by theirs).
+There is no spectral norm to remove: only the discriminator's layers have one.
 """
 
 import copy
@@ -34,7 +34,7 @@ SMALL_MAP = 8
 
 
 class FusedGenerator(nn.Module):
-    """(noise_BZ, text) -> GeneratorOutput, as the ``Generator`` it was made of does in evaluation mode.
+    """(noise_BZ, text) -> GeneratorOutput, like the ``Generator`` that it was made from, in evaluation mode.
 
     The inputs are float32; attention and modulation are computed in float32, feature maps in the dtype of the
     weights. Images are float32 in [-1, 1].
@@ -62,7 +62,7 @@ class FusedGenerator(nn.Module):
         self.to_rgb = in_dtype(generator.to_rgb, dtype)
 
     def forward(self, noise_BZ: Tensor, text: TextEmbedding, weights_BT: Tensor | None = None) -> GeneratorOutput:
-        """Generate images; ``weights_BT`` are factors of the words' attention (``attend_to_words``)."""
+        """Generate images; ``weights_BT`` are factors on the words' attention (``attend_to_words``)."""
         condition_BC = torch.cat([self.sentence_projection(text.sentence_BD), noise_BZ], dim=1)
         seen = condition_BC if self.stem_sees == "condition" else noise_BZ
         x = self.stem(seen.to(self.stem.weight.dtype)).unflatten(1, (-1, 4, 4))
@@ -85,7 +85,7 @@ class FusedGenerator(nn.Module):
 def fuse_generator(generator: Generator, dtype: torch.dtype = torch.float32) -> FusedGenerator:
     """A generator that only draws, several times as fast: the same images, to the rounding of ``dtype``.
 
-    Tensors that need no change are shared with the generator; one that trains on is not followed.
+    Tensors that need no change are shared with the generator; it does not follow further training.
 
     Args:
         generator: in evaluation mode.
@@ -101,7 +101,7 @@ def fuse_generator(generator: Generator, dtype: torch.dtype = torch.float32) -> 
 
 
 def in_dtype(layer: Layer, dtype: torch.dtype) -> Layer:
-    """A layer of its own in that precision, without gradients; tensors that have it already are shared."""
+    """A copy of a layer in that precision, without gradients; tensors that already have it are shared."""
     shared = {id(weight): nn.Parameter(weight.to(dtype), requires_grad=False) for weight in layer.parameters()}
     return copy.deepcopy(layer, shared)
 
@@ -140,11 +140,11 @@ class FusedModulation(nn.Module):
 
 
 class FusedUpsampleConv(nn.Module):
-    """Nearest upsampling x2, then a 3 x 3 convolution, without its bias, with nine products an input pixel.
+    """Nearest upsampling x2, then a 3 x 3 convolution, without its bias, with nine products per input pixel.
 
-    The summed 4 x 4 kernel of ``UpsampleConv2d`` needs sixteen. Upsampling is spreading the pixels two apart and
-    adding up every 2 x 2 of them, and that sum commutes with the convolution: a transposed convolution of the plain
-    kernel with stride 2, then the sum. On small maps the products are one matrix product, and the sum is of shifts.
+    The summed 4 x 4 kernel of ``UpsampleConv2d`` needs sixteen. Upsampling spreads the pixels two apart and then sums
+    every 2 x 2 of them, and that sum commutes with the convolution: so this is a transposed convolution of the plain
+    kernel with stride 2, then the sum. On small maps the products are one matrix product, and the sum is one of shifts.
     """
 
     def __init__(self, convolution: UpsampleConv2d, small: bool, dtype: torch.dtype):
@@ -153,7 +153,7 @@ class FusedUpsampleConv(nn.Module):
         if small:  # (9 O, I), rows and columns of the kernel first
             weight = kernel.permute(2, 3, 0, 1).flatten(0, 2).contiguous()
         else:
-            # Four times the kernel, which is exact, and the mean of four pixels are their sum.
+            # The mean of four pixels, with four times the kernel (which is exact), is their sum.
             weight = 4 * kernel.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         self.weight = nn.Parameter(weight)
         self.small = small
@@ -167,7 +167,7 @@ class FusedUpsampleConv(nn.Module):
 
 
 def interleave(taps: Sequence[Tensor], dim: int) -> Tensor:
-    """Products of three taps with every pixel to the even and odd pixels of the upsampled output, along ``dim``.
+    """From products of three taps with every pixel, the even and odd pixels of the upsampled output, along ``dim``.
 
     Output 2i sees pixels i - 1, i, i through the three taps, and output 2i + 1 sees i, i, i + 1.
     """
@@ -178,7 +178,7 @@ def interleave(taps: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def shifted(x: Tensor, dim: int, by: int) -> Tensor:
-    """x moved by one place along ``dim``, zero where nothing moves in."""
+    """x moved by one place along ``dim``, with zeros in the gap."""
     length = x.shape[dim]
     zero = torch.zeros_like(x.narrow(dim, 0, 1))
     if by > 0:
@@ -199,6 +199,6 @@ class FusedBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | SpatialCondition) -> Tensor:
         y = self.conv2(self.norm2(self.conv1(self.norm1(x, condition)), condition))
-        # Each pixel of the shortcut is added to its 2 x 2 pixels, without being written out four times.
+        # Each pixel of the shortcut is added to its 2 x 2 pixels without writing it out four times.
         pairs = y.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # B, C, H, 2, W, 2
         return (pairs + self.shortcut(x)[:, :, :, None, :, None]).flatten(4, 5).flatten(2, 3)

@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def image_grid(images: Sequence[Image.Image], columns: int, gap: int = 2) -> Image.Image:
-    """A grid filled row by row, as wide as its columns or as there are images.
+    """A grid filled row by row, with ``columns`` images in a row, or fewer if there are fewer.
 
     Args:
         images: of one size; at least one.

@@ -16,9 +16,9 @@ from xmcgan.types import TextEmbedding
 
 @dataclass(frozen=True)
 class Drawing:
-    """One image to generate: a caption and a seed, or a point between two of each.
+    """One image to generate: a caption and a seed, or a point between two captions and two seeds.
 
-    ``share`` is the weight of the second, 0 to 1. At 0 the image has the bits of the first, at 1 those of the second.
+    ``share`` is the weight of the second, 0 to 1. At 0 the image is the first one's bit for bit, at 1 the second one's.
     """
 
     caption: str
@@ -72,10 +72,10 @@ def draw(
 ) -> Samples:
     """Generate drawings that all have one caption, or all are mixtures of two (``Drawing.captions``).
 
-    The attention of a mixture is over the words of the first caption, then those of the second: (B, R, 2T).
+    The attention of a mixture is over the words of the first caption, then of the second: (B, R, 2T).
 
     Raises:
-        ValueError: on both kinds at once, which are batches of different shapes.
+        ValueError: on both kinds at once, which need batches of different shapes.
     """
     if len({len(drawing.captions) for drawing in drawings}) != 1:
         raise ValueError("single captions and mixtures of two cannot share a batch")
@@ -114,8 +114,8 @@ def mixed_noise(drawings: Sequence[Drawing], dim: int, noise: Noise) -> Tensor:
 def mixed_text(first: TextEmbedding, second: TextEmbedding, share_B: Tensor) -> tuple[TextEmbedding, Tensor]:
     """Mixtures of two captions: the words of both, (B, 2T, D), and the weights of their attention.
 
-    The words of the first have the weight 1 - share and those of the second share, so that the image changes smoothly
-    whatever the captions' lengths. The sentence embeddings are averaged with the same weights.
+    Words of the first caption have the weight 1 - share and words of the second have share, so that the image changes
+    smoothly whatever the captions' lengths. The sentence embeddings are averaged with the same weights.
     """
     share_B1 = share_B.to(first.words_BTD)[:, None]
     text = TextEmbedding(

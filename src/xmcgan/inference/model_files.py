@@ -24,17 +24,17 @@ from xmcgan.runtime.files import atomic_file, read_object, write_json
 GENERATOR_FILE = "generator.safetensors"
 
 DISCRIMINATOR_FILE = "discriminator.safetensors"
-"""Optional: for training that starts from the model. Lies under ``training/`` in a checkpoint."""
+"""Optional: for training that starts from the model. In a checkpoint it is under ``training/``."""
 
 CONFIG_FILE = "config.json"
 
 CHECKSUM = "sha256"
-"""In the metadata of a safetensors file: ``content_sha256`` of its tensors."""
+"""Key in the metadata of a safetensors file for ``content_sha256`` of its tensors."""
 
 HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"
 
 PACKAGED = Path(__file__).parent / "models"
-"""Models that are installed with the library, a folder each."""
+"""Models that are installed with the library, one folder each."""
 
 
 def save_generator(
@@ -63,7 +63,7 @@ def load_generator(folder: Path) -> tuple[Generator, Config, int]:
 
     Raises:
         FileNotFoundError: if the folder is not one.
-        ValueError: if a file in it is damaged, or not of this library; it is named.
+        ValueError: if a file in it is damaged, or not of this library, naming the file.
     """
     description, path = read_description(folder), folder / GENERATOR_FILE
     try:
@@ -111,7 +111,7 @@ def require(content: Any, keys: set[str], path: Path) -> None:
 
 
 def checkpoints(runs: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     found = (folder for folder in runs.glob("step-*") if re.fullmatch(r"step-\d{8,}", folder.name))
     return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
@@ -127,7 +127,7 @@ def tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def save_tensors(content: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file atomically, readable by whom the umask allows.
+    """Writes a safetensors file atomically, with the permissions that the umask gives.
 
     Raises:
         WriteFailed: naming the file, if the system cannot write it.
@@ -135,14 +135,14 @@ def save_tensors(content: dict[str, Tensor], path: Path, metadata: dict[str, str
     described = {"format": "pt", CHECKSUM: content_sha256(content), **(metadata or {})}
     with atomic_file(path) as partial:
         partial.touch()
-        mode = partial.stat().st_mode  # safetensors itself gives the file to its owner alone
+        mode = partial.stat().st_mode  # safetensors itself makes the file readable only for its owner
         save_file(content, partial, metadata=described)
         sort_metadata(partial)
         partial.chmod(mode)
 
 
 def sort_metadata(path: Path) -> None:
-    """Gives the metadata of a safetensors file, which come in random order, that of their names: equal saves are equal
+    """Sorts the metadata of a safetensors file by name, since their order is random: so equal content makes equal
     files. The header keeps its length."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -166,14 +166,14 @@ def content_sha256(content: dict[str, Tensor]) -> str:
 
 
 class MisfitError(ValueError):
-    """A file's tensors are not those of the network that its configuration describes."""
+    """A file's tensors do not match the network that its configuration describes."""
 
 
 def check_shapes(network: nn.Module, path: Path) -> None:
     """Compares names and shapes of a network's tensors with the header of a safetensors file.
 
     Args:
-        network: may be on the meta device: nothing is read but shapes.
+        network: may be on the meta device: only its shapes are read.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -196,13 +196,13 @@ def read_shapes(path: Path) -> dict[str, list[int]]:
         raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no dict
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise MisfitError(f"{path} is damaged: {error}") from error
 
 
 def load(network: nn.Module, path: Path) -> None:
-    """Loads a network's parameters and buffers in place; half precision becomes the network's own.
+    """Loads a network's parameters and buffers in place; half precision is converted to the network's precision.
 
     Raises:
         ValueError: if the file does not fit the network, or a weight is not finite or not of a floating type.
@@ -231,7 +231,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is damaged: cut, or with other values than were saved (files of older versions do not say).
+        ValueError: if it is damaged: cut, or changed since it was saved (files of older versions have no checksum).
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the checkpoint is not whole")
@@ -249,7 +249,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def find_model(source: str | Path, revision: str | None = None) -> Path:
     """The folder that holds a model.
 
-    ``source`` is, in this order: a local folder (a model, or a run, whose newest checkpoint is taken), the name of a
+    ``source`` is, in this order: a local folder (a model, or a run, whose newest checkpoint is used), the name of a
     model in the package (``packaged_models``), or a name on the hub, which is downloaded.
 
     Raises:
@@ -280,7 +280,7 @@ def packaged_models() -> list[str]:
 def download_model(name: str, revision: str | None) -> Path:
     """The folder of the downloaded copy of a model on the hub.
 
-    Where the hub cannot be reached, a copy in the cache will do if it holds the two files, however they came there.
+    If the hub cannot be reached, any copy in the cache that has both files is used.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -305,7 +305,7 @@ def download_model(name: str, revision: str | None) -> Path:
 
 
 def check_downloaded(folder: Path, name: str) -> None:
-    """Limits what a downloaded model may make the loader read: the embedded text encoder, or one of the hub.
+    """Limits which text encoder a downloaded model may make the loader read: the packaged one, or one on the hub.
 
     Raises:
         ValueError: if it names a file or folder of this machine as its text encoder.

@@ -5,12 +5,12 @@
 - key: the seed's lower 32 bits, its upper 32 bits; counter of block j: (j, 0, 0, 0); a block is four 32-bit words.
 - Words (x, y) of a block, in order, give two normals, r cos(a) and r sin(a), with r = sqrt(-2 ln u),
   u = (x + 1/2) / 2^32 and a = 2 pi (y + 1/2) / 2^32 - pi/4. Normals 4j to 4j + 3 come from block j.
-- Everything is float64 and made of +, -, *, / and sqrt alone, which IEEE 754 defines to the last bit: logarithm, sine
+- Everything is float64 and uses only +, -, *, / and sqrt, which IEEE 754 defines to the last bit: logarithm, sine
   and cosine are the polynomials below, not a library's. The last step rounds to float32.
 
 tests/golden/noise.json holds test vectors; examples/browser/noise.js is the same in JavaScript.
 
-``numpy`` is the noise of the time before the first release: NumPy's PCG64 and ziggurat.
+``numpy`` is the noise used before the first release: NumPy's PCG64 and ziggurat.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ NOISE: Noise = "philox"
 """The default kind."""
 
 MAX_SEED = 2**53 - 1
-"""Up to here JavaScript and JSON represent every whole number exactly."""
+"""Up to this seed, JavaScript and JSON represent every whole number exactly."""
 
 MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
@@ -41,7 +41,7 @@ COS_TERMS = [1 / 20922789888000, -1 / 87178291200, 1 / 479001600, -1 / 3628800, 
 
 
 def seeded_noise(seeds: Sequence[int], dim: int, kind: Noise = NOISE, truncation: float = 1.0) -> Tensor:
-    """z ~ N(0, truncation^2 I), float32, on the CPU: noise_BZ, one row for each seed, which depends on that seed alone.
+    """z ~ N(0, truncation^2 I), float32, on the CPU: noise_BZ, one row per seed, which depends only on that seed.
 
     Args:
         kind: ``philox``, or ``numpy`` for the images of earlier versions.
@@ -49,7 +49,7 @@ def seeded_noise(seeds: Sequence[int], dim: int, kind: Noise = NOISE, truncation
             alike and closer to its mean (the truncation trick of Karras et al., CVPR 2019, on z, whose mean is 0).
 
     Raises:
-        ValueError: if a seed is not 0 to ``MAX_SEED`` (``numpy``: negative), or on another kind or truncation.
+        ValueError: if a seed is not 0 to ``MAX_SEED`` (``numpy``: negative), or the kind or truncation is invalid.
     """
     if kind not in get_args(Noise):
         raise ValueError(f"noise is {kind!r}; it can be {', '.join(get_args(Noise))}")
@@ -78,7 +78,7 @@ def philox(blocks: np.ndarray, keys: np.ndarray) -> np.ndarray:
 
 
 def philox_rounds(words: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Ten rounds on counters (..., 4) with keys (..., 2): two 32 x 32-bit products a round, and a new key."""
+    """Ten rounds on counters (..., 4) with keys (..., 2): two 32 x 32-bit products and a new key per round."""
     for number in range(ROUNDS):
         key = keys + np.uint64(number) * WEYL & LOW
         product = words[..., 0::2] * MULTIPLIERS

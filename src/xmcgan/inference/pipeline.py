@@ -42,12 +42,12 @@ from xmcgan.types import REGION_GRID
 CARD_FILE = "README.md"
 
 MOST_IMAGES = 100_000
-"""Images of one call."""
+"""Most images of one call."""
 
 
 @dataclass(frozen=True)
 class PipelineOutput:
-    """The images of a call; every list has one entry for each."""
+    """The images of a call; every list has one entry per image."""
 
     images: list[Image.Image]
     captions: list[str]
@@ -57,7 +57,7 @@ class PipelineOutput:
     """Each word's map over the image, (words, 16, 16); at every place the words' shares sum to 1. None if the generator
     has plain self-modulation."""
     unknown_words: list[list[str]]
-    """The words of each caption that are in no training caption; empty if the model has no vocabulary."""
+    """For each caption, its words that are in no training caption; empty if the model has no vocabulary."""
 
 
 class Pipeline:
@@ -68,11 +68,11 @@ class Pipeline:
 
     Args:
         generator: in evaluation mode.
-        config: of the run it comes from.
-        step: of that run.
+        config: of the run that it comes from.
+        step: of the run that it comes from.
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
-        batch_size: images of a forward pass; chosen by image size and device unless given. It can change the last bit.
+        batch_size: images per forward pass; chosen by image size and device unless given. It can change the last bit.
         words: the vocabulary of the training captions, if it is known.
     """
 
@@ -116,7 +116,7 @@ class Pipeline:
 
         Raises:
             FileNotFoundError: if it is neither a folder of this library nor a model on the hub.
-            ValueError: if a file of it is damaged; the file is named.
+            ValueError: naming the file that is damaged.
         """
         folder = find_model(source, revision)
         generator, config, step = load_generator(folder)
@@ -136,7 +136,7 @@ class Pipeline:
         """Draws ``num_images`` images of every caption, one caption after the other.
 
         Any string is a caption. An empty one gives an image without a description, one longer than
-        ``config.text.max_length`` word pieces is cut, and letters that the encoder does not know become [UNK].
+        ``config.text.max_length`` word pieces is cut, and letters outside the encoder's vocabulary become [UNK].
 
         Args:
             captions: one or several.
@@ -151,7 +151,7 @@ class Pipeline:
             ValueError: if there is no caption, the number of seeds is wrong, or one is not 0 to 2^53 - 1.
         """
         chosen, repeated, seeds = requested(captions, seed, num_images)
-        text = self.encoder(chosen)  # refuses anything but strings, where the tokenizer would take lists of words
+        text = self.encoder(chosen)  # refuses anything but strings; the tokenizer would take lists of words
         words = {caption: self.encoder.tokens(caption) for caption in dict.fromkeys(chosen)}
         samples = sample(
             self.fused,
@@ -185,7 +185,7 @@ class Pipeline:
     ) -> list[Image.Image]:
         """``steps`` images from one caption and seed to another (``xmcgan.inference.interpolation``).
 
-        The first and the last are the images of the two captions with their seeds.
+        The first and last images are the ones of the two captions with their seeds.
 
         Raises:
             ValueError: if there are fewer than 2 steps, or a seed or truncation is out of range.
@@ -196,7 +196,7 @@ class Pipeline:
             drawn = draw(self.fused, self.encoder, group, batch_size=self.batch_size, noise=noise)
             return [to_image(pixels_3HW) for pixels_3HW in drawn.images_B3HW]
 
-        first, last = images([drawings[0], drawings[-1]])  # ends and mixtures are batches of different shapes
+        first, last = images([drawings[0], drawings[-1]])  # ends and mixtures need batches of different shapes
         return [first, *(images(drawings[1:-1]) if steps > 2 else []), last]
 
     def unknown_words(self, caption: str) -> list[str]:
@@ -204,7 +204,7 @@ class Pipeline:
         return [] if self.words is None else unknown_words(caption, self.words)
 
     def fingerprint(self) -> dict[str, str | int | None]:
-        """What decides the image of a caption and seed: hashes of all weights, and how captions are encoded."""
+        """What determines the image of a caption and seed: hashes of all weights, and how captions are encoded."""
         return {
             "generator_sha256": content_sha256(tensors(self.generator)),
             "text_encoder_sha256": content_sha256(tensors(self.encoder.model)),
@@ -213,14 +213,14 @@ class Pipeline:
         }
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes the pipeline into a folder that ``from_pretrained`` reads: safetensors, JSON and a model card.
+        """Writes the pipeline into a folder that ``from_pretrained`` can read: safetensors, JSON and a model card.
 
         Args:
-            overwrite: replace another model that is there.
+            overwrite: replace another model in the folder.
 
         Raises:
             FileExistsError: if the folder holds something else, or another process is saving into it.
-            WriteFailed: naming the file that could not be written; a model that was there is still whole.
+            WriteFailed: naming the file that could not be written; a model that was there is still intact.
         """
         folder = Path(folder).resolve()
         with locked_folder(folder, "saved into", beside=True):
@@ -236,7 +236,7 @@ class Pipeline:
         if known and not holds(folder / GENERATOR_FILE, tensors(self.generator)):
             raise FileExistsError(f"{folder} holds another model; choose a new or empty folder, or overwrite it")
         card = model_card(self.config, self.step)
-        if CARD_FILE in names:  # one that somebody has written stays
+        if CARD_FILE in names:  # a card written by somebody else stays
             card = (folder / CARD_FILE).read_text(encoding="utf-8")
         with atomic_folder(folder, replace=True) as partial:
             save_generator(partial, self.generator, self.config, self.encoder.dim, self.step, self.words)
@@ -246,7 +246,7 @@ class Pipeline:
         """Uploads the pipeline to a model repository on the hub, created if need be, and returns its address.
 
         Raises:
-            ValueError: if the text encoder is a local folder, which others do not have.
+            ValueError: if the text encoder is a local folder, which nobody else has.
         """
         if Path(self.config.text.encoder).is_dir():
             raise ValueError(
@@ -306,9 +306,9 @@ def word_maps(attention_RT: Tensor, words: int) -> np.ndarray:
 
 
 def attention_overlay(image: Image.Image, word_map: np.ndarray) -> Image.Image:
-    """A word's map over the picture: where the word shaped it most is bright and coloured, elsewhere grey and dim.
+    """A word's map over the picture: bright and coloured where the word shaped it most, elsewhere grey and dim.
 
-    The map is stretched over its own range, so maps of two words are not to be compared by brightness.
+    The map is scaled to its own range, so the brightness of two words' maps cannot be compared.
     """
     import matplotlib
 
@@ -323,7 +323,7 @@ def attention_overlay(image: Image.Image, word_map: np.ndarray) -> Image.Image:
 
 
 def model_card(config: Config, step: int) -> str:
-    """The README of a saved pipeline, as the hub shows it."""
+    """The README of a saved pipeline, which the hub shows."""
     front = "---\nlibrary_name: xmcgan\npipeline_tag: text-to-image\nlicense: apache-2.0\n---\n\n"
     return front + (
         f"# XMC-GAN, {config.image_size} px\n\n"
@@ -338,6 +338,6 @@ def model_card(config: Config, step: int) -> str:
 
 
 def code(text: str) -> str:
-    """Text as code in Markdown, whatever it holds."""
+    """Text as inline code in Markdown, whatever it contains."""
     text = text.replace("`", "'")
     return f"`{text}`"

@@ -71,10 +71,10 @@ def sample_noise(
 ) -> Samples:
     """Generate one image per caption and row of noise.
 
-    ``weights_BT`` are factors of the words' attention, for a fused generator; the other arguments are ``sample``'s.
+    ``weights_BT`` are factors on the words' attention, for a fused generator; the other arguments are ``sample``'s.
 
     Every forward pass has the same number of rows, padded if fewer are left, so that an image has the same bits
-    whatever else is generated with it.
+    no matter what else is generated with it.
     """
     count, device = len(noise_BZ), next(generator.parameters()).device
     rows = batch_size or batch_rows(generator.image_size, device)

@@ -1,4 +1,4 @@
-"""The words of captions, and which of them a model has never learnt."""
+"""The words of captions, and the words that a model has never learnt."""
 
 import re
 import unicodedata
@@ -14,7 +14,7 @@ def caption_words(caption: str) -> list[str]:
 
 
 def vocabulary(captions: Iterable[str]) -> list[str]:
-    """All words of captions, in lower case and order."""
+    """All words of captions, in lower case, sorted."""
     return sorted({word.lower() for caption in captions for word in caption_words(caption)})
 
 

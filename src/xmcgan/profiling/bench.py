@@ -1,9 +1,9 @@
 """Benchmarks a recipe on this machine: training step, generation, text encoding and loading.
 
-Times are medians and quartiles of whole calls, with device synchronisation. Operations are those of convolutions and
-matrix products, two for a multiply-add, by torch's counter. MFU compares them with the ceiling: the best rate of one
+Times are medians and quartiles of whole calls, with device synchronisation. Operations are counted by torch for
+convolutions and matrix products, two for a multiply-add. MFU compares them with the ceiling: the best rate of one
 large matrix product in the same precision, measured in the same run. The operations of a training step are counted
-without running it, and without recomputation: what is computed again to save memory is not useful work.
+without running it, and without recomputation: recomputation that saves memory is not useful work.
 """
 
 import copy
@@ -99,7 +99,7 @@ def bench_generation(
     Args:
         generator: copied, so that it is neither moved nor compiled.
         length: word embeddings of a caption.
-        batch_size: by default, that of ``Pipeline``.
+        batch_size: by default as in ``Pipeline``.
         fused: use fused weights, as ``Pipeline`` does.
         cuda_graphs: compile with torch.compile's CUDA graphs.
     """

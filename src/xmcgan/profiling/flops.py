@@ -25,14 +25,14 @@ from xmcgan.types import REGION_GRID, Batch, DiscriminatorOutput, TextEmbedding
 
 
 def count_gflop(call: Callable[[], object]) -> float:
-    """Operations of one call, in units of 10^9. torch cannot count compiled code: count before compiling."""
+    """Operations of one call, in units of 10^9. torch cannot count compiled code, so count before compiling."""
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 1e9
 
 
 class NoUpdate(Adam):
-    """An optimizer that changes nothing: torch counts no operation of an update."""
+    """An optimizer that changes nothing: torch does not count an update's operations anyway."""
 
     def step(self, closure: Any = None) -> None:  # ty: ignore[incompatible-method-override]
         """Does nothing."""
@@ -40,7 +40,7 @@ class NoUpdate(Adam):
 
 @dataclass(frozen=True)
 class CountedObjective(Objective):
-    """The objective on the meta device, whose masks have no values: the number of real words is given instead."""
+    """The objective on the meta device, where masks have no values: the number of real words is given instead."""
 
     words: int = 0
 
@@ -69,7 +69,7 @@ def count_step(config: Config, text_dim: int, words: int) -> float:
     settings, losses = config.training, config.losses
     meta = torch.device("meta")
     with meta, FlopCounterMode(display=False) as counter:
-        # Not by initial_state, which moves networks to a device.
+        # Not with initial_state, which moves networks to a device.
         generator = build_generator(config, text_dim)
         discriminator = build_discriminator(config, text_dim, untrained_map_encoder(config.discriminator))
         generator.checkpoint_activations = settings.checkpoint_activations

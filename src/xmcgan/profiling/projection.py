@@ -37,8 +37,8 @@ class Assumptions:
             for each device, between nodes. NVLink within a node is several times faster.
         latency_us: latency of one collective operation, in microseconds.
         overlap: share of the gradient averaging that is hidden behind the backward pass, 0 to 1.
-        score_mfu: share of the peak that the region-word loss reaches. Its products are in float32, whose peak on
-            that device is 0.07 of bfloat16's.
+        score_mfu: share of the peak that the region-word loss reaches. Its products are in float32, whose peak on an
+            H100 is 0.07 of bfloat16's.
         activation_bytes: bytes of one element kept for the backward pass, in bfloat16.
         reserve: memory of allocator and workspaces, as a share of the counted memory.
         images_per_worker: images that one CPU core decodes in a second from prepared shards (docs/data.md).
@@ -81,13 +81,13 @@ class Counted:
         generator_gflop: forward pass of the generator for one image, without losses.
         discriminator_gflop: forward pass of the discriminator for one image.
         encoder_gflop: forward pass of the frozen image encoder for one image; 0 without it.
-        encoder_dim: width of its features; 0 without it.
+        encoder_dim: width of the frozen image encoder's features; 0 without it.
         generator_parameters: number of the generator's parameters.
         discriminator_parameters: number of the discriminator's parameters.
         generator_elements: outputs of convolutions, linear layers and norms in the generator for one image, which is
             roughly what autograd keeps.
         discriminator_elements: the same for the discriminator.
-        norms: batch norms of the generator; synchronised, each needs one collective operation a pass.
+        norms: batch norms of the generator; synchronised, each needs one collective operation per pass.
         batch_size: images in a batch, over all devices.
         batches: batches in a step (discriminator steps).
         words: maximum number of real words in a caption (T).
@@ -328,11 +328,11 @@ def crossings(counted: Counted, assumed: Assumptions, most: int = 2**16) -> dict
 
 
 def measured(path: Path, assumed: Assumptions) -> Assumptions:
-    """Replaces the assumed rate by that of a training step measured by ``xmcgan bench --output``.
+    """Replaces the assumed rate by the rate of a training step measured by ``xmcgan bench --output``.
 
     The measured step may have another width, size or batch; only its operations per second are used. If the file has
-    several, it is the step with the highest rate without recomputation, but its rate includes recomputation, which the
-    projection counts separately. The rate also replaces ``score_mfu``, since the step included the scores.
+    several steps, the one with the highest rate without recomputation is used, but its rate includes recomputation,
+    which the projection counts separately. The rate also replaces ``score_mfu``, since the step included the scores.
 
     Raises:
         ValueError: if the file holds no training step.

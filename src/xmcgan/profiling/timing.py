@@ -133,7 +133,7 @@ def attempt(
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         found = OutOfMemory(part, variant, precision, str(error).splitlines()[0])
-    free(device)  # only here: within the except block, the error's traceback still references the tensors
+    free(device)  # only now: within the except block, the error's traceback still references the tensors
     return found
 
 
@@ -200,7 +200,7 @@ def measure(
 
 
 def ceiling(device: torch.device, dtype: torch.dtype, *, side: int | None = None, repetitions: int = 10) -> float:
-    """The best rate of a square matrix product, in units of 10^12 operations a second."""
+    """The best rate of a square matrix product, in units of 10^12 operations per second."""
     side = side or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     fastest = float("inf")
