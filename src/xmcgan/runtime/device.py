@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if name == "cuda" and torch.cuda.is_available():
-            return device  # do not allocate on the first GPU: each rank uses its own
+            return device  # do not allocate on the first GPU: each rank uses its own GPU
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", name):

@@ -37,7 +37,7 @@ class RankLost(RuntimeError):
 
 
 class RankZeroFailed(RuntimeError):
-    """Rank 0 has failed at work that it does for all ranks; its own error says why."""
+    """Rank 0 has failed at work that it does for all ranks; its own error gives the reason."""
 
 
 def rank() -> int:
@@ -64,7 +64,7 @@ class Launch(NamedTuple):
     rank: int
     world_size: int
     local_rank: int  # among the processes on this machine
-    address: str | None  # of rank 0, "tcp://HOST:PORT"; None if torchrun's own variables hold it
+    address: str | None  # rank 0's, "tcp://HOST:PORT"; None if torchrun's own variables hold it
 
     @property
     def by_srun(self) -> bool:
@@ -72,10 +72,10 @@ class Launch(NamedTuple):
 
 
 def launch(environment: Mapping[str, str]) -> Launch | None:
-    """Reads torchrun's variables, or those of a SLURM srun step; None if neither started this process.
+    """Reads the variables of torchrun or of a SLURM srun step; None if neither started this process.
 
     The variables of sbatch and salloc are not enough, because a script that starts a single process has them too. The
-    number of ranks is that of the step: SLURM_NTASKS counts the whole job's tasks, even in a step of one task.
+    ranks are the tasks of the step: SLURM_NTASKS counts the whole job's tasks, even in a step of one task.
 
     Raises:
         ValueError: naming the variable that is missing or not a number.
@@ -172,11 +172,11 @@ def own_device(device: torch.device, launched: Launch) -> torch.device:
 
 @contextmanager
 def detect_lost_ranks() -> AbstractGenerator[None]:
-    """Raises ``RankLost`` where communication within the block fails or times out: another rank has ended."""
+    """Raises ``RankLost`` if communication within the block fails or times out: another rank has ended."""
     try:
         yield
     except (torch.OutOfMemoryError, torch.AcceleratorError):
-        raise  # this rank's own
+        raise  # this rank's own error
     except RuntimeError as error:
         # Keep Gloo's reason only: its message begins with a source location and ends with advice.
         reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]

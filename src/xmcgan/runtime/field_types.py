@@ -1,4 +1,4 @@
-"""Which values the fields of a settings class take, by their annotations."""
+"""Checks the values of a settings class's fields by their annotations."""
 
 import dataclasses
 import math
@@ -6,7 +6,7 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 LARGEST = 2**63
-"""Whole numbers stay below it: random number generators and tensors hold no larger ones."""
+"""Whole numbers must be below it: random number generators and tensors cannot hold larger ones."""
 
 WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", type(None): "null"}
 
@@ -21,8 +21,8 @@ def check_fields(kind: Any, values: dict[str, Any], prefix: str = "") -> None:
     """Refuses a value that is not of its field's type.
 
     Args:
-        kind: a dataclass; ``values`` has no fields but its own.
-        prefix: of the fields' names in messages, such as ``training.``.
+        kind: a dataclass; ``values`` may hold only its fields.
+        prefix: prefix of the fields' names in messages, such as ``training.``.
 
     Raises:
         ValueError: naming the field, its value and what it should be.
@@ -38,7 +38,7 @@ def check_fields(kind: Any, values: dict[str, Any], prefix: str = "") -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; a whole number is also a float, but true is no number."""
+    """Whether a value is of a type; a whole number is also a float, but true is not a number."""
     if get_origin(hint) is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
@@ -67,7 +67,7 @@ def described(hint: Any) -> str:
 
 
 def shortened(value: Any, most: int = 60) -> str:
-    """A value as it is written, cut where it is long."""
+    """A value as text, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits

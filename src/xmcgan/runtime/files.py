@@ -1,7 +1,7 @@
-"""Every write of the library: a file, a folder or a line is written whole or not at all. And JSON.
+"""Every write of the library, and JSON. A file, a folder or a line is written completely or not at all.
 
-A write that fails names the file and the reason, as one ``WriteFailed``. Each ends in ``commit`` or ``append_bytes``,
-so that a test can let every one of them fail (tests/runtime/test_write_faults.py).
+A write that fails raises one ``WriteFailed`` that names the file and the reason. Every write ends in ``commit`` or
+``append_bytes``, so that a test can make each of them fail (tests/runtime/test_write_faults.py).
 """
 
 import errno
@@ -21,7 +21,7 @@ except ImportError:  # Windows
     fcntl = None
 
 DEEPEST = 100
-"""Levels of nesting that a JSON file may have; the deepest of the library's own has 6."""
+"""Most levels of nesting in a JSON file; the library's own files have at most 6."""
 
 
 class WriteFailed(OSError):
@@ -32,7 +32,7 @@ class WriteFailed(OSError):
 def write_errors(path: Path) -> Generator[None]:
     """Turns errors of the operating system within the block into one ``WriteFailed`` that names the file.
 
-    Errors about other files, such as one that is read meanwhile, pass unchanged.
+    Errors about other files, such as one that is read within the block, pass unchanged.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def write_errors(path: Path) -> Generator[None]:
         if named and Path(named).parent != path.parent and not Path(named).is_relative_to(path.parent):
             raise
         raise write_failed(path, error) from error
-    except Exception as error:  # libraries in Rust and C++ have errors of their own, which hold the system's in words
+    except Exception as error:  # libraries in Rust and C++ raise their own errors, with the system's error as text
         code = system_error(error)
         if code is None:
             raise
@@ -63,7 +63,7 @@ def system_error(error: Exception) -> int | None:
     found = re.search(r"os error (\d+)", text)
     if found:
         return int(found[1])
-    if "PytorchStreamWriter failed" in text:  # which does not say why
+    if "PytorchStreamWriter failed" in text:  # it does not say why
         return errno.EIO
     return next(
         (code for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE) if os.strerror(code) in text), None
@@ -72,7 +72,7 @@ def system_error(error: Exception) -> int | None:
 
 @contextmanager
 def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[Path]:
-    """Yields a temporary path, renamed to ``path`` at the end of the block. On an error, ``path`` stays as it was.
+    """Yields a temporary path, renamed to ``path`` at the end of the block. On an error, ``path`` is unchanged.
 
     Args:
         partial: the temporary path; by default ``.partial-NAME`` beside the file.
@@ -92,14 +92,14 @@ def atomic_file(path: Path, *, partial: Path | None = None, flush: bool = False)
 
 
 class NamedWriter(io.FileIO):
-    """An open file whose failing writes name another: the one that it becomes."""
+    """An open file whose write errors name another file: the one that it will become."""
 
     def __init__(self, partial: Path, path: Path):
         super().__init__(partial, "w")
         self.path = path
 
     def write(self, content: Any, /) -> int:
-        """Writes some of the bytes, and returns how many."""
+        """Writes some of the bytes and returns how many."""
         with write_errors(self.path):
             return super().write(content)
 
@@ -108,9 +108,9 @@ class NamedWriter(io.FileIO):
 def atomic_stream(
     path: Path, *, partial: Path | None = None, flush: bool = False
 ) -> "Generator[io.BufferedWriter[Any]]":
-    """Like ``atomic_file``, but yields an open binary file, and only its writes are errors of ``path``.
+    """Like ``atomic_file``, but yields an open binary file, and only errors of its writes are reported for ``path``.
 
-    For content that is read or computed within the block: errors of that pass unchanged.
+    For content that is read or computed within the block, whose own errors pass unchanged.
     """
     with named_when_whole(path, partial=partial, flush=flush) as partial:
         with write_errors(path):
@@ -121,7 +121,7 @@ def atomic_stream(
 
 @contextmanager
 def named_when_whole(path: Path, *, partial: Path | None = None, flush: bool = False) -> Generator[Path]:
-    """Like ``atomic_file``, but errors within the block pass unchanged: for a block with errors of other things."""
+    """Like ``atomic_file``, but errors within the block pass unchanged: for blocks that can fail for other reasons."""
     partial = path.with_name(f".partial-{path.name}") if partial is None else partial
     try:
         yield partial
@@ -147,8 +147,8 @@ def atomic_folder(folder: Path, *, flush: bool = False, replace: bool = False) -
 
     Args:
         flush: wait until every file and name is on disk.
-        replace: an existing folder is replaced. If the process dies between the two renames, the former one is beside
-            it as ``.former-NAME`` (``restore_former``).
+        replace: replace an existing folder. If the process dies between the two renames, the former one is beside it as
+            ``.former-NAME`` (``restore_former``).
 
     Raises:
         WriteFailed: naming ``folder``, if the system cannot write it.
@@ -167,7 +167,7 @@ def atomic_folder(folder: Path, *, flush: bool = False, replace: bool = False) -
         shutil.rmtree(partial, ignore_errors=True)
         if replace:
             restore_former(folder)
-        if isinstance(error, WriteFailed):  # of a file in it, which has gone
+        if isinstance(error, WriteFailed):  # of a file in the temporary folder, which is gone
             raise WriteFailed(str(error).replace(str(partial), str(folder))) from error
         raise
     if replace:
@@ -175,7 +175,7 @@ def atomic_folder(folder: Path, *, flush: bool = False, replace: bool = False) -
 
 
 def former_of(folder: Path) -> Path:
-    """Where a folder is while another takes its place."""
+    """The temporary place of a folder while another one replaces it."""
     return folder.with_name(f".former-{folder.name}")
 
 
@@ -186,7 +186,7 @@ def restore_former(folder: Path) -> None:
 
 
 def commit(partial: Path, path: Path, *, flush: bool) -> None:
-    """Gives a file or folder that is complete its name."""
+    """Gives a complete file or folder its final name."""
     if flush:
         for each in [*(partial.rglob("*") if partial.is_dir() else ()), partial]:
             flush_to_disk(each)
@@ -203,7 +203,7 @@ def append_text(path: Path, text: str) -> None:
 def append_content(path: Path, content: bytes) -> None:
     """Appends bytes to a file and waits until they are on disk; on an error the file keeps its former length.
 
-    Other processes that append to it wait: none cuts off what another has written.
+    Other processes that append to it wait, so none cuts off what another has written.
 
     Raises:
         WriteFailed: naming the file, if the system cannot write it.
@@ -228,10 +228,10 @@ def append_bytes(descriptor: int, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> Path:
-    """Makes a folder and those above it, if they do not exist.
+    """Makes a folder and its parents, if they do not exist.
 
     Raises:
-        WriteFailed: naming the folder, if it cannot be made, such as where a file is in the way.
+        WriteFailed: naming the folder, if it cannot be made, for example because a file is in the way.
     """
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,10 +251,10 @@ def write_text(path: Path, text: str, *, flush: bool = False) -> Path:
 
 
 def write_new(path: Path, content: bytes, *, overwrite: bool = False) -> Path:
-    """Writes a file atomically, unless one is there with other content; returns its path.
+    """Writes a file atomically, unless it exists with other content; returns its path.
 
     Raises:
-        FileExistsError: if one is there with other content, and ``overwrite`` is false.
+        FileExistsError: if it exists with other content, and ``overwrite`` is false.
     """
     if path.exists() and not overwrite:
         if path.is_dir() or path.read_bytes() != content:
@@ -288,7 +288,7 @@ def parse_json(text: bytes | str, name: str) -> Any:
     """The content of a JSON text, nested at most ``DEEPEST`` levels.
 
     Args:
-        name: the file, or the line of one, for the error.
+        name: the file or line that it comes from, for the error.
 
     Raises:
         ValueError: naming it, if it is not JSON.
@@ -297,7 +297,7 @@ def parse_json(text: bytes | str, name: str) -> Any:
         content = json.loads(text)
     except RecursionError:
         raise ValueError(f"{name} is not JSON of this library: it is nested too deeply") from None
-    except ValueError as error:  # also bytes that are no UTF-8, and numbers of thousands of digits
+    except ValueError as error:  # also for bytes that are not UTF-8, and numbers of thousands of digits
         raise ValueError(f"{name} is not JSON: {error}") from error
     if nested_deeper(content, DEEPEST):
         raise ValueError(f"{name} is not JSON of this library: it is nested too deeply")
@@ -321,10 +321,10 @@ def children(value: Any) -> Iterable[Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one a line; empty lines are skipped.
+    """The objects of a file with one per line; empty lines are skipped.
 
     Raises:
-        ValueError: naming the file and the line that is no JSON object.
+        ValueError: naming the file and the line that is not a JSON object.
     """
     found = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -340,7 +340,7 @@ def read_object(path: Path, *fields: str) -> dict[str, Any]:
     """The content of a JSON file that holds an object with these fields.
 
     Raises:
-        ValueError: naming the file, if it is not JSON, no object, or lacks a field.
+        ValueError: naming the file, if it is not JSON, not an object, or lacks a field.
     """
     content = read_json(path)
     if not isinstance(content, dict):

@@ -15,8 +15,8 @@ def refuse_foreign(folder: Path, expected: str, *, own: Collection[str] = ()) ->
     """Refuses a folder that is not empty.
 
     Args:
-        expected: what the folder could hold instead, for the message.
-        own: names that a process may have left there that was killed before it had begun. A lock always may.
+        expected: what the folder may already hold, for the message.
+        own: names that a process may leave if it is killed before it begins. A lock is always allowed.
 
     Raises:
         ValueError: if it is a file or not empty.

@@ -15,13 +15,13 @@ LOCK = ".lock"
 
 @contextmanager
 def locked_folder(folder: Path, activity: str, *, beside: bool = False, wait: bool = False) -> Generator[None]:
-    """Holds the lock of a folder, which is made if needed; a process that dies gives it up.
+    """Holds the lock of a folder, which is made if needed; the lock of a process that dies is released.
 
     Args:
         activity: what the folder is in use for, such as "trained into", for the message.
-        beside: the lock is ``.lock-NAME`` beside the folder, which is not made: for one that appears when it is whole,
-            or for a file.
-        wait: wait for another process instead of refusing: for what is written in a moment, after long work.
+        beside: the lock is ``.lock-NAME`` beside the folder, which is not made: for a folder that appears only when it
+            is complete, or for a file.
+        wait: wait for another process instead of refusing: for quick writes at the end of long work.
 
     Raises:
         FileExistsError: naming the process that holds the lock.
@@ -32,23 +32,23 @@ def locked_folder(folder: Path, activity: str, *, beside: bool = False, wait: bo
     lock = FileLock(path, timeout=0)
     acquire(lock, path, f"{folder} is being {activity} by", wait=wait)
     try:
-        with suppress(OSError):  # on a full disk the lock holds all the same
+        with suppress(OSError):  # the lock also holds on a full disk
             path.write_text(f"{os.getpid()}\n")
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
-            path.unlink()  # before it is released: afterwards it would be the lock of the next process
+        with suppress(OSError):  # Windows cannot remove an open file
+            path.unlink()  # before the release: afterwards it may be the next process's lock
         lock.release()
 
 
 def acquire(lock: FileLock, path: Path, held: str, *, wait: bool) -> None:
-    """Takes a lock, or refuses it or waits and names the process that holds it."""
+    """Takes a lock. If another process holds it, refuses or waits, and names that process."""
     try:
         lock.acquire()
     except Timeout:
         try:
             holder = path.read_text(errors="replace").strip()
-        except OSError:  # just given up
+        except OSError:  # just released
             holder = ""
         process = f"process {holder}" if holder else "another process"
         if not wait:

@@ -13,7 +13,7 @@ def float32_or_wider(x: Tensor) -> Tensor:
 
 def layers_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
     """The context in which layers compute in ``precision``, while parameters stay float32."""
-    if device.type == "meta":  # where operations are counted, not done, and which has no autocast
+    if device.type == "meta":  # operations are only counted there, and it has no autocast
         return nullcontext()
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 

@@ -1,7 +1,7 @@
-"""Progress bars and remarks: every sign of progress comes from here.
+"""Progress bars and remarks: all progress output comes from here.
 
-On a terminal a bar is redrawn in place; elsewhere, such as in a file or a job's log, it is a line every so often. A
-display that fails (a full disk, a closed pipe) is turned off and never ends what it shows.
+On a terminal a bar is redrawn in place; elsewhere, such as in a file or a job's log, it is a line from time to time. If
+the display fails (a full disk, a closed pipe), it is turned off, and the work goes on.
 """
 
 import os
@@ -15,17 +15,17 @@ from tqdm import tqdm
 Value = TypeVar("Value")
 
 INTERVAL = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines if there is no terminal."""
 
 
 class ProgressBar:
-    """Counts what is done, and shows it on standard error.
+    """Counts finished work, and shows it on standard error.
 
     Args:
-        total: what is to be done; None if unknown.
-        unit: one of it, such as ``step``.
+        total: how much there is to do; None if unknown.
+        unit: what is counted, such as ``step``.
         desc: what is done, at the beginning of the line.
-        initial: what was done before.
+        initial: how much was done before.
         disable: only count.
         leave: whether the finished bar stays.
     """
@@ -59,13 +59,13 @@ class ProgressBar:
         self.show(count)
 
     def set_postfix_str(self, text: str) -> None:
-        """A remark at the end of the line."""
+        """Sets a remark at the end of the line."""
         self.postfix = text
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=False)
 
     def over(self, values: Iterable[Value]) -> Iterator[Value]:
-        """The values, each counted when the next is taken."""
+        """Yields the values, and counts each when the next is taken."""
         with self:
             for value in values:
                 yield value
@@ -96,7 +96,7 @@ class ProgressBar:
             self.write_line()
 
     def write_line(self) -> None:
-        """Writes how far it is as a line of its own."""
+        """Writes the progress as a line of its own."""
         seconds = time.monotonic() - self.began
         rate = (self.n - self.initial) / seconds if seconds > 0 else 0.0
         of = "" if self.total is None else f" of {self.total:,}"
@@ -106,7 +106,7 @@ class ProgressBar:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line without breaking a bar; a stream that cannot be written is turned off.
+    """Prints a line without breaking a bar; a stream that cannot be written to is silenced.
 
     Args:
         stream: standard output unless given.
@@ -121,13 +121,13 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Sends what is written to a stream from now on nowhere, also what its buffer still holds."""
+    """Discards everything written to a stream from now on, and what its buffer still holds."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
     except (OSError, ValueError):
-        pass  # the stream is closed, or has no descriptor: nothing is written to it
+        pass  # the stream is closed, or has no descriptor: nothing can be written to it
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -1,4 +1,4 @@
-"""How much each client of a server may ask for in a time."""
+"""Limits how much each client of a server may ask for in a given time."""
 
 import time
 from collections import OrderedDict
@@ -10,10 +10,10 @@ class RateLimit:
     """A token bucket for each key; the least recently used keys are forgotten.
 
     Args:
-        burst: the most that a key may take at once.
-        per_second: what a key may take in the long run.
-        keys: how many are remembered.
-        clock: seconds; ``time.monotonic`` unless given.
+        burst: most that a key may take at once.
+        per_second: what a key may take per second in the long run.
+        keys: how many keys are remembered.
+        clock: returns the time in seconds; ``time.monotonic`` unless given.
     """
 
     def __init__(
@@ -21,14 +21,14 @@ class RateLimit:
     ):
         self.burst, self.per_second, self.keys = burst, per_second, keys
         self.clock = clock or time.monotonic
-        self.buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, at what time
+        self.buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what was left, and when
         self.lock = Lock()
 
     def take(self, key: str, amount: float = 1) -> float:
         """Takes an amount out of a key's bucket.
 
         Returns:
-            0, or the seconds until the bucket holds as much; then nothing is taken.
+            0, or the seconds until the bucket holds that much; then nothing is taken.
         """
         with self.lock:
             now = self.clock()

@@ -12,7 +12,7 @@ class BodyRefused(Exception):
     """A body that was not read to its end.
 
     Args:
-        status: HTTP status: 408, 413, or 499 where the client left.
+        status: HTTP status: 408, 413, or 499 if the client left.
         code: the kind of error, for programs.
     """
 
@@ -26,10 +26,10 @@ async def read_body(receive: Receive, *, most: int, seconds: float) -> bytes:
 
     Args:
         most: longest body, in bytes.
-        seconds: within which it has to arrive.
+        seconds: time limit for it to arrive.
 
     Raises:
-        BodyRefused: if it is too long, of which no more than the limit is kept, too slow, or cut off.
+        BodyRefused: if it is too long, too slow, or cut off; reading stops as soon as it is too long.
     """
     parts, size = [], 0
     try:
@@ -49,7 +49,7 @@ async def read_body(receive: Receive, *, most: int, seconds: float) -> bytes:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives the body that was read, then what comes: the client's leaving."""
+    """A ``receive`` that returns the body that was read, then passes on what follows: the client's disconnect."""
     given = False
 
     async def again() -> Message:

@@ -1,1 +1,1 @@
-"""A page and an HTTP API on trained models, in one process."""
+"""A page and an HTTP API for trained models, in one process."""

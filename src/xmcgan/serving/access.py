@@ -1,4 +1,4 @@
-"""Access and limits: the token, the size of a body, images a minute."""
+"""Access and limits: the token, the size of a body, images per minute."""
 
 import math
 import secrets
@@ -11,7 +11,7 @@ from xmcgan.serving.errors import ApiError
 from xmcgan.serving.settings import BODY_SECONDS, MAX_BODY
 
 GUARDED = ("/v1/", "/metrics")
-"""Paths that need the token. The page does not, nor do images, whose URLs cannot be guessed."""
+"""Paths that need the token. The page does not, and neither do images, whose URLs cannot be guessed."""
 
 
 class Guard:
@@ -47,7 +47,7 @@ def check_token(header: bytes, token: str) -> None:
 
 
 def images_a_minute(rate: float) -> RateLimit | None:
-    """A limit on each client's images, whose buckets hold one minute's; None for a rate of 0, which is no limit."""
+    """A limit on each client's images per minute, whose buckets hold one minute's; None for a rate of 0: no limit."""
     return RateLimit(rate, rate / 60) if rate else None
 
 
@@ -63,6 +63,6 @@ def take_images(limit: RateLimit | None, client: str, images: int) -> None:
         raise ApiError(400, f"{images} images are more than this server's limit of {limit.burst:g} a minute",
                        param="n", code="rate_limit_exceeded")  # fmt: skip
     if seconds := limit.take(client, images):
-        wait = math.ceil(seconds - 1e-9)  # a whole number of seconds, but for rounding, is that number
+        wait = math.ceil(seconds - 1e-9)  # so that rounding errors do not add a second to a whole number
         raise ApiError(429, f"the limit is {limit.burst:g} images a minute; try again in {wait} s",
                        code="rate_limit_exceeded", retry_after=wait)  # fmt: skip

@@ -79,7 +79,7 @@ def measured(app: FastAPI) -> Measured:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    """Starts the drawing thread; at shutdown draws what was accepted."""
+    """Starts the drawing thread; at shutdown it draws what was accepted."""
     state: State = app.state.own
     state.queue.start()
     sweeping = asyncio.create_task(sweep(state))
@@ -92,7 +92,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
 
 
 async def sweep(state: State) -> None:
-    """Deletes expired images, again and again."""
+    """Deletes expired images periodically."""
     while state.urls is not None:
         await run_in_threadpool(state.urls.delete_old)
         await asyncio.sleep(SWEEP_SECONDS)

@@ -1,7 +1,7 @@
 """Images of many requests, drawn in batches of one shape by one thread.
 
 Every batch of a model has the same number of rows, however few images it holds, so that an image has the same bits
-alone and among others. The queue is bounded, and an image whose client has disconnected leaves it.
+alone and with others. The queue is bounded, and an image leaves it when its client disconnects.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from xmcgan.serving.models import ServedModel
 
 
 class QueueFull(Exception):
-    """The queue has no room; in ``seconds`` it should."""
+    """The queue has no room, but should have in ``seconds``."""
 
     def __init__(self, seconds: int):
         super().__init__(f"try again in {seconds} s")
@@ -48,7 +48,7 @@ class Waiting:
 
     @property
     def shape(self) -> tuple[str, int]:
-        """Images of equal shape can share a batch."""
+        """The shape of the image's batch: images of equal shape can share one."""
         return self.model.id, len(self.drawing.captions)
 
 
@@ -56,7 +56,7 @@ class DrawingQueue:
     """A queue of images and the thread that draws them, first come, first served.
 
     Args:
-        capacity: most images in the queue, those being drawn not counted.
+        capacity: most images in the queue, not counting images being drawn.
         on_batch: called in the drawing thread with (model id, images, rows, seconds) after every batch.
     """
 
@@ -81,7 +81,7 @@ class DrawingQueue:
 
     @property
     def alive(self) -> bool:
-        """Whether images are drawn."""
+        """Whether images are being drawn."""
         return self.thread.is_alive() and not self.closed
 
     def submit(self, model: ServedModel, drawings: Sequence[Drawing]) -> "list[asyncio.Future[Drawn]]":
@@ -103,7 +103,7 @@ class DrawingQueue:
         return [entry.future for entry in entries]
 
     def cancel(self, futures: "Sequence[asyncio.Future[Drawn]]") -> None:
-        """Cancels images; those in the queue leave it at once."""
+        """Cancels images; images in the queue leave it at once."""
         for future in futures:
             future.cancel()
         with self.changed:
@@ -129,7 +129,7 @@ class DrawingQueue:
             deliver(batch, results)
 
     def take(self) -> list[Waiting]:
-        """Takes the first image, and others that can share its batch, out of the queue."""
+        """Takes the first image out of the queue, with others that can share its batch."""
         first = self.waiting[0]
         batch = [entry for entry in self.waiting if entry.shape == first.shape][: first.model.rows]
         taken = {id(entry) for entry in batch}

@@ -12,7 +12,7 @@ Format = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 QUALITY = 90
-"""Of JPEG and WebP unless ``output_compression`` gives another."""
+"""Quality of JPEG and WebP unless ``output_compression`` sets another."""
 
 USER_COMMENT, DESCRIPTION, SOFTWARE = 0x9286, 0x010E, 0x0131  # tags of EXIF
 
@@ -23,7 +23,7 @@ def encode(
     """An image file with its settings: PNG text chunks (Description, Software, xmcgan), or the same in EXIF.
 
     Args:
-        settings: what made the image, stored as JSON; ``prompt`` is also the description.
+        settings: the settings that made the image, stored as JSON; ``prompt`` is also the description.
         size: side in pixels; the image is enlarged to it smoothly.
         quality: of JPEG and WebP, 0 to 100.
     """
@@ -47,7 +47,7 @@ def encode(
 
 
 def read_settings(content: bytes) -> dict[str, Any]:
-    """The settings inside an image file that ``encode`` made.
+    """The settings stored in an image file that ``encode`` made.
 
     Raises:
         ValueError: if it has none.

@@ -1,4 +1,4 @@
-"""Errors in the shape that image clients expect: {"error": {"message", "type", "param", "code"}}."""
+"""Errors in the format that image clients expect: {"error": {"message", "type", "param", "code"}}."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """The body of the response."""
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -27,7 +27,7 @@ class ApiError(Exception):
 
     Args:
         status: HTTP status.
-        message: one sentence: what is wrong, and what would be right.
+        message: one sentence: what is wrong, and what is valid.
         param: the field that is wrong.
         code: the kind of error, for programs.
         retry_after: seconds after which a client should try again; 0 leaves it out.
@@ -57,7 +57,7 @@ def error_response(
 
 
 def install(app: FastAPI) -> None:
-    """Gives every error of an application this shape."""
+    """Gives every error of an application this format."""
 
     @app.exception_handler(ApiError)
     async def own(_: Request, error: ApiError) -> Response:

@@ -59,7 +59,7 @@ async def generations(body: GenerationBody, request: Request) -> Response:
 
 @router.post("/interpolations", summary="Images between two captions or seeds")
 async def interpolations(body: InterpolationBody, request: Request) -> Response:
-    """Draws a number of steps from one caption and seed to another, and all of them in a row (``strip``)."""
+    """Draws the steps from one caption and seed to another, and all of them side by side (``strip``)."""
     state = state_of(request)
     model = state.model(body.model)
     check_count("steps", body.steps, state)
@@ -86,12 +86,12 @@ async def interpolations(body: InterpolationBody, request: Request) -> Response:
 
 
 def common(body: ImageBody, model: ServedModel, size: int) -> dict[str, Any]:
-    """The fields of every answer that hold for all of its images."""
+    """The fields of every answer that apply to all of its images."""
     return {"model": model.id, "size": f"{size}x{size}", "output_format": body.output_format}
 
 
 def check_count(name: str, count: int, state: State) -> None:
-    """Refuses more images than one request may have."""
+    """Refuses more images than one request may ask for."""
     if count > state.settings.max_images:
         raise ApiError(
             400, f"{name} is {count}; this server draws at most {state.settings.max_images} in one request",
@@ -100,7 +100,7 @@ def check_count(name: str, count: int, state: State) -> None:
 
 
 def side(size: str, model: ServedModel) -> int:
-    """The side of the images that are answered, in pixels."""
+    """The side of the images in the answer, in pixels."""
     own = model.pipe.config.image_size
     accepted = {"auto": own} | {f"{k}x{k}": k for k in range(own, MAX_SIZE + 1, own)}
     if size not in accepted:
@@ -166,7 +166,7 @@ async def disconnected(request: Request) -> None:
 
 
 def settings_of(drawing: Drawing, model: ServedModel) -> dict[str, Any]:
-    """What made an image, to be stored in its file."""
+    """The settings that made an image, to be stored in its file."""
     settings = {
         "prompt": drawing.caption,
         "seed": drawing.seed,
@@ -217,7 +217,7 @@ async def events(
     request: Request, state: State, futures: "Sequence[asyncio.Future[Drawn]]", drawings: Sequence[Drawing], answer,
     body: GenerationBody,
 ) -> AsyncIterator[str]:  # fmt: skip
-    """One event an image, in order, as each is drawn."""
+    """One event per image, in order, as soon as each is drawn."""
     began = time.monotonic()
     try:
         for number, (drawing, future) in enumerate(zip(drawings, futures, strict=True)):
@@ -229,7 +229,7 @@ async def events(
             })  # fmt: skip
     except ApiError as error:
         yield event("error", {"type": "error", "error": {"message": error.message, "code": error.code}})
-    except Exception as error:  # too late for a status: it has been sent
+    except Exception as error:  # too late for an error status: the status has been sent
         message = f"the server failed: {type(error).__name__}"
         yield event("error", {"type": "error", "error": {"message": message, "code": "internal_error"}})
         raise

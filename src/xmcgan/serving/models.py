@@ -20,12 +20,12 @@ EXAMPLES = (
     "a yellow bus on a snowy street",
     "a traffic light and a green truck on a rainy street",
 )
-"""Captions to start from. A model with a vocabulary offers those of which it knows every word."""
+"""Captions to start from. A model with a vocabulary offers only captions whose words are all in it."""
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model and the name by which clients choose it."""
+    """A model and the name that clients choose it by."""
 
     id: str
     pipe: Pipeline
@@ -34,7 +34,7 @@ class ServedModel:
 
     @property
     def rows(self) -> int:
-        """Images of a forward pass. It is constant, because another batch size could change an image's last bit."""
+        """Images per forward pass. It is constant, because another batch size could change an image's last bit."""
         return self.pipe.batch_size or batch_rows(self.pipe.config.image_size, self.pipe.device)
 
     def describe(self, max_images: int) -> dict[str, Any]:
@@ -55,13 +55,13 @@ class ServedModel:
 
 
 def load_models(sources: Sequence[str], *, device: str = "auto") -> dict[str, ServedModel]:
-    """Models by name, the first being the default.
+    """Models by name; the first is the default.
 
     Args:
-        sources: as ``Pipeline.from_pretrained`` takes them, or NAME=SOURCE; without a NAME, that of the folder.
+        sources: as ``Pipeline.from_pretrained`` takes them, or NAME=SOURCE; without a NAME, the folder's name.
 
     Raises:
-        ValueError: if two have one name, or a model is damaged.
+        ValueError: if two have the same name, or a model is damaged.
         FileNotFoundError: if there is no such model.
     """
     models: dict[str, ServedModel] = {}

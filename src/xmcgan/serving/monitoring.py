@@ -13,7 +13,7 @@ class Metrics:
     """The metrics of one server, in a registry of its own.
 
     Args:
-        models: names; their series begin at 0, because Prometheus sees no increase to a series that was not there.
+        models: names; their series begin at 0, because Prometheus sees no increase in a series that did not exist.
     """
 
     def __init__(self, models: Iterable[str]):

@@ -14,7 +14,7 @@ Include = Literal["attention"]
 
 
 class Body(BaseModel):
-    """Values are not converted to another type, and an unknown field is an error."""
+    """A body. Values are not converted to other types, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -23,7 +23,7 @@ class Body(BaseModel):
     @field_validator("prompt", "second_prompt", check_fields=False)
     @classmethod
     def printable(cls, value: str | None) -> str | None:
-        """Refuses NUL, at which many programs end a text."""
+        """Refuses NUL, where many programs end a text."""
         if value is not None and "\0" in value:
             raise ValueError("it holds the character NUL; a prompt is plain text")
         return value
@@ -89,7 +89,7 @@ class InterpolationBody(ImageBody):
 
 
 class CaptionBody(Body):
-    """POST /v1/captions: which words a model reads and knows."""
+    """POST /v1/captions: the words of a caption that a model reads and has learnt."""
 
     prompt: Prompt
 

@@ -28,12 +28,12 @@ def serve(
     """Serves models until SIGTERM or SIGINT, then finishes what was accepted.
 
     Args:
-        sources: of the models (``load_models``).
+        sources: the models (``load_models``).
         port: 0 takes a free one.
         ready: called with the server's address once it listens.
 
     Returns:
-        how many requests were accepted, and how many answered completely; the others were abandoned by their clients.
+        how many requests were accepted, and how many were answered completely; clients gave up the others.
 
     Raises:
         OSError: if the port is taken.
@@ -57,7 +57,7 @@ def serve(
             ),
             lambda: ready(address(listening)),
         )
-        # After shutdown uvicorn raises the signals that stopped it again; they must not end this process.
+        # After shutdown uvicorn raises the signals that stopped it a second time; they must not end this process.
         kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             server.run(sockets=[listening])
@@ -68,7 +68,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with a call when it listens."""
+    """uvicorn's server, with a callback when it listens."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
         super().__init__(config)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_CAPTION = 4000
-"""Characters of a prompt; every text encoder here reads far fewer."""
+"""Most characters of a prompt; every text encoder here reads far fewer."""
 
 MAX_BODY = 2**20
-"""Bytes of a request's body."""
+"""Most bytes of a request's body."""
 
 BODY_SECONDS = 10.0
 """How long a client may take to send a body."""
@@ -21,15 +21,15 @@ class ServeSettings:
     """Settings of one server.
 
     Args:
-        token: clients must send it as ``Authorization: Bearer TOKEN``; None needs no token.
+        token: clients must send it as ``Authorization: Bearer TOKEN``; None: no token is needed.
         max_images: largest ``n`` and number of steps of one request.
         queue: most images in the queue; a request for more gets a 429.
         timeout: seconds from a request to its last image.
         rate: images a minute for each client address; 0 is no limit.
-        url_folder: folder of the images that are answered as URLs; None answers none.
+        url_folder: folder of the images that are answered as URLs; None turns URLs off.
         url_lifetime: seconds until such an image is deleted.
         url_megabytes: most that these images may take together.
-        public_url: the address by which clients reach the server, where a proxy is in between.
+        public_url: the address by which clients reach the server, if there is a proxy in between.
     """
 
     token: str | None = None

@@ -1,4 +1,4 @@
-"""State that the routes of one server share."""
+"""The state that the routes of one server share."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class State:
-    """Models, queue, limits and metrics."""
+    """The models, queue, limits and metrics."""
 
     models: Mapping[str, ServedModel]
     settings: ServeSettings
@@ -29,13 +29,13 @@ class State:
     metrics: Metrics
     rate: RateLimit | None
     urls: UrlFolder | None
-    encoding: ThreadPoolExecutor  # a single thread, because it alone may use the models' tokenizers
+    encoding: ThreadPoolExecutor  # a single thread, the only one that may use the models' tokenizers
 
     def model(self, name: str | None) -> ServedModel:
         """A model by name; the first one for None.
 
         Raises:
-            ApiError: 404 if there is none of that name.
+            ApiError: 404 if there is no model of that name.
         """
         if name is None:
             return next(iter(self.models.values()))

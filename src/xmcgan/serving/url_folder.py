@@ -1,7 +1,7 @@
 """Images that are answered as URLs: files in a folder, deleted when they expire.
 
-It is the only state outside memory. Any number of servers can share the folder, because an image expires by its file's
-modification time.
+This is the only state outside memory. Any number of servers can share the folder, because images expire by the
+modification time of their files.
 """
 
 import re
@@ -27,7 +27,7 @@ class UrlFolder:
     def __init__(self, folder: Path, lifetime: float, megabytes: float):
         self.folder, self.lifetime, self.limit = folder, lifetime, megabytes * 1e6
         make_folder(folder)
-        self.bytes = self.size()  # as last counted, and what this server has added since
+        self.bytes = self.size()  # as last counted, plus what this server has added since
 
     def write(self, content: bytes, extension: str) -> str:
         """Stores an image and returns its file's name.

@@ -1,4 +1,4 @@
-"""The words of a caption for the page: positions, whether the model knows and reads them, attention."""
+"""The words of a caption for the page: positions, whether they are in the model's vocabulary and read, attention."""
 
 import base64
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class CaptionWord:
     start: int  # in characters (code points) of the caption
     end: int
     known: bool | None  # in the model's vocabulary; None if it has none
-    pieces: tuple[int, ...]  # places among the encoder's word pieces; none if the caption is cut before the word
+    pieces: tuple[int, ...]  # positions among the encoder's word pieces; empty if the caption is cut before the word
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
@@ -56,7 +56,7 @@ def words_of(caption: str, model: ServedModel) -> list[CaptionWord]:
 
 
 def attention_of(words: list[CaptionWord], attention_RT: Tensor) -> list[str]:
-    """Each word's share of the attention of the 16 x 16 regions: 256 bytes in rows as base64, where 255 is all of it.
+    """Each word's share of the attention of the 16 x 16 regions: 256 bytes in row order as base64; 255 is all of it.
 
     The shares of a word's pieces are added up. A word that is not read has none.
     """
