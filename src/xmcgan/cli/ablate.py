@@ -17,10 +17,10 @@ class Measurement:
     """How each run is evaluated.
 
     Args:
-        metrics: names with commas between, as for evaluate.
-        count: generated images of each evaluation.
-        points: evaluations of each run, evenly spaced; the last is the result.
-        pairs: captions of which two images are compared, for the diversity; 0 leaves it out.
+        metrics: names separated by commas, as for evaluate.
+        count: number of generated images in each evaluation.
+        points: number of evaluations of each run, evenly spaced; the last is the result.
+        pairs: number of captions for the diversity, which compares two images of each; 0 leaves it out.
     """
 
     metrics: str = "fid,r-precision,contrastive-accuracy,soa-c"
@@ -46,23 +46,22 @@ def ablate(
 ) -> int:
     """Train variants of a recipe with several seeds at equal cost, and report which is better.
 
-    Runs one after another, or one on each device. The same command again resumes, and skips what is done; several
+    Runs one after another, or one on each device. Repeat the command to resume; finished runs are skipped. Several
     processes can share one folder. A run that fails is reported as such. The report is written at the end, and by
     ``xmcgan report`` at any time. Every field of the configuration is an option and holds for all variants.
 
     Args:
-        recipe: the configuration whose variants are trained.
+        recipe: the recipe whose variants are trained.
         study: table-4, table-5, table-6 or figure-5 (of the paper), trace, techniques, or a JSON file of your own:
             {"rows": [{"name": "no words", "changes": {"losses.word": 0}}, ...]}.
         output: folder of the ablation.
-        seeds: runs of each variant, with seeds 0, 1, ...
-        images: budget of each run in real images that the discriminator sees.
-        minutes: or in minutes of training; each variant is timed first to fix its number of steps.
+        seeds: number of runs of each variant, with seeds 0, 1, ...
+        images: budget of each run, as the number of real images that the discriminator sees.
+        minutes: or as minutes of training; each variant is timed first to fix its number of steps.
         rows: names of the variants to run for now; all unless given.
         devices: one process on each, such as cuda:0,cuda:1; one on the default device unless given.
         retry: run failed runs again.
-        reuse: folders of other ablations, with commas between; the result of a run that is the same training there
-            is taken from it.
+        reuse: folders of other ablations, separated by commas; results of identical runs there are reused.
         measurement: metrics, count, points and pairs.
         settings: fields that differ from the recipe's, by dotted name.
 
@@ -79,7 +78,7 @@ def ablate(
     rows_named(chosen, rows or [])  # refuses unknown names
     others = [Path(folder) for folder in reuse or []]
     for folder in others:
-        read_plan(folder)  # refuses what is no ablation before anything is trained
+        read_plan(folder)  # refuses a folder that is not an ablation before anything is trained
     plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)
     write_missing_scenes(recipe, base)
     write_plan(plan)
@@ -87,7 +86,7 @@ def ablate(
 
 
 def study_named(name: str, base: Config) -> Study:
-    """A study that comes with the package, or one's own from a file."""
+    """A study that comes with the package, or a custom one from a file."""
     if name in STUDIES:
         return STUDIES[name](base)
     if Path(name).is_file():

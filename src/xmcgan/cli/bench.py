@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Measured = Measurement | OutOfMemory
 
 ENCODER_WIDTHS = {"minilm": 384, "google-bert/bert-base-uncased": 768}
-"""Widths of a word embedding that are known without loading the encoder: BERT would have to be downloaded first."""
+"""Widths of word embeddings that are known without loading the encoder: BERT would need a download."""
 
 Part = Literal["training", "generation", "text", "loading"]
 
@@ -33,11 +33,11 @@ class Changes:
     """Settings of the recipe or the model, as configured unless given.
 
     Args:
-        batch_size: of training.
+        batch_size: batch size of training.
         encoder: the text encoder.
         text_dim: width of a word embedding; by default the encoder's.
         fused: training.fused.
-        tf32: training.tf32, of everything measured.
+        tf32: training.tf32, for everything that is measured.
         micro_batch: training.micro_batch.
         checkpoint_activations: training.checkpoint_activations.
         channels_last: training.channels_last.
@@ -58,7 +58,7 @@ class Changes:
 
     @property
     def switches(self) -> dict[str, Any]:
-        """The given settings of ``training`` but the batch size."""
+        """The given settings of ``training``, without the batch size."""
         others = ("batch_size", "encoder", "text_dim")
         return {name: value for name, value in asdict(self).items() if value is not None and name not in others}
 
@@ -70,7 +70,7 @@ class Timed:
     Args:
         repetitions: timed calls of each part.
         warmup: untimed calls before them.
-        threads: of the CPU; by default PyTorch's choice.
+        threads: CPU threads; by default PyTorch's choice.
     """
 
     repetitions: int = 9
@@ -96,19 +96,19 @@ def bench(
 ) -> int:
     """Time training, generation, text encoding and loading on this machine.
 
-    Prints images a second, milliseconds, memory and operations, with random data: medians with quartiles. A part that
+    Prints images per second, milliseconds, memory and operations, with random data: medians with quartiles. A part that
     does not fit into the device's memory is reported as such.
 
     Args:
         recipe: what is measured, with random weights.
         model: a run, checkpoint or saved pipeline: its configuration, and for generation its weights, instead of a
             recipe's.
-        parts: only these, with commas between.
-        precision: of training and generation; by default the recipe's.
-        generation_batch: images generated at once; by default what suits the device.
-        compile: also with torch.compile.
+        parts: only these, separated by commas.
+        precision: precision of training and generation; by default the recipe's.
+        generation_batch: images generated at once; by default a number that suits the device.
+        compile: also measure with torch.compile.
         device: auto, cpu, cuda, ...
-        output: a JSON file to write, new.
+        output: a new JSON file to write.
 
     Examples:
         xmcgan bench scenes-64
@@ -128,7 +128,7 @@ def bench(
     if place.type == "cpu":
         keep_freed_memory()  # as training does
     measured = model_of(recipe, model, changes)
-    use_tf32(place, measured.config.training.tf32)  # before the ceilings, which are compared with what is measured
+    use_tf32(place, measured.config.training.tf32)  # before the ceilings, which the measurements are compared with
     dtypes = [resolve_precision(name, place) for name in precision or [measured.config.training.precision]]
     precisions = [str(dtype).removeprefix("torch.") for dtype in dict.fromkeys(dtypes)]
     schedule = timing.Schedule(timed.repetitions, timed.warmup)
@@ -158,7 +158,7 @@ class Model(NamedTuple):
     config: Config
     generator: "Generator"
     text_dim: int
-    source: str  # of text_dim, in words
+    source: str  # where text_dim is from, in words
     about: dict[str, Any]  # for the JSON file
 
 
@@ -194,7 +194,7 @@ def model_of(recipe: str, model: str | None, changes: Changes) -> Model:
 
 
 def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
-    """The width of a word embedding, and where it is from, without loading the encoder.
+    """The width of a word embedding, and where that is from, without loading the encoder.
 
     Raises:
         ValueError: if it is not known.
@@ -209,7 +209,7 @@ def width_of_words(encoder: str, given: int | None) -> tuple[int, str]:
 
 
 def measure(model: Model, plan: Plan, device: "torch.device", output: Path | None) -> str:
-    """Measures every part and writes the JSON file after each; gives the table to print."""
+    """Measures every part and writes the JSON file after each; returns the table to print."""
     import torch
 
     from xmcgan.profiling import bench as benching
@@ -279,7 +279,7 @@ def measurements(model: Model, plan: Plan, device: "torch.device") -> "Iterator[
 def generation(
     model: Model, plan: Plan, device: "torch.device", precision: str, *, fused: bool, compile: bool
 ) -> "Callable[[], Measurement]":
-    """The measurement of generation, not yet made."""
+    """A function that measures generation."""
     import torch
 
     from xmcgan.profiling import bench as benching

@@ -7,15 +7,15 @@ from pathlib import Path
 def compare(files: list[Path], *, output: Path | None = None, table: int | None = None, ignore: str = "") -> int:
     """Put results beside the paper's own, one protocol per column.
 
-    Makes the paper's Tables 2 (COCO-14) and 3 (Localized Narratives), and a table for any other data set. Where the
-    settings of two results differ, it lists them and makes no table. Later systems' numbers follow in tables of their
-    own, one for each protocol.
+    Makes the paper's Tables 2 (COCO-14) and 3 (Localized Narratives), and a table for any other data set. If the
+    settings of two results differ, it lists the differences and makes no table. Later systems' numbers follow in their
+    own tables, one for each protocol.
 
     Args:
         files: results, as ``xmcgan evaluate`` writes them.
         output: folder for comparison.md, .tex and .html; earlier ones there are replaced.
         table: 2 or 3: only that table of the paper.
-        ignore: settings that may differ in a column, with commas between; the table says so.
+        ignore: settings that may differ in a column, separated by commas; the table lists them.
 
     Examples:
         xmcgan compare evaluations/results.jsonl --output evaluations/tables
@@ -29,7 +29,7 @@ def compare(files: list[Path], *, output: Path | None = None, table: int | None 
     try:
         tables = comparing.compare(measured, table=table, ignore=ignored)
     except comparing.ProtocolsDiffer as error:
-        print(f"xmcgan: {error}", file=sys.stderr)  # a line a setting: many can differ
+        print(f"xmcgan: {error}", file=sys.stderr)  # a line per setting: many can differ
         return 2
     if table is None:
         tables = [*tables, *later_tables(str(each.result.protocol["data"]) for each in measured)]

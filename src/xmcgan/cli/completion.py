@@ -47,7 +47,7 @@ def add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, str | d
 
 
 def complete(action: argparse.Action, options: list[Option]) -> None:
-    """Says what the value of an option can be: one of a few words, or a file."""
+    """Tells the shell what the value of an option can be: one of a few words, or a file."""
     import shtab
 
     option = next((each for each in options if each.name == action.dest), None)

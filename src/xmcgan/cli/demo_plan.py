@@ -1,4 +1,4 @@
-"""What the demo will take on this machine, from its first images and training steps."""
+"""Estimates how long the demo takes on this machine, from its first images and training steps."""
 
 import statistics
 import time
@@ -25,13 +25,13 @@ class Rates:
     """Seconds on this machine."""
 
     scene: float  # to draw and write a scene
-    image: float  # to generate an image by the packaged model
+    image: float  # to generate an image with the packaged model
     evaluated: float  # to evaluate an image
     step: float  # to train a step
 
 
 def measure(pipe: Pipeline, recipe: Config) -> Rates:
-    """Times a few of each; takes a few seconds."""
+    """Times a few of each, within a few seconds."""
     captions = [f"a red car number {number}" for number in range(16)]
     images = torch.zeros(16, 3, 64, 64, dtype=torch.uint8)
     encoder = load_scenes_dual_encoder()
@@ -47,7 +47,7 @@ def measure(pipe: Pipeline, recipe: Config) -> Rates:
 
 
 def seconds(work: Callable[[], object], *, times: int = 2) -> float:
-    """The median time of a call after a first one that does not count."""
+    """The median time of a call, after an untimed first call."""
     work()
     found = []
     for _ in range(times):
@@ -58,7 +58,7 @@ def seconds(work: Callable[[], object], *, times: int = 2) -> float:
 
 
 def steps_within(budget: float, step: float, most: int) -> int:
-    """The training steps, in fifties, that a number of seconds has room for: at least 50."""
+    """The training steps that fit into a number of seconds: a multiple of 50, and at least 50."""
     return max(50, min(most, int(budget / step) // 50 * 50))
 
 

@@ -1,4 +1,4 @@
-"""Samples of the packaged model first; then a training from nothing on a small world, and what it has learnt."""
+"""Samples of the packaged model first; then training from scratch on a small world, and what it has learnt."""
 
 import time
 from collections.abc import Sequence
@@ -39,14 +39,14 @@ WORLD = World(
     sides=1.0,
     largest=0.8,
 )
-"""A small world, so that among the captions of a batch some differ in the side alone: what is never needed to tell
-captions apart is not learnt in a demo's minutes (docs/log.md)."""
+"""A small world, so that some captions of a batch differ only in the side: what is never needed to tell captions apart
+is not learnt in a demo's minutes (docs/log.md)."""
 
 METRICS = "r-precision,soa,contrastive-accuracy,fid"
-"""By the evaluation networks of Scenes; FID in the features of the dual encoder."""
+"""Metrics with the evaluation networks of Scenes; FID in the features of the dual encoder."""
 
 LONGEST = 500
-"""Seconds of the whole demo, as planned: steps are chosen to fit, and a plan may be off."""
+"""Planned seconds of the whole demo: steps are chosen to fit, but the estimate may be off."""
 
 MODEL_TYPED = (
     "two umbrellas on a beach at sunset",
@@ -71,7 +71,7 @@ TYPED = (
 
 
 def demo(output: Path, *, steps: int | None = None) -> Path:
-    """Runs all of it under ``output`` and names the pages; a demo that was stopped continues where it stood.
+    """Runs all of it under ``output`` and names the pages; a demo that was stopped continues where it stopped.
 
     Args:
         steps: training steps; by default, as many of the recipe's as fit into the time.
@@ -101,7 +101,7 @@ def model_page(output: Path) -> Path:
 
 
 def times_around(rates: Rates) -> tuple[float, float]:
-    """Seconds to show the packaged model, and of the second part without its training steps."""
+    """Seconds for showing the packaged model, and for the second part without its training steps."""
     images = MODEL_IMAGES + 4 * (len(MODEL_TYPED) + 10)
     shown = 10 + images * (rates.scene + rates.image) + 2 * MODEL_IMAGES * rates.evaluated
     around = 20 + (TRAIN_IMAGES + HELD_OUT_IMAGES) * rates.scene + 3 * HELD_OUT_IMAGES * rates.evaluated
@@ -109,13 +109,13 @@ def times_around(rates: Rates) -> tuple[float, float]:
 
 
 def earlier_steps(output: Path) -> int | None:
-    """The steps of a demo that was begun in this folder."""
+    """The steps of a demo that was started in this folder, if there is one."""
     path = output / "config.json"
     return from_dict(read_object(path, "config")["config"]).training.steps if path.is_file() else None
 
 
 def show_model(pipe: Pipeline, page: Path) -> None:
-    """Writes the page of the packaged model, with its figures on held-out captions beside those of real images."""
+    """Writes the page of the packaged model, with its metrics on held-out captions next to real images' metrics."""
     print(f"1/2  {MODEL}, trained before: samples and figures of {MODEL_IMAGES} held-out captions", flush=True)
     write_scenes(MODEL_DATA, size=64, train=0, val=MODEL_IMAGES, evaluator=0, world=MODEL_WORLD, progress=False)
     evaluation = replace(pipe.config.evaluation, count=MODEL_IMAGES, metrics=METRICS)
@@ -173,7 +173,7 @@ def train_from_nothing(output: Path, steps: int, began: float) -> Path:
 
 
 def evaluate_real_images(config: Config, held_out: Sequence[Record]) -> dict[str, float]:
-    """The metrics of the real images themselves, but for those that compare with real images."""
+    """The metrics of the real images themselves, except those that compare with real images."""
     metrics = [name for name in metric_names(METRICS) if name not in DISTRIBUTION]
     requests = random_captions(held_out, config.evaluation.count)
     by_id = {record.id: record for record in held_out}
@@ -191,7 +191,7 @@ def evaluate_real_images(config: Config, held_out: Sequence[Record]) -> dict[str
 
 
 def before_and_after(run: Path, real: dict[str, float]) -> str:
-    """The metrics before and after the training, beside those of real images, as lines of a table."""
+    """The metrics before and after the training, next to the metrics of real images, as lines of a table."""
     measured = read_log(run / "evaluations.jsonl")
     lines = [f"{'':22}{'before':>9}{'after':>9}{'real':>9}"]
     for name in metric_names(METRICS):

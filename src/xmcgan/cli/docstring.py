@@ -1,4 +1,4 @@
-"""Google-style docstrings as the text of a help."""
+"""Turns Google-style docstrings into help texts."""
 
 import inspect
 import re
@@ -9,10 +9,10 @@ SECTIONS = ("Args", "Examples", "Raises", "Returns", "Yields")
 
 @dataclass(frozen=True)
 class Docstring:
-    """The parts of a docstring that a help shows.
+    """The parts of a docstring that the help shows.
 
     Args:
-        text: paragraphs, the first of which is the summary.
+        text: paragraphs; the first is the summary.
         arguments: the description of each argument or field.
         examples: the lines of ``Examples:``, indented by two.
     """
@@ -28,7 +28,7 @@ class Docstring:
 
 
 def read_docstring(docstring: str | None) -> Docstring:
-    """A docstring's parts, without the marks of code (double backticks)."""
+    """A docstring's parts, without its double backticks for code."""
     text = inspect.cleandoc(docstring or "").replace("``", "")
     head, *rest = re.split(rf"(?m)^({'|'.join(SECTIONS)}):\n", text)
     sections = dict(zip(rest[::2], rest[1::2], strict=True))

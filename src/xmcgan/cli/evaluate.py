@@ -1,4 +1,4 @@
-"""``xmcgan evaluate``: many metrics of a model's images, of another system's, or of real ones."""
+"""``xmcgan evaluate``: many metrics of a model's images, another system's, or real ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xmcgan.inference.pipeline import Pipeline
 
 COUNT = 30_000
-"""Images of the paper's evaluation."""
+"""Number of images in the paper's evaluation."""
 
 SIZES = (8, 2048)
 """Smallest and largest side of evaluated images, in pixels."""
@@ -50,11 +50,11 @@ class Images:
         real: the real images that the captions describe.
         system: the row's name in tables.
         count: number of images; by default 30,000, or all captions if there are fewer.
-        seed: of the choice of captions and of the images.
+        seed: seed for the choice of captions and for the images.
         size: side of the evaluated images; by default the model's.
-        truncation: factor of the noise, 0 to 1; less than 1 is another protocol.
-        trained_with: of another system's images: the pretrained networks that it was trained with, such as clip,vgg19,
-            with commas between. Numbers by these are marked.
+        truncation: factor on the noise, 0 to 1; less than 1 is another protocol.
+        trained_with: for another system's images: the pretrained networks that it was trained with, such as clip,vgg19,
+            separated by commas. Numbers from these networks are marked.
     """
 
     model: str | None = None
@@ -73,13 +73,13 @@ class Data:
     """The data set.
 
     Args:
-        data: its folder, as its owners publish it or prepared.
-        name: by which tables group results; by default from the data.
-        layout: of the data; by default the model's, or coco.
-        dialect: of a .csv or .tsv, if the one that is detected is wrong; unquoted: quotation marks are text.
-        split: of the captions; by default the model's validation split, or val2014.
+        data: its folder, as its owners publish it, or prepared.
+        name: name that tables group results by; by default from the data.
+        layout: layout of the data; by default the model's, or coco.
+        dialect: dialect of a .csv or .tsv, if the detected one is wrong; unquoted: quotation marks are text.
+        split: split of the captions; by default the model's validation split, or val2014.
         fit: how real images become squares: squash, or crop their middle.
-        resize: compare also with data prepared for another size or fit, resizing it again; refused otherwise.
+        resize: also accept data prepared for another size or fit, and resize it again; refused otherwise.
         reference_split: real images for FID and the like; by default the split of the captions.
         train_split: images that the system was trained on, for authenticity and ct-score; by default the model's, or
             train2014.
@@ -98,21 +98,21 @@ class Data:
 
 @dataclass(frozen=True)
 class Networks:
-    """The evaluation networks, by default those that suit the data (docs/evaluators.md).
+    """The evaluation networks, by default the ones that suit the data (docs/evaluators.md).
 
     Args:
-        extractor: of fid, kid, is, precision, recall, density, coverage, authenticity, ct-score and diversity.
+        extractor: network for fid, kid, is, precision, recall, density, coverage, authenticity, ct-score and diversity.
         extractor_weights: its weights: a local file, a folder, or a hub name.
-        encoder: of r-precision, contrastive-accuracy, clip-score and positional-alignment, and of colours in exact
-            questions about photographs.
+        encoder: network for r-precision, contrastive-accuracy, clip-score and positional-alignment, and for colours in
+            exact questions about photographs.
         encoder_weights: its weights: a local file, a folder, or a hub name.
-        detector: of soa; on photographs also of what boxes are for.
+        detector: network for soa; on photographs also for the metrics of boxes.
         detector_weights: its weights: a local file, a folder, or a hub name.
         boxes: a detector for exact questions, counting-alignment, o-is and o-fid.
         boxes_weights: its weights: a local file, a folder, or a hub name.
-        second: of fd-dinov2, a second feature extractor; dinov2 by default.
-        second_weights: its weights; where they are given, fd-dinov2 is computed beside fid.
-        precision: of all networks; half precision is another protocol.
+        second: a second feature extractor, for fd-dinov2; dinov2 by default.
+        second_weights: its weights; if given, fd-dinov2 is computed along with fid.
+        precision: precision of all networks; half precision is another protocol.
         soa_captions: folder of the official caption lists of SOA.
         soa_partial: accept fewer than the 80 lists.
     """
@@ -145,15 +145,15 @@ def evaluate(
 ) -> int:
     """Compute the paper's metrics of a model's images, another system's, or real ones.
 
-    Generates images for captions of a data set, or takes images that are there, and computes every metric in one pass.
+    Generates images for captions of a data set, or takes existing images, and computes every metric in one pass.
     Writes OUTPUT/results.jsonl (one line per metric), OUTPUT/sets/SYSTEM (the images with their captions) and
     OUTPUT/cache (features of real images); with authenticity also OUTPUT/neighbours/SYSTEM.html, the training images
-    nearest to generated ones. The same command again resumes; under torchrun the ranks share the work.
+    nearest to generated ones. Repeat the command to resume; under torchrun the ranks share the work.
 
     Args:
-        metrics: names with commas between (docs/evaluation.md); soa, prdc, questions, memorization and tise are groups.
+        metrics: names separated by commas (docs/evaluation.md); soa, prdc, questions, memorization and tise are groups.
         output: folder of results, image sets and cache.
-        batch_size: images in a forward pass; no result depends on it.
+        batch_size: images per forward pass; no result depends on it.
         device: auto, cpu, cuda, ...
         write_captions: only write the captions, with their ids, so that another system can generate their images.
 
@@ -175,7 +175,7 @@ def evaluate(
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import process_group
 
-    metric_names(metrics)  # refuses an unknown one before anything is read
+    metric_names(metrics)  # refuses an unknown name before anything is read
 
     with process_group(resolve_device(device)) as place:
         pipe = Pipeline.from_pretrained(images.model, device=str(place)) if images.model else None
@@ -263,7 +263,7 @@ def evaluate_source(
 
 
 def sets_of(source: Source, metrics: str) -> "list[CaptionSet]":
-    """The sets of captions that metrics need."""
+    """The sets of captions that the metrics need."""
     from xmcgan.evaluation.caption_sets import caption_sets
     from xmcgan.evaluation.metric_names import metric_names
 
@@ -342,7 +342,7 @@ def train_split(source: Source) -> str:
 
 
 def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, trained: int) -> dict[str, int]:
-    """How many images there are to generate, to evaluate, and real ones to compare with."""
+    """How many images there are to generate, to evaluate, and to compare with."""
     from xmcgan.evaluation.metric_names import DISTRIBUTION
     from xmcgan.runtime.distributed import world_size
 
@@ -353,7 +353,7 @@ def planned(source: Source, sets: "Sequence[CaptionSet]", references: int, train
 
 
 def protocol_of(source: Source) -> dict[str, Setting]:
-    """What every result says of data and captions."""
+    """The settings of data and captions that every result records."""
     from xmcgan.evaluation.seen import join_families, trained_with
 
     settings: dict[str, Setting] = {
@@ -374,7 +374,7 @@ def protocol_of(source: Source) -> dict[str, Setting]:
 
 
 def load_networks(networks: Networks, metrics: Sequence[str], data: Path, device: str) -> "EvaluationNetworks":
-    """The evaluation networks that the metrics need: those named, or those that suit the data."""
+    """The evaluation networks that the metrics need: the named ones, or defaults for the data."""
     from xmcgan.evaluation.chosen_networks import load_evaluation_networks
 
     roles = ("extractor", "encoder", "detector", "boxes", "second")

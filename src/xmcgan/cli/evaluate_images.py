@@ -59,7 +59,7 @@ def find_or_generate(source: "Source", system: str, requests: "list[Request]", o
 
 
 def official_requests(networks: "Networks", seed: int) -> "list[Request]":
-    """Three images of every caption of the official lists; of persons one of 30,000, as in the official code."""
+    """Three images per caption of the official lists; for persons, one for each of 30,000 captions, as officially."""
     from xmcgan.evaluation.soa_captions import read_soa_captions, soa_requests
 
     assert networks.soa_captions is not None
@@ -78,14 +78,14 @@ def write_requests(path: Path, requests: "Sequence[Request]") -> int:
 
 
 def system_name(images: "Images", pipe: "Pipeline | None") -> str:
-    """The row's name where none is given."""
+    """The row's name if none is given."""
     if pipe is not None:
         return f"{Path(images.model or '').name} step {pipe.step}"
     return REAL_IMAGES if images.images is None else images.images.name
 
 
 def data_name(data: Path, layout: str, split: str) -> str:
-    """The data set that a folder holds, by what it looks like; the folder's own name where that says nothing."""
+    """The data set that a folder holds, guessed from its layout and split; else the folder's own name."""
     known = {
         ("coco", "2014"): "coco14",
         ("localized-narratives", "2017"): "ln-coco",
@@ -97,7 +97,7 @@ def data_name(data: Path, layout: str, split: str) -> str:
 
 
 def folder_name(system: str) -> str:
-    """A system's name as that of a folder."""
+    """A system's name as a folder name."""
     return re.sub(r"\W+", "-", system.lower()).strip("-") or "images"
 
 
@@ -109,10 +109,10 @@ def side_of(source: "Source") -> int | None:
 def refuse_prepared_otherwise(
     data: "Data", side: int | None, metrics: Sequence[str], *references: "Sequence[Record]"
 ) -> None:
-    """Refuses real images that were prepared for another size or fit than the evaluated ones have, if metrics need any.
+    """Refuses real images prepared for another size or fit than the evaluated ones, if metrics need any.
 
     Args:
-        side: of the evaluated images; None if it is not yet known.
+        side: side of the evaluated images; None if not yet known.
 
     Raises:
         ValueError: naming the setting, both values, and what to do.
@@ -158,7 +158,7 @@ def closest_pairs(inputs: "MetricInputs", trained: "Sequence[Record]", held_out:
 
 
 def defaults_named(data: "Data", layout: str, split: str, pipe: "Pipeline | None") -> str:
-    """What was not named by the user when data could not be read, and how to name it."""
+    """Which defaults were used when data could not be read, and how to override them."""
     whose = "the model's" if pipe else "the default"
     parts = [] if data.split else [f"{split} is {whose} validation split; --split names another"]
     parts += [] if data.layout else [f"{layout} is {whose} layout; --layout names another"]
@@ -166,7 +166,7 @@ def defaults_named(data: "Data", layout: str, split: str, pipe: "Pipeline | None
 
 
 def without_distances(names: list[str], split: str) -> list[str]:
-    """The metrics but those that would compare real images with themselves.
+    """The metrics, without those that would compare real images with themselves.
 
     Raises:
         ValueError: if none is left.
@@ -185,6 +185,6 @@ def without_distances(names: list[str], split: str) -> list[str]:
 
 
 def line_of(result: "Result") -> str:
-    """A result as a line for a person."""
+    """A result as a line of text."""
     spread = "" if result.uncertainty is None else f" +- {result.uncertainty:.4g}"
     return f"{result.metric:>24}  {result.value:.4g}{spread}  ({result.samples:,} images, {result.seconds:.1f} s)"

@@ -36,12 +36,12 @@ def generate(
         captions: one or several captions, each in quotes.
         model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64.
         output: folder for the images; it may exist.
-        seed: of the first image of each caption; the next one has seed + 1.
+        seed: seed of each caption's first image; the next one has seed + 1.
         count: images per caption.
-        truncation: factor of the noise, 0 to 1; smaller makes images more alike and more typical.
-        noise: what a seed stands for: philox, or numpy to repeat images of earlier versions.
+        truncation: factor on the noise, 0 to 1; smaller makes images more alike and more typical.
+        noise: how a seed becomes noise: philox, or numpy to repeat images of earlier versions.
         attention: also write each word's attention over the image.
-        precision: of weights and layers; half precision is faster on some devices.
+        precision: precision of weights and layers; half precision is faster on some devices.
         device: auto, cpu, cuda, ...
 
     Examples:
@@ -76,7 +76,7 @@ def generate(
 
 
 def check(captions: list[str], truncation: float, output: Path) -> None:
-    """Refuses what cannot be drawn or written, before anything is loaded."""
+    """Refuses captions and outputs that cannot be drawn or written, before anything is loaded."""
     if not all(caption.strip() for caption in captions):
         raise ValueError("a caption is empty; give a few words in quotes")
     if not 0 <= truncation <= 1:
@@ -86,7 +86,7 @@ def check(captions: list[str], truncation: float, output: Path) -> None:
 
 
 def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, bytes]:
-    """The PNG of each image, with ``attention`` also of its attention maps, by file name."""
+    """The PNG of each image, and with ``attention`` of its attention maps, by file name."""
     from xmcgan.inference.image_grid import image_grid
     from xmcgan.inference.pipeline import attention_overlay
 
@@ -102,7 +102,7 @@ def image_files(captions: list[str], drawn, *, attention: bool) -> dict[str, byt
 
 
 def settings_file(drawn, made_by: Mapping[str, object]) -> bytes:
-    """What made the images, as JSON."""
+    """The settings that made the images, as JSON."""
     pictures = [
         {"caption": caption, "seed": number, "words": words}
         for caption, number, words in zip(drawn.captions, drawn.seeds, drawn.words, strict=True)
@@ -119,7 +119,7 @@ def report(drawn, by: str, path: Path) -> None:
 
 
 def report_captions(captions: list[str], encoder, model: str) -> None:
-    """Prints which captions were cut, and that words without quotes are captions of their own."""
+    """Prints which captions were cut, and warns that words without quotes become separate captions."""
     for caption in dict.fromkeys(captions):
         if encoder.is_cut(caption):
             read = " ".join(encoder.tokens(caption)[-4:-1]).replace(" ##", "")
@@ -132,12 +132,12 @@ def report_captions(captions: list[str], encoder, model: str) -> None:
 
 
 def file_name(caption: str) -> str:
-    """A caption as the start of a file name, with hyphens for all but letters and digits."""
+    """A caption as the start of a file name, with hyphens for everything but letters and digits."""
     return re.sub(r"\W+", "-", caption.lower()).strip("-")[:60].rstrip("-") or "no-words"
 
 
 def file_names(captions: Iterable[str]) -> dict[str, str]:
-    """The start of each caption's file names; a number distinguishes captions that would have the same."""
+    """The start of each caption's file names; a number tells captions apart that would share one."""
     names: dict[str, str] = {}
     for caption in dict.fromkeys(captions):
         name, number = file_name(caption), 1
@@ -156,10 +156,10 @@ def png(image) -> bytes:
 
 
 def write_new(folder: Path, files: dict[str, bytes]) -> dict[str, str]:
-    """Writes files under their names, or all with the first number under which no file with other content exists.
+    """Writes files under their names, or all with the first number for which no file with other content exists.
 
     Returns:
-        the name that each file has got.
+        the name that each file was given.
     """
     with locked_folder(folder, "written into", wait=True):
         for number in count_from(1):
@@ -174,6 +174,6 @@ def write_new(folder: Path, files: dict[str, bytes]) -> dict[str, str]:
 
 
 def numbered(name: str, number: int) -> str:
-    """A file name with a number; the first has none."""
+    """A file name with a number; number 1 adds none."""
     path = Path(name)
     return name if number == 1 else f"{path.stem}-{number}{path.suffix}"

@@ -65,7 +65,7 @@ def message_of(error: Exception) -> str:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs a command, and raises what is wrong with it."""
+    """Runs a command; errors are raised."""
     if list(arguments) == ["--version"]:
         print(__version__)
         return 0
@@ -104,7 +104,7 @@ def overview(prog: str, commands: Mapping[str, str | dict[str, str]]) -> str:
 
 
 def summary(found: str | dict[str, str]) -> str:
-    """What a command does, from the docstring of its function or package."""
+    """A command's summary, from the docstring of its function or package."""
     if isinstance(found, str):
         documented = load(found)
     else:

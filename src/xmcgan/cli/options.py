@@ -21,7 +21,7 @@ def check_at_least(least: float, **values: float | None) -> None:
 
 
 def refuse_existing(path: Path | None) -> None:
-    """Checks a file that is written after long work, before the work.
+    """Checks, before long work, that the file to be written after it does not exist.
 
     Raises:
         FileExistsError: if there is such a file.

@@ -3,7 +3,7 @@
 To add a verb:
 
 1. Write one typed function of the verb's name in ``cli/<verb>.py``, or ``cli/<group>/<verb>.py``. Parameters before
-   ``*`` are arguments, those after it options; a parameter whose type is a dataclass gives an option for every field.
+   ``*`` are arguments, the others options; a parameter whose type is a dataclass gives an option for every field.
 2. Its docstring is the help: summary and text, ``Args:`` with every parameter, and perhaps ``Examples:``.
 3. Return the exit status. A ``ValueError`` or ``OSError`` becomes one line on standard error, and status 2.
 4. At the top of the file, import only what loads fast (no torch); import the rest inside the function.
@@ -30,8 +30,8 @@ class OneOf:
     """Annotates a ``str`` that must be one of a few names: ``Annotated[str, OneOf(RECIPES, "recipe")]``.
 
     Args:
-        names: the names, with whatever they stand for.
-        what: one of them is, in errors.
+        names: the names, with the values that they stand for.
+        what: what one of them is called in errors, such as "recipe".
         about: a few words about what a name stands for, for the help.
     """
 
@@ -45,7 +45,7 @@ class FieldsOf:
     """Annotates a ``dict`` of changed settings: ``Annotated[dict[str, Any], FieldsOf(RECIPES)]``.
 
     Every field of the dataclass that the function's first argument names, nested ones too, becomes an option under its
-    dotted name, ``--training.batch-size``. The dict holds those that were given.
+    dotted name, ``--training.batch-size``. The dict holds the options that were given.
 
     Args:
         named: the dataclass instances by name; the first argument of the function is one of these names.
@@ -59,11 +59,11 @@ class Option:
     """One option or argument of a verb.
 
     Args:
-        parameter: of the function, to which it belongs.
-        name: dotted; the parameter's, or that of a field of its dataclass.
+        parameter: the function's parameter that it belongs to.
+        name: dotted; the parameter's name, or the name of a field of its dataclass.
         kind: type of the value.
-        default: ``MISSING`` where a value is required.
-        positional: an argument, which has no flag.
+        default: ``MISSING`` if a value is required.
+        positional: whether it is an argument, which has no flag.
         help: from the docstring.
         group: title of its group in the help, empty for the verb's own options.
     """
@@ -78,12 +78,12 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """As it is typed and named in errors: ``--batch-size``, or ``captions`` for an argument."""
+        """The flag, as it is typed and named in errors: ``--batch-size``, or ``captions`` for an argument."""
         return self.name if self.positional else f"--{self.name.replace('_', '-')}"
 
     @property
     def one_of(self) -> OneOf | None:
-        """The annotation, if its values are names."""
+        """The annotation ``OneOf``, if there is one."""
         return next((each for each in get_args(self.kind) if isinstance(each, OneOf)), None)
 
 
@@ -110,7 +110,7 @@ def options_of(function: Function, chosen: str | None = None) -> list[Option]:
 
 
 def fields_of(parameter: str, kind: Any, values: Any, prefix: str = "") -> Iterator[Option]:
-    """An option for every field of a dataclass, and of those in it."""
+    """An option for every field of a dataclass, nested ones included."""
     about, hints = read_docstring(kind.__doc__), get_type_hints(kind)
     for field in fields(kind):
         default = field.default if values is None else getattr(values, field.name)
@@ -128,7 +128,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Instead of printing the usage and leaving."""
+        """Raises an error, instead of printing the usage and exiting."""
         raise ValueError(message.removeprefix("argument "))
 
 
@@ -149,7 +149,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def declare(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
-    """Adds the options to a parser, which gives their words; ``read`` makes values of them."""
+    """Adds the options to a parser, which returns their words; ``read`` turns them into values."""
     groups: dict[str, Any] = {"": parser}  # without a title: beside --help
     for option in options:
         if option.group not in groups:
@@ -221,7 +221,7 @@ def parse(function: Function, arguments: Sequence[str], prog: str) -> dict[str, 
     chosen = first_argument(function, arguments, prog)
     options = options_of(function, chosen)
     parser, spelt = build(function, prog, options), spell(arguments, options)
-    # Captions may stand after a flag, too; but where "--" begins the captions, argparse would read them as flags then.
+    # Captions may also follow a flag; but with "--" before the captions, intermixed parsing would read them as flags.
     words = vars(parser.parse_args(spelt) if "--" in spelt else parser.parse_intermixed_args(spelt))
     values: dict[str, Any] = {}
     collected: dict[str, dict[str, Any]] = {each.parameter: {} for each in options if each.group}
@@ -236,7 +236,7 @@ def parse(function: Function, arguments: Sequence[str], prog: str) -> dict[str, 
 
 
 def read(option: Option, words: str | list[str]) -> Any:
-    """The value of an option, from its words."""
+    """An option's value, from its words."""
     if isinstance(words, list):
         (item,) = get_args(without_none(option.kind)[0])
         return [convert(item, word, option.flag) for word in words]
@@ -246,10 +246,10 @@ def read(option: Option, words: str | list[str]) -> Any:
 
 
 def first_argument(function: Function, arguments: Sequence[str], prog: str) -> str | None:
-    """The first argument of a verb whose settings depend on it, such as the recipe of ``train``; else None.
+    """The first argument of a verb whose settings depend on it, such as the recipe of ``train``; None for other verbs.
 
     Raises:
-        ValueError: if it is not one of its names.
+        ValueError: if it is not one of the names.
         SystemExit: after the list of names, if there is none.
     """
     hints = get_type_hints(function, include_extras=True)
@@ -268,7 +268,7 @@ def first_argument(function: Function, arguments: Sequence[str], prog: str) -> s
 
 
 def names_help(function: Function, one_of: OneOf, prog: str) -> str:
-    """The help without a first argument: the names that it can be."""
+    """The help if the first argument is missing: the names it can be."""
     about = read_docstring(function.__doc__)
     names = "\n".join(
         f"  {name:<22}{one_of.about(value) if one_of.about else ''}".rstrip() for name, value in one_of.names.items()
@@ -289,11 +289,11 @@ def spell(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
     """The arguments, with each flag as it was declared and its value joined to it; a lone ``--flag`` is true.
 
     Raises:
-        ValueError: for an unknown flag, with the nearest.
+        ValueError: for an unknown flag, with the most similar one.
     """
     known = {option.flag: option for option in options if not option.positional}
     lists = any(get_origin(without_none(option.kind)[0]) is list for option in options if option.positional)
-    room = len(arguments) if lists else len(options) - len(known)  # for arguments without a flag
+    room = len(arguments) if lists else len(options) - len(known)  # room for arguments without a flag
     found: list[str] = []
     words = list(arguments)
     while words:
@@ -323,11 +323,11 @@ def spell(arguments: Sequence[str], options: Sequence[Option]) -> list[str]:
 def further_items(words: Sequence[str], known: Mapping[str, Option], room: int) -> int:
     """How many of the words after a list's first item are items too, as in ``--systems a=DIR b=DIR``.
 
-    They reach to the next flag, without the words that the verb's arguments still need and find nowhere else.
+    They reach to the next flag, except for words that the verb's arguments still need and cannot get elsewhere.
 
     Args:
-        known: the options by their flag.
-        room: for further arguments without a flag.
+        known: the options, by flag.
+        room: how many further arguments without a flag there may be.
     """
     run = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     taken = False  # whether a word is the value of the flag before it
@@ -345,7 +345,7 @@ def value_of(option: Option, words: list[str], room: int) -> str:
     """Takes an option's value from the words after it.
 
     Args:
-        room: for further arguments without a flag: what follows a lone ``--flag`` may be one.
+        room: how many further arguments without a flag there may be: the word after a lone ``--flag`` may be one.
     """
     follows = bool(words) and (not words[0].startswith("-") or re.match(r"-(\d|\.|$)", words[0]) is not None)
     if without_none(option.kind)[0] is bool:

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Given:
-    """Assumptions, each with a default in docs/scale.md.
+    """Assumptions; docs/scale.md has the defaults.
 
     Args:
-        tflops: peak of a device, 10^12 operations a second.
+        tflops: peak of a device, in 10^12 operations per second.
         mfu: share of the peak that a step reaches.
-        memory_gb: of a device.
-        bandwidth_gbs: of a device to the others, each way, 10^9 bytes a second.
-        latency_us: of a collective operation.
-        overlap: share of the gradients' averaging that is hidden.
+        memory_gb: memory of a device, in 10^9 bytes.
+        bandwidth_gbs: bandwidth between devices, in each direction, in 10^9 bytes per second.
+        latency_us: latency of a collective operation, in microseconds.
+        overlap: share of the gradient averaging that is hidden.
         score_mfu: share of the peak that the region-word loss reaches.
-        activation_bytes: of one element kept for the backward pass.
-        reserve: of allocator and workspaces, as a share of the memory that is counted.
-        images_per_worker: images a second that one core loads.
+        activation_bytes: bytes of one element kept for the backward pass.
+        reserve: memory of allocator and workspaces, as a share of the counted memory.
+        images_per_worker: images that one core loads per second.
     """
 
     tflops: float | None = None
@@ -51,19 +51,19 @@ def project(
     bench: Path | None = None,
     given: Given,
 ) -> int:
-    """Estimate hours and memory of a training on 1 to 64 GPUs, by assumed or measured rates.
+    """Estimate hours and memory of a training on 1 to 64 GPUs, from assumed or measured rates.
 
     It divides counted operations by the rate of a device, which ``xmcgan bench`` measured or which is assumed
     (docs/scale.md).
 
     Args:
-        recipe: whose training is estimated.
-        devices: numbers of devices, 1,8,64; by default those of 1, 8 and 64 that divide the batch.
-        epochs: of COCO-14.
-        epochs_large: of the 12-million-pair set.
-        batch_size: over all devices; by default the recipe's.
+        recipe: the recipe whose training is estimated.
+        devices: numbers of devices, such as 1,8,64; by default those of 1, 8 and 64 that divide the batch.
+        epochs: number of epochs on COCO-14.
+        epochs_large: number of epochs on the 12-million-pair set.
+        batch_size: batch size over all devices; by default the recipe's.
         text_dim: width of a word embedding.
-        bench: JSON of ``xmcgan bench``, for its measured rate.
+        bench: JSON file of ``xmcgan bench``, for its measured rate.
 
     Examples:
         xmcgan project coco14-256 --devices 8 --tflops 989 --memory-gb 80
@@ -99,7 +99,7 @@ def project(
 
 
 def describe(recipe: str, counted: "Counted", assumed: "Assumptions") -> str:
-    """What the estimate starts from."""
+    """The quantities and assumptions behind the estimate."""
     names = [field.name for field in fields(Given) if field.name not in ("tflops", "mfu")]
     return (
         f"{recipe}: batch {counted.batch_size} over all devices, {counted.batches} batches a step, "

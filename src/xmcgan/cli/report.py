@@ -9,7 +9,7 @@ def report(folder: Path, *, output: Path | None = None) -> int:
     One self-contained page, with Markdown, SVG and PNG beside it.
 
     Args:
-        folder: of the ablation (xmcgan ablate).
+        folder: folder of the ablation (xmcgan ablate).
         output: folder to write to; report/ in the ablation's folder unless given.
 
     Examples:

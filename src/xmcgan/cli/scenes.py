@@ -10,12 +10,12 @@ class WorldOptions:
     """What the scenes show.
 
     Args:
-        most_objects: objects of a scene, 1 to 4.
+        most_objects: most objects in a scene, 1 to 4.
         backgrounds: only these backgrounds: ``beach,street``.
         kinds: only these objects: ``car,stop sign``.
         colours: only these colours of objects: ``red,blue``.
         sides: probability that a caption names a side if it can.
-        largest: the most an object takes of its full size.
+        largest: largest size of an object, as a share of its full size.
     """
 
     most_objects: int = 4
@@ -42,13 +42,13 @@ def scenes(
     Both come with Localized Narratives (docs/scenes.md).
 
     Args:
-        output: folder to write, new.
+        output: a new folder to write.
         layout: coco, or open-images, which has no short captions.
         size: side of the images in pixels.
         train: images of the training split.
         val: images of the validation split.
         evaluator: images of the split for evaluation networks.
-        seed: another seed, other scenes.
+        seed: another seed gives other scenes.
 
     Examples:
         xmcgan scenes data/scenes-64

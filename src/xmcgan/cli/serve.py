@@ -34,16 +34,16 @@ def serve(
     Args:
         model: a run, a checkpoint, a saved pipeline, a hub name, or scenes-64; NAME=MODEL gives it a name.
         models: more models, to choose from and to compare.
-        host: address to listen on; 0.0.0.0 is all of them.
-        port: to listen on; 0 takes a free one.
-        token: bearer token that clients must send; also by the environment variable XMCGAN_TOKEN.
+        host: address to listen on; 0.0.0.0 means all addresses.
+        port: port to listen on; 0 takes a free one.
+        token: bearer token that clients must send; can also be set in the environment variable XMCGAN_TOKEN.
         max_images: most images of one request.
         queue: most images in the queue; a request for more gets a 429.
         timeout: seconds that a request may take.
-        rate: images a minute for each client address; 0 is no limit.
-        url_folder: folder of the images that are answered as URLs; by default one that is deleted at the end.
+        rate: images per minute for each client address; 0 is no limit.
+        url_folder: folder of the images that are answered as URLs; by default a temporary one, deleted at the end.
         url_lifetime: seconds until such an image is deleted.
-        public_url: address by which clients reach the server, where a proxy is in between.
+        public_url: address by which clients reach the server, if there is a proxy in between.
         device: auto, cpu, cuda, ...
 
     Examples:

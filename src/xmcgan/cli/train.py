@@ -9,11 +9,11 @@ from xmcgan.config import Config, flatten, from_dict, to_dict, unflatten
 from xmcgan.recipes import RECIPES
 
 OWN_LAYOUTS = ("folder", "table", "webdataset")
-"""Of one's own data, which often has one split; a recipe's validation split is the name in a public set."""
+"""Layouts of custom data, which often has one split; recipes name the splits of public sets."""
 
 
 def describe(config: Config) -> str:
-    """A recipe in a line."""
+    """A recipe in one line."""
     training = config.training
     return f"{config.image_size} px, {config.dataset.layout}: {training.steps:,} steps of {training.batch_size}"
 
@@ -27,7 +27,7 @@ def train(
 ) -> int:
     """Train a recipe, or resume its run.
 
-    The same command again resumes from the newest checkpoint. Every field of the configuration is an option.
+    Repeat the command to resume from the newest checkpoint. Every field of the configuration is an option.
 
     Args:
         recipe: the configuration to start from.
@@ -44,7 +44,7 @@ def train(
     """
     defaults = flatten(to_dict(RECIPES[recipe])) | initial_settings(init)
     if settings.get("dataset.layout") in OWN_LAYOUTS:
-        defaults["dataset.split"] = "train"  # the recipe's is a name in a public set
+        defaults["dataset.split"] = "train"  # the recipe names a split of a public set
     config = from_dict(unflatten(defaults | settings))
 
     from xmcgan.runtime.device import resolve_device
@@ -54,7 +54,7 @@ def train(
     reports = True
     try:
         with process_group(resolve_device(config.training.device), compiling=config.training.compile) as device:
-            reports = is_main()  # if all ranks fail alike, one reports it
+            reports = is_main()  # if all ranks fail in the same way, only one reports it
             named = "dataset.validation_split" in settings
             return train_recipe(recipe, config, output, device, validation_named=named)
     except TrainingDiverged as error:
@@ -65,11 +65,11 @@ def train(
         print(f"xmcgan: {error}", file=sys.stderr)
         return 4
     except RankZeroFailed:
-        return 2  # rank 0 says why
+        return 2  # rank 0 prints the reason
 
 
 def initial_settings(init: str | None) -> dict[str, Any]:
-    """The settings of a fine-tuning run that are not the recipe's, by dotted name."""
+    """The settings of a fine-tuning run that replace the recipe's, by dotted name."""
     if init is None:
         return {}
     from xmcgan.training.initial_weights import architecture
@@ -81,7 +81,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
     """Reads the data, trains, and prints where the results are; on every rank if there are several.
 
     Args:
-        validation_named: whether the validation split was named by the user, and is not the recipe's.
+        validation_named: whether the user named the validation split, instead of taking the recipe's.
     """
     from xmcgan.data.layouts import read_records
     from xmcgan.data.prepared.manifest import is_prepared
@@ -131,7 +131,7 @@ def train_recipe(recipe: str, config: Config, output: Path, device, *, validatio
 
 
 def write_missing_scenes(recipe: str, config: Config) -> None:
-    """Writes the data of a recipe for Scenes, unless they exist or the user named others."""
+    """Writes the data of a recipe for Scenes, unless the data exist or the user named others."""
     from xmcgan.runtime.distributed import is_main, on_main
     from xmcgan.runtime.progress import say
 
@@ -145,7 +145,7 @@ def write_missing_scenes(recipe: str, config: Config) -> None:
 
 
 def has_split(root: str, layout: str, split: str) -> bool:
-    """Whether a data folder has a split; one that is there and damaged counts."""
+    """Whether a data folder has a split; a split that exists but is damaged counts."""
     from xmcgan.data.layouts import read_entries
     from xmcgan.data.prepared.manifest import is_prepared, read_manifest
 
@@ -156,5 +156,5 @@ def has_split(root: str, layout: str, split: str) -> bool:
     except FileNotFoundError:
         return False
     except ValueError:
-        pass  # reading it will say what is wrong
+        pass  # reading it will raise an error that explains what is wrong
     return True

@@ -32,21 +32,21 @@ def train_dual_encoder(
 ) -> int:
     """Train your own dual encoder of images and captions, for R-precision.
 
-    It trains from scratch, or with ``--image-network`` on the features of a frozen one, on a captions table such as
-    that of Conceptual Captions, or on another layout. The same command again resumes.
+    It trains from scratch, or with ``--image-network`` on the features of a frozen network, on a table of captions such
+    as Conceptual Captions, or on another layout. Repeat the command to resume.
 
     Args:
         data: folder or URL of the images and their captions.
-        output: folder to write, new or of an interrupted training.
-        layout: of the data (docs/data.md).
-        dialect: of a .csv or .tsv, if the one that is detected is wrong; unquoted: quotation marks are text.
-        split: to train on: a table's name, train2014, ...
-        held_out: random images of the split to measure with, not trained on.
-        candidates: captions among which an image's own is to be found.
-        vocabulary: words in the vocabulary, the most frequent of the captions.
-        exchanged: kinds of words, one put for another to make captions that do not fit the image:
+        output: folder to write: a new one, or one of an interrupted training.
+        layout: layout of the data (docs/data.md).
+        dialect: dialect of a .csv or .tsv, if the detected one is wrong; unquoted: quotation marks are text.
+        split: split to train on: a table's name, train2014, ...
+        held_out: number of random images of the split that are not trained on, but used to measure accuracy.
+        candidates: number of captions among which an image's own is to be found.
+        vocabulary: number of words in the vocabulary: the most frequent ones in the captions.
+        exchanged: groups of words that replace each other to make captions that do not fit the image:
             ``[left,right],[red,green,blue]``.
-        resize: train also on data prepared for another size or fit, resizing it again; refused otherwise.
+        resize: also accept data prepared for another size or fit, and resize it again; refused otherwise.
 
     Examples:
         xmcgan train-dual-encoder --data /path/to/conceptual-captions --output networks/cc
@@ -87,7 +87,7 @@ def report(measured: dict, output: Path) -> None:
 def readable_records(
     data: str, layout: str, split: str, dialect: DialectName | None, transform: "ImageTransform | None"
 ) -> "Sequence[Record]":
-    """The records; with a transform, those prepared for another size or fit than its are refused."""
+    """The records; with a transform, records prepared for another size or fit are refused."""
     from xmcgan.data.layouts import read_records
     from xmcgan.data.stream import check_prepared_for
 

@@ -9,10 +9,10 @@ def train_evaluators(*, output: Path) -> int:
 
     Writes the third split of Scenes and trains the dual encoder, the presence network and the detector on it
     (docs/evaluators.md).
-    The same command again resumes.
+    Repeat the command to resume.
 
     Args:
-        output: folder to write, new or of an interrupted training.
+        output: folder to write: a new one, or one of an interrupted training.
     """
     from xmcgan.training.evaluators.scenes import train_scenes_evaluators
 
@@ -23,7 +23,7 @@ def train_evaluators(*, output: Path) -> int:
 
 
 def accuracies(measured: dict[str, Any]) -> list[str]:
-    """What was measured in one world; not every network is measured in each."""
+    """The accuracies in one world, as lines; not every network is measured in each world."""
     parts = []
     if "retrieval_top1" in measured:
         parts.append(f"retrieval {measured['retrieval_top1']:.1%} top 1 of 100")

@@ -1,4 +1,4 @@
-"""Words of the command line as Python values, by the type that a verb's signature gives."""
+"""Converts words of the command line to Python values, by the types in a verb's signature."""
 
 import difflib
 import types
@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 def convert(kind: Any, text: str, name: str) -> Any:
-    """A word of the command line as a value of a type.
+    """Converts a word of the command line to a value of a type.
 
     Args:
         kind: ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal``, a ``list`` of one of these, or one of them
             ``| None``, for which ``none`` stands.
-        name: of the option or argument, for errors.
+        name: name of the option or argument, for errors.
 
     Raises:
-        ValueError: with the name, the word, and what would be right.
+        ValueError: with the name, the word, and valid values.
     """
     kind, optional = without_none(kind)
     if optional and text.lower() in ("none", "null"):
@@ -53,7 +53,7 @@ def without_none(kind: Any) -> tuple[Any, bool]:
 
 
 def split_list(text: str) -> list[str]:
-    """The items of ``a,b``, ``[a, b]`` or ``[[a, b], [c]]``, those of the outermost list."""
+    """The items of ``a,b``, ``[a, b]`` or ``[[a, b], [c]]``, split only at the outermost list."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]") and closes_at_the_end(text):
         text = text[1:-1]
@@ -78,7 +78,7 @@ def closes_at_the_end(text: str) -> bool:
 
 
 def choices_of(kind: Any) -> list[str]:
-    """The words that a type accepts, where they are few."""
+    """The words that a type accepts, if they are few."""
     kind, _ = without_none(kind)
     if get_origin(kind) is list:
         return choices_of(get_args(kind)[0])
@@ -88,7 +88,7 @@ def choices_of(kind: Any) -> list[str]:
 
 
 def placeholder(kind: Any) -> str:
-    """What stands for a value in the help: ``N``, ``PATH``, ``{squash,crop}``."""
+    """The placeholder of a value in the help: ``N``, ``PATH``, ``{squash,crop}``."""
     kind, _ = without_none(kind)
     if get_origin(kind) is list:
         item = placeholder(get_args(kind)[0])
@@ -101,7 +101,7 @@ def placeholder(kind: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A default as one would type it."""
+    """A default value as a user would type it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
@@ -110,7 +110,7 @@ def show(value: Any) -> str:
 
 
 def one_of(text: str, choices: Iterable[str]) -> str:
-    """The choices in words, and the nearest to what was typed."""
+    """The choices as text, and the one most similar to the typed word."""
     choices = list(choices)
     close = difflib.get_close_matches(text, choices, n=1)
     return ", ".join(choices) + (f"; did you mean {close[0]!r}?" if close else "")

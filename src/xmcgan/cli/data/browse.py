@@ -23,13 +23,13 @@ def browse(
 
     Args:
         name: the data set.
-        source: its folder, as its owners publish it, or prepared data; or the URL of either.
+        source: its folder, as its owners publish it, or prepared data, or the URL of either.
         output: the page to write, such as browse.html.
         splits: the split to show, instead of the data set's first.
-        dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
+        dialect: dialect of a .csv or .tsv, if the detected one is wrong; unquoted: quotation marks are text.
         start: number of the first record, from 0.
         count: records on the page.
-        overwrite: replace a file that is there.
+        overwrite: replace an existing file.
 
     Examples:
         xmcgan data browse ln-coco --source /path/to/coco --output browse.html

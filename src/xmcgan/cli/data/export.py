@@ -8,7 +8,7 @@ def export(source: Path, *, split: str, output: Path) -> int:
 
     Args:
         source: a folder that ``xmcgan data prepare`` wrote.
-        split: of the prepared folder.
+        split: a split of the prepared folder.
         output: folder for the tars.
 
     Examples:

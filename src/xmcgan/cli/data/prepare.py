@@ -31,7 +31,7 @@ RECIPE_OF = {
 """The recipe of each data set."""
 
 SMALL, LARGE = "flowers-64-plus", "coco14-256"
-"""The recipes of other photographs: at 64 px the one that gets on with few of them, else the paper's."""
+"""The recipes of other photographs: at 64 px the one that copes with few of them, else the paper's."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Images:
     Args:
         size: side of the images in pixels.
         fit: squash to a square (paper), or crop the middle.
-        quality: of the JPEGs.
+        quality: quality of the JPEGs.
     """
 
     size: int = 256
@@ -68,13 +68,13 @@ def prepare(
     Args:
         name: the data set.
         source: its folder, as its owners publish it (docs/data.md), or the URL of one.
-        output: folder or URL to write, new or of an interrupted run.
-        splits: other splits than the data set's: ``train,val``; of webdataset also patterns with a name,
+        output: folder or URL to write: a new one, or one of an interrupted run.
+        splits: other splits than the data set's: ``train,val``; for webdataset also patterns with a name,
             ``train={00000..00999},val={01000..01010}``.
-        dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
-        workers: processes; by default one for every core. With a scheduler, tasks of 32 images at a time.
+        dialect: dialect of a .csv or .tsv, if the detected one is wrong; unquoted: quotation marks are text.
+        workers: processes; by default one per core. With a scheduler, tasks of 32 images at a time.
         scheduler: address of a Dask cluster that encodes the images, such as tcp://10.0.0.1:8786.
-        max_bad_share: share of bad records above which it stops.
+        max_bad_share: share of bad records above which preparation stops.
 
     Examples:
         xmcgan data prepare coco14 --source /path/to/coco --output data/coco14
@@ -111,7 +111,7 @@ def prepare(
 
 
 def owners_source(source: str) -> "SourcePath":
-    """The place of a source; one that is the output of a preparation is refused."""
+    """The place of a source; the output of a preparation is refused."""
     from xmcgan.data.prepared.manifest import is_prepared
     from xmcgan.data.remote import source_path
 
@@ -121,12 +121,12 @@ def owners_source(source: str) -> "SourcePath":
 
 
 def is_finished(output: str) -> bool:
-    """Whether the output is there already; an unfinished one is resumed."""
+    """Whether the output is finished already; an unfinished one is resumed."""
     from xmcgan.data.prepared.manifest import read_manifest
 
     try:
         return bool(read_manifest(output))
-    except (ValueError, OSError):  # nothing is there, or the preparation will say what is wrong with it
+    except (ValueError, OSError):  # nothing is there, or the preparation will report what is wrong with it
         return False
 
 
@@ -143,7 +143,7 @@ def executor_of(scheduler: str | None) -> Generator[tuple[Executor | None, int |
 
 
 def report(manifest: dict, output: str, *, is_there: bool) -> None:
-    """Prints what each split holds."""
+    """Prints what each split contains."""
     if is_there:
         print(f"{output} was prepared already; nothing was made")
     for split, held in manifest["splits"].items():

@@ -1,4 +1,4 @@
-"""The data sets that ``xmcgan data`` knows by name, and what its verbs share."""
+"""The data sets that ``xmcgan data`` can name, and what its verbs share."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class DataSet(NamedTuple):
-    """A data set by the name that a person knows it by."""
+    """A data set that a user can choose by name."""
 
     layout: str
     splits: tuple[str, ...]
-    max_length: int  # words kept of a caption by the recipes for it
-    dialect: Dialect | None = None  # of a table; found out if not given
+    max_length: int  # word pieces of a caption that the recipes for it keep
+    dialect: Dialect | None = None  # of a table; detected if not given
 
 
 SETS = {
@@ -35,7 +35,7 @@ SETS = {
     "table": DataSet("table", ("train",), 17),
     "webdataset": DataSet("webdataset", ("train",), 17),
 }
-"""What ``prepare``, ``stats`` and ``browse`` accept; docs/data.md says what the folder of each looks like."""
+"""What ``prepare``, ``stats`` and ``browse`` accept; docs/data.md describes the folder of each."""
 
 DataSetName = Annotated[str, OneOf(SETS, "data set")]
 
@@ -51,7 +51,7 @@ def chosen_set(name: str, splits: list[str] | None, dialect: DialectName | None 
 
 
 def patterns(data: DataSet) -> dict[str, str]:
-    """The names of a data set's splits, each with what the reader looks for: a pattern after ``=``, or the name itself.
+    """The names of a data set's splits, each with the text given to the reader: a pattern after ``=``, or the name.
 
     Raises:
         ValueError: if a pattern has no name.
@@ -68,7 +68,7 @@ def patterns(data: DataSet) -> dict[str, str]:
 
 
 def entries(source: "SourcePath", data: DataSet, split: str) -> Iterator:
-    """What a split holds, from the owner's layout or from prepared data, with boxes and traces.
+    """The entries of a split, from the owners' layout or from prepared data, with boxes and traces.
 
     Args:
         split: its name, or its pattern.
@@ -82,7 +82,7 @@ def entries(source: "SourcePath", data: DataSet, split: str) -> Iterator:
 
 
 def print_splits(source: "SourcePath", data: DataSet) -> dict[str, str]:
-    """Prints and returns the rule that each split is chosen by, where the layout knows several."""
+    """Prints and returns the rule that each split is chosen by, if the layout has several."""
     from xmcgan.data.prepared.manifest import is_prepared, read_manifest
     from xmcgan.data.readers.sources import describe_split
 

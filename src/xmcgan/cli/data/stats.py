@@ -23,12 +23,12 @@ def stats(
 
     Args:
         name: the data set.
-        source: its folder, as its owners publish it, or prepared data; or the URL of either.
+        source: its folder, as its owners publish it, or prepared data, or the URL of either.
         output: folder for stats.json and stats.png.
         splits: other splits than the data set's: ``train,val``.
-        dialect: of a .csv or .tsv, if the one that is found out is wrong; unquoted: quotation marks are text.
-        encoder: whose tokenizer counts tokens (text.encoder).
-        max_length: tokens kept of a caption; by default as in the data set's recipe.
+        dialect: dialect of a .csv or .tsv, if the detected one is wrong; unquoted: quotation marks are text.
+        encoder: text encoder whose tokenizer counts tokens (text.encoder).
+        max_length: number of tokens kept of a caption; by default as in the data set's recipe.
 
     Examples:
         xmcgan data stats coco14 --source /path/to/coco --output stats

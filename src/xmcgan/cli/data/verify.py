@@ -6,14 +6,14 @@ from xmcgan.runtime.progress import ProgressBar
 
 
 def verify(source: str, *, splits: list[str] | None = None, decode: bool = False) -> int:
-    """Check prepared data: the SHA-256 of every shard, and in damaged ones which records cannot be read.
+    """Check prepared data: the SHA-256 of every shard, and which records of damaged ones cannot be read.
 
     Exits with 1 if anything is damaged.
 
     Args:
         source: a folder that ``xmcgan data prepare`` wrote, or its URL.
         splits: the splits to check; by default all.
-        decode: decode every image, also in shards whose checksum is right.
+        decode: decode every image, even in shards whose checksum is right.
 
     Examples:
         xmcgan data verify data/coco14

@@ -30,18 +30,18 @@ def create(
 
     Args:
         study: folder to make.
-        systems: 2 to 9 folders of pictures, by the system's name: NAME=DIR NAME=DIR, or with commas.
-        captions: how many are rated; by default all but those of practice and attention checks.
-        captions_file: as `xmcgan evaluate --write-captions` writes it; by default a system's requests.jsonl.
+        systems: 2 to 9 folders of pictures, each with its system's name: NAME=DIR NAME=DIR, or with commas.
+        captions: how many captions are rated; by default all except those used for practice and attention checks.
+        captions_file: a file as `xmcgan evaluate --write-captions` writes it; by default a system's requests.jsonl.
         criteria: realism, alignment, or both, each in a block of its own.
-        mode: rank all systems, or compare pairs, without or with ties.
-        annotators: distinct annotators of each item.
+        mode: rank all systems, or compare pairs, with or without ties.
+        annotators: number of different annotators for each item.
         links: personal links to make at once; by default --annotators.
         real: photographs for attention checks, named by caption or image id; by default a system's pictures.
-        name: shown to annotators; by default the folder's.
-        seed: of captions and orders.
+        name: name shown to annotators; by default the folder's.
+        seed: seed for the choice of captions and for all orders.
         database: URL, such as postgresql://user@host/name; by default SQLite in the folder.
-        url: where annotators reach the server, for their links.
+        url: address at which annotators reach the server, for their links.
         exclusion: which annotators the results leave out.
         settings: what annotators are shown.
 
@@ -81,7 +81,7 @@ def folders_of(systems: list[str]) -> dict[str, Path]:
 
 
 def fewest(study: Study) -> int:
-    """How many annotators a study needs: one sees a caption once within a criterion."""
+    """How many annotators a study needs, since each sees a caption only once within a criterion."""
     count = len(study.systems)
     return study.annotators_per_item * (1 if study.mode == "rank" else count * (count - 1) // 2)
 

@@ -21,15 +21,15 @@ def results(
     """Analyse the answers of a study: shares ranked best as in the paper's Figure 3, and more.
 
     Writes a folder with a page, Figure 3 as SVG and PNG, all numbers, the raw answers, and lines for `xmcgan compare`.
-    Nothing that is there with other content is overwritten. It may run while annotators answer.
+    Existing files with other content are not overwritten. It may run while annotators answer.
 
     Args:
         study: folder of the study, or a file of its raw answers, answers.json.
         output: folder of the results; by default ``results`` in the folder of the study.
         database: URL of the database, if it is not the file in the folder.
         data: name of the data set for ``xmcgan compare``, such as coco14; by default the name of the study.
-        replicates: of each bootstrap of captions, annotators and answers.
-        seed: of the bootstraps.
+        replicates: replicates of each bootstrap, of captions, annotators and answers.
+        seed: seed of the bootstraps.
 
     Examples:
         xmcgan study results studies/coco --data coco14
@@ -74,7 +74,7 @@ def read(study: Path, database: str | None) -> "tuple[Study, list[Answer]]":
 
 
 def summary(found: "Results") -> list[str]:
-    """Shares ranked best, and who was left out, as lines."""
+    """Shares ranked best, and the annotators left out, as lines of text."""
     from xmcgan.study.records import criterion_name
 
     lines = []

@@ -15,10 +15,10 @@ def serve(
 
     Args:
         study: its folder.
-        host: address to listen on; 0.0.0.0 is all of them.
-        port: to listen on.
+        host: address to listen on; 0.0.0.0 means all addresses.
+        port: port to listen on.
         database: URL of the study's database, if it is not the file in the folder.
-        url: where annotators reach the server, if a proxy gives it another name; https:// makes cookies secure.
+        url: address at which annotators reach the server, if a proxy changes it; https:// makes cookies secure.
 
     Examples:
         xmcgan study serve studies/coco
