@@ -28,7 +28,7 @@ def create_annotators(connection: Connection, count: int) -> list[str]:
     """
     if not 0 <= count <= 1000:
         raise ValueError(f"links is {count}; it should be 0 to 1000 at a time")
-    # Two administrators at once: the unique number makes the second fail whole rather than share one.
+    # If two administrators do this at once, the unique number makes the second fail, so no number is shared.
     first = (connection.execute(select(func.max(ANNOTATOR.c.number))).scalar() or 0) + 1
     tokens = [new_token() for _ in range(count)]
     created = now()
@@ -82,7 +82,7 @@ def introduce(connection: Connection, annotator: Annotator, criterion: str) -> N
 
 
 def close_link(connection: Connection, number: int) -> bool:
-    """Closes an annotator's link for good; the answers stay. Whether there was one to close."""
+    """Closes an annotator's link for good; the answers stay. Returns whether there was an open link."""
     changed = connection.execute(
         sa.update(ANNOTATOR).where(ANNOTATOR.c.number == number, ANNOTATOR.c.closed.is_(None)).values(closed=now())
     )

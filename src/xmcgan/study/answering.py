@@ -15,11 +15,11 @@ from xmcgan.study.tables import ANSWER, ASSIGNMENT, PICTURE, REPORT
 
 
 class NotTheirs(LookupError):
-    """The annotator has no such item."""
+    """The item was not given to the annotator."""
 
 
 class Refused(Exception):
-    """The item takes no answer, or no report, any more; the message is for the annotator."""
+    """The item no longer accepts an answer or a report; the message is for the annotator."""
 
 
 SENT = select(ANSWER).where(ANSWER.c.client_key == bindparam("client_key"))
@@ -41,17 +41,17 @@ def save_answer(
     """Saves an answer; it counts when the transaction is committed.
 
     Args:
-        key: of the annotator's assignment.
+        key: key of the annotator's assignment.
         client_key: made by the page for this answer. The same answer sent again has the same key and counts once.
         ranking: groups of positions from left to right, from 0, best first.
-        seconds: as the page measured them; at most the time since the item was shown counts.
+        seconds: as measured by the page, but at most the time since the item was shown.
 
     Returns:
-        ``again`` if the answer is there already.
+        ``again`` if the answer was saved already.
 
     Raises:
         NotTheirs: if the annotator has no such item.
-        Refused: if it was answered before, went to someone else, or was reported.
+        Refused: if it was answered before, given to someone else, or reported.
         ValueError: if the ranking does not fit the item.
     """
     assignment = lock_assignment(connection, annotator, key)
@@ -84,7 +84,7 @@ def check_ranking(ranking: Sequence[Sequence[int]], count: int, mode: Mode) -> l
     """The ranking, with ties in the order of positions.
 
     Raises:
-        ValueError: if a position is missing, twice or unknown, or tied where ties are not allowed.
+        ValueError: if a position is missing, twice or unknown, or tied although ties are not allowed.
     """
     if sorted(position for group in ranking for position in group) != list(range(count)):
         raise ValueError(f"ranking should have each of the positions 0 to {count - 1} once")
@@ -129,7 +129,7 @@ def last_answer(connection: Connection, annotator: Annotator) -> Row | None:
 
 
 def can_undo(connection: Connection, annotator: Annotator) -> bool:
-    """Whether the latest answer stands."""
+    """Whether there is a latest answer that was not undone."""
     row = last_answer(connection, annotator)
     return row is not None and row.withdrawn_at is None
 

@@ -1,7 +1,7 @@
-"""What an annotator is shown next. Each item gets its number of distinct annotators, also when many come at once.
+"""Chooses what an annotator is shown next. Each item gets its number of annotators, even if many come at once.
 
-A main item has as many slots as annotators; a showing reserves one, for a time. Everything here runs in one transaction
-that holds the annotator's row. Rows of items are locked in the order of their ids, or passed over where another
+A main item has as many slots as annotators; a showing reserves one, for a limited time. Everything here runs in one
+transaction that holds the annotator's row. Rows of items are locked in the order of their ids, or skipped if another
 transaction holds them, so that no two transactions wait for each other.
 """
 
@@ -18,14 +18,14 @@ from xmcgan.study.schedule import block_order, places, shown_order
 from xmcgan.study.settings import Settings
 from xmcgan.study.tables import ANNOTATOR, ANSWER, ASSIGNMENT, CAPTION, ITEM, PICTURE
 
-CANDIDATES = 24  # among the items that are nearest to full, so that a study that is stopped early has whole items
-APART = 3  # answers at least between an item and its repeat
+CANDIDATES = 24  # chosen among the items nearest to full, so that a study that is stopped early has complete items
+APART = 3  # least number of answers between an item and its repeat
 
 Extra = Literal["attention", "repeat"]
 
 
 class Progress(NamedTuple):
-    """How far an annotator is in a block; checks and repeats count, so that they do not stand out."""
+    """An annotator's progress in a block; checks and repeats count, so that they do not stand out."""
 
     done: int
     total: int
@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An item to show. It names no system."""
+    """An item to show. It does not reveal systems."""
 
     key: str
     criterion: str
@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What comes next: a task, the instructions of a block, or why there is nothing."""
+    """The next step: a task, the instructions of a block, or why there is none."""
 
     name: Literal["welcome", "instructions", "task", "wait", "finished"]
     task: Task | None = None
@@ -63,12 +63,12 @@ class Block(NamedTuple):
 
     @property
     def main(self) -> int:
-        """Main items of the block, as far as can be foreseen."""
+        """Main items of the block, as far as is known now."""
         return self.answered.get("main", 0) + self.open + self.remaining
 
 
 def next_step(connection: Connection, study: Study, settings: Settings, annotator: Annotator, clock: float) -> Step:
-    """Reserves the annotator's next item, or finds the one that is open.
+    """Reserves the annotator's next item, or finds the open one.
 
     Args:
         annotator: its row is locked by this transaction.
@@ -131,7 +131,7 @@ def is_finished(connection: Connection, study: Study, settings: Settings, annota
 def choose(
     connection: Connection, study: Study, settings: Settings, annotator: Annotator, block: Block
 ) -> tuple[Row | None, Kind]:
-    """The next item of a block: practice, then main items with checks and repeats in their places."""
+    """The next item of a block: practice, then main items, with checks and repeats in between."""
     answered = block.answered
     begun = block.criterion in annotator.introduced
     if begun and block.remaining and answered.get("practice", 0) < settings.practice:
@@ -147,14 +147,14 @@ def choose(
 
 
 def is_due(study: Study, settings: Settings, annotator: Annotator, block: Block, kind: Extra) -> bool:
-    """Whether a check or a repeat is to come now."""
+    """Whether a check or a repeat is due now."""
     planned = planned_places(study, settings, annotator, block, kind)
     done = block.answered.get(kind, 0)
     return done < len(planned) and planned[done] <= block.answered.get("main", 0)
 
 
 def planned_places(study: Study, settings: Settings, annotator: Annotator, block: Block, kind: Extra) -> list[int]:
-    """After how many main items of a block its checks or repeats come, as far as can be foreseen."""
+    """After how many main items of a block its checks or repeats come, as far as is known now."""
     attention = kind == "attention"
     every = settings.attention_every if attention else settings.repeat_every
     least = settings.min_attention_checks if attention else 0
@@ -163,7 +163,7 @@ def planned_places(study: Study, settings: Settings, annotator: Annotator, block
 
 def unmet(kind: Kind) -> list[sa.ColumnElement[bool]]:
     """Conditions of items whose caption the annotator has not seen in this criterion."""
-    # Not a correlated EXISTS: PostgreSQL runs it once for each item, 20 ms in place of 1 with 600 items.
+    # Not a correlated EXISTS: PostgreSQL runs it once for each item, which takes 20 ms instead of 1 with 600 items.
     seen = select(ASSIGNMENT.c.caption).where(
         ASSIGNMENT.c.annotator == bindparam("annotator"),
         ASSIGNMENT.c.criterion == bindparam("criterion"),
@@ -210,7 +210,7 @@ def read_block(connection: Connection, settings: Settings, annotator: Annotator,
 
 
 def held_by_others(connection: Connection, settings: Settings, annotator: Annotator, block: Block) -> bool:
-    """Whether an item may still come to the annotator if someone who has it now does not answer."""
+    """Whether the annotator may still get an item if someone who has it now does not answer."""
     most = settings.most_per_annotator
     if most is not None and block.answered.get("main", 0) >= most:
         return False
@@ -237,7 +237,7 @@ def lock_item(connection: Connection, id: int, *, wait: bool = False) -> Row | N
 
 
 def unseen(connection: Connection, study: Study, annotator: Annotator, criterion: str, kind: Kind) -> Row | None:
-    """A check or practice item that the annotator has not had, drawn by the seed."""
+    """A check or practice item that is new to the annotator, drawn by the seed."""
     found = connection.execute(UNSEEN[kind], {"annotator": annotator.id, "criterion": criterion}).all()
     draw = random.Random(f"{study.seed} {kind} {annotator.number} {criterion} {len(found)}")
     return draw.choice(found) if found else None
@@ -266,7 +266,7 @@ RESERVE = sa.insert(ASSIGNMENT).returning(ASSIGNMENT)
 def reserve(
     connection: Connection, study: Study, annotator: Annotator, item: Row, kind: Kind, clock: float, expires: float
 ) -> Row:
-    """Gives an item to an annotator; a main item is locked and has a free slot."""
+    """Gives an item to an annotator; a main item must be locked and have a free slot."""
     values: dict[str, Any] = {
         "key": secrets.token_urlsafe(12),
         "item": item.id,
@@ -322,7 +322,7 @@ def release_expired(connection: Connection, clock: float) -> None:
 
 
 def open_assignment(connection: Connection, annotator: Annotator, clock: float, expires: float) -> Row | None:
-    """The annotator's oldest item without an answer, with its time renewed; one that was taken back if it is free."""
+    """The annotator's oldest item without an answer, with its time renewed; or a free one that was taken back."""
     for row in connection.execute(OPEN, {"annotator": annotator.id}).all():
         if row.state == "reserved" or retake(connection, row, clock):
             change = sa.update(ASSIGNMENT).where(ASSIGNMENT.c.id == row.id).values(expires=expires)
@@ -367,7 +367,7 @@ def task_step(
 
 
 def progress_of(study: Study, settings: Settings, annotator: Annotator, block: Block) -> Progress:
-    """How far the annotator is in a block; practice does not count."""
+    """The annotator's progress in a block; practice does not count."""
     done = sum(count for kind, count in block.answered.items() if kind != "practice")
     extras = sum(len(planned_places(study, settings, annotator, block, kind)) for kind in ("attention", "repeat"))
     order = block_order(study, annotator.number)

@@ -24,20 +24,20 @@ def references_of(
 
 
 def as_planned(settings: Settings, chosen: Chosen) -> Settings:
-    """The settings with as many checks in a block as there are captions for, so that progress counts to its end."""
+    """The settings with as many checks per block as there are captions for, so that progress reaches its end."""
     return replace(settings, min_attention_checks=max(1, fewest(settings, chosen)))
 
 
 def fewest(settings: Settings, chosen: Chosen) -> int:
-    """Checks of the shortest block."""
+    """Number of checks in the shortest block."""
     return min(settings.min_attention_checks, len(chosen.attention))
 
 
 def remarks(chosen: Chosen, settings: Settings, rules: ExclusionRules, *, photographs: bool) -> list[str]:
-    """What is worth knowing about a study's checks before it is made.
+    """Remarks about a study's checks, for the administrator, before it is made.
 
     Args:
-        photographs: whether photographs are set against noise.
+        photographs: whether checks compare photographs with noise.
     """
     if not settings.attention_every:
         return []

@@ -1,4 +1,4 @@
-"""Which captions a study rates, which it keeps for practice and attention checks, and their pictures."""
+"""Chooses a study's captions, those for practice and attention checks, and finds their pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from xmcgan.study.settings import Settings
 
 
 class Chosen(NamedTuple):
-    """Captions by their use; none has two."""
+    """Captions by their use; each has only one."""
 
     main: list[Request]
     practice: list[Request]
@@ -26,7 +26,7 @@ class Chosen(NamedTuple):
 
 
 def captions_file(systems: Mapping[str, Path], given: Path | None) -> Path:
-    """The file of captions: the given one, or that of the first system that has one.
+    """The file of captions: the given one, or the first system's that has one.
 
     Raises:
         ValueError: if there is none.
@@ -43,7 +43,7 @@ def captions_file(systems: Mapping[str, Path], given: Path | None) -> Path:
 
 
 def read_captions(path: Path) -> list[Request]:
-    """Captions of a file of JSON lines with ``id``, ``caption`` and, where known, ``image_id``.
+    """Captions from a file of JSON lines with ``id``, ``caption`` and, if known, ``image_id``.
 
     Raises:
         ValueError: naming the line that is wrong.
@@ -66,13 +66,13 @@ def read_captions(path: Path) -> list[Request]:
 def choose_captions(captions: Sequence[Request], count: int | None, settings: Settings, seed: int) -> Chosen:
     """Draws the captions of the main items, and others for practice and attention checks.
 
-    A block gets ``min_attention_checks`` where there are enough captions for them, and fewer where there are not.
+    A block gets ``min_attention_checks`` checks if there are enough captions for them, and fewer otherwise.
 
     Args:
-        count: captions of the main items; None for all that practice and checks leave.
+        count: number of captions of the main items; None for all that practice and checks leave.
 
     Raises:
-        ValueError: if there are too few captions, saying how many there can be.
+        ValueError: if there are too few captions, with the possible numbers.
     """
     free = len(captions) - settings.practice
 
@@ -106,7 +106,7 @@ def find_systems(systems: Mapping[str, Path], chosen: Chosen, *, real: bool) -> 
     """The picture of every system and caption, by system and caption id.
 
     Args:
-        real: whether photographs serve for the attention checks, so that systems need no pictures of theirs.
+        real: whether attention checks use photographs, so that systems need no pictures for them.
 
     Raises:
         FileNotFoundError: naming the folder and the first caption that it lacks.

@@ -2,7 +2,7 @@
 
 STUDY/pictures/*.png   every picture under a random name
 STUDY/study.sqlite     unless another database is named
-STUDY/admin-token      the administrator's token, readable by its owner alone
+STUDY/admin-token      the administrator's token, readable only by its owner
 STUDY/links.txt        personal links of the first annotators, likewise
 """
 
@@ -62,13 +62,13 @@ def create_study(
     Args:
         systems: 2 to 9 folders of pictures, by system, as ``find_images`` reads them.
         captions_file: lines with ``id`` and ``caption``.
-        captions: captions of the main items; None for all that practice and attention checks leave.
-        annotators: distinct annotators of each item.
-        links: personal links to make; None for ``annotators``.
+        captions: number of captions of the main items; None for all that practice and attention checks leave.
+        annotators: number of distinct annotators for each item.
+        links: number of personal links to make; None for ``annotators``.
         real: photographs for the attention checks; None for pictures of the systems.
-        seed: of captions and orders, 0 to 2^31 - 1.
+        seed: seed for captions and orders, 0 to 2^31 - 1.
         database_url: PostgreSQL or SQLite; None for SQLite in the folder.
-        remark: takes what is worth knowing about the attention checks, before anything is written.
+        remark: called with remarks about the attention checks, before anything is written.
 
     Raises:
         ValueError, FileNotFoundError: naming the argument, or the folder and the first caption that it lacks.
@@ -103,7 +103,7 @@ def refuse_used(folder: Path) -> None:
 
 
 def check(systems: Mapping[str, Path], criteria: Sequence[str], mode: str, annotators: int, seed: int) -> None:
-    """Refuses arguments that make no study."""
+    """Refuses arguments that no study can be made from."""
     if not 2 <= len(systems) <= 9:
         raise ValueError(f"systems has {len(systems)}; a study compares 2 to 9")
     for name in systems:
@@ -128,7 +128,7 @@ def write_pictures(
     size: int,
     progress: bool,
 ) -> dict[str, dict[str, Written]]:
-    """Encodes every picture alike; the written files by caption id and system."""
+    """Encodes every picture alike; returns the written files by caption id and system."""
     square = ImageTransform(size, "squash").square
     noises = [f"noise-{number}" for number in range(1, len(study.systems) if study.mode == "rank" else 2)]
     rows = {}
@@ -216,14 +216,14 @@ def empty_database(url: str) -> Generator[Database]:
 
 @contextmanager
 def private_folder(folder: Path) -> Generator[Path]:
-    """``atomic_folder`` that its owner alone can enter, locked until it has its name."""
+    """``atomic_folder`` that only its owner can enter, locked until it has its name."""
     with locked_folder(folder, "made", beside=True), atomic_folder(folder) as partial:
         partial.chmod(0o700)
         yield partial
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Writes a new file that its owner alone can read."""
+    """Writes a new file that only its owner can read."""
     with (
         atomic_file(path) as partial,
         os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file,

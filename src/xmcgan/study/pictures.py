@@ -1,7 +1,7 @@
-"""Pictures that tell nothing of where they come from: one size, one format, random names, one length in bytes.
+"""Pictures that do not reveal where they come from: one size, one format, random names, one length in bytes.
 
 Pictures of a caption are padded to the length of the longest, since smooth pictures compress better than detailed ones
-and a system could be known by its lengths. The padding is a private chunk of the PNG, which viewers pass over.
+and file lengths could reveal a system. The padding is a private chunk of the PNG, which viewers ignore.
 """
 
 import io
@@ -43,7 +43,7 @@ def write_alike(folder: Path, pictures: Mapping[str, Image.Image]) -> dict[str, 
     encoded = {}
     for system, picture in pictures.items():
         content = io.BytesIO()
-        Image.fromarray(np.asarray(picture)).save(content, "PNG")  # of the pixels alone: no text, profile or time
+        Image.fromarray(np.asarray(picture)).save(content, "PNG")  # from the pixels alone: no text, profile or time
         encoded[system] = content.getvalue()
     length = max(len(content) for content in encoded.values()) + CHUNK
     written = {}
@@ -64,7 +64,7 @@ def padded(png: bytes, length: int) -> bytes:
 
 
 def noise(size: int, seed: str) -> Image.Image:
-    """A square of random colours (``size``, ``size``), of a grain of 1/32 of its side."""
+    """A square of random colours (``size``, ``size``), with a grain of 1/32 of its side."""
     generator = np.random.default_rng(list(sha256(seed.encode()).digest()))
     grain = generator.integers(0, 256, (min(32, size), min(32, size), 3), dtype=np.uint8)
     return Image.fromarray(grain).resize((size, size), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Where a study stands, for the administrator: by item, criterion and annotator. It only reads."""
+"""A study's progress, for the administrator: by item, criterion and annotator. Only reads the database."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class CriterionProgress:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatorProgress:
-    """What an annotator has done."""
+    """The progress of an annotator."""
 
     number: int
     consented: bool

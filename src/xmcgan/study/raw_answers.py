@@ -1,4 +1,4 @@
-"""Raw answers as CSV and JSON, and back. An annotator is a number; there is nothing personal in them."""
+"""Raw answers as CSV and JSON, and back. An annotator is a number; there is no personal information in them."""
 
 import csv
 import io
@@ -16,9 +16,10 @@ COLUMNS = (
 
 
 def to_csv(answers: Sequence[Answer]) -> str:
-    """A line for each answer. In ``ranking``, ``>`` separates groups and ``=`` ties: ``a>b=c>d``.
+    """Answers as CSV, one line each. In ``ranking``, ``>`` separates groups and ``=`` ties: ``a>b=c>d``.
 
-    A text that a spreadsheet would compute (it begins with ``=``, ``+``, ``-`` or ``@``) gets an apostrophe in front.
+    A text that a spreadsheet could run as a formula (it begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
+    return) gets an apostrophe in front.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -32,7 +33,7 @@ def to_csv(answers: Sequence[Answer]) -> str:
 
 
 def inert(value: Any) -> Any:
-    """A cell that no spreadsheet runs as a formula."""
+    """A cell's value, which no spreadsheet runs as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
@@ -43,7 +44,7 @@ def to_json(study: Study, answers: Sequence[Answer]) -> str:
 
 
 def from_json(text: str) -> tuple[Study, list[Answer]]:
-    """What ``to_json`` wrote.
+    """The study and answers that ``to_json`` wrote.
 
     Raises:
         ValueError: if it is anything else.

@@ -1,4 +1,4 @@
-"""What a study is and what an annotator answered: what the server writes and the analysis reads. No database here."""
+"""A study and its answers, as the server writes them and the analysis reads them. No database here."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ CRITERIA = ("realism", "alignment")
 """What annotators can rate; the caption is shown for alignment alone."""
 
 CRITERION_NAMES = {"realism": "Realism", "alignment": "Alignment with the caption"}
-"""What people read on every page."""
+"""The names that people read on every page."""
 
 
 def criterion_name(criterion: str) -> str:
@@ -24,7 +24,7 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True, slots=True)
 class ExclusionRules:
-    """When an annotator's answers are left out of the results. Fixed when the study is created, never changed.
+    """Rules for leaving an annotator's answers out of the results. Fixed when the study is created, never changed.
 
     Each rule looks at one annotator in one criterion.
 
@@ -50,13 +50,13 @@ class ExclusionRules:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study. A database holds one.
+    """A study. A database holds only one.
 
     Args:
-        id: unguessable, of this study alone.
-        seed: of the choice of captions and of every order.
+        id: unguessable and unique to this study.
+        seed: seed for the choice of captions and for every order.
         criteria: each is a block of its own.
-        mode: ``rank`` all systems, or compare ``pairs`` of them, without or with ties.
+        mode: ``rank`` all systems, or compare ``pairs`` of them, with or without ties.
         annotators_per_item: distinct annotators that each item gets.
         systems: names, as the administrator gave them; annotators never see them.
         created: UTC, ISO 8601.
@@ -75,13 +75,13 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One annotator's answer to one item, as it stands (an answer that was undone is not among them).
+    """One annotator's answer to one item, that was not undone.
 
     Args:
-        item_id: of the item: a caption with the systems that are compared. A repeat has the item of the ``main``
-            answer that it repeats, by the same annotator.
+        item_id: id of the item: a caption with the systems that are compared. A repeat has the same item as the
+            ``main`` answer that it repeats, by the same annotator.
         criterion: one of the study's.
-        kind: ``main`` answers are the results; ``attention`` checks show ``REFERENCE`` and noise in place of systems;
+        kind: ``main`` answers are the results; ``attention`` checks show ``REFERENCE`` and noise instead of systems;
             ``repeat`` shows a main item again; ``practice`` is left out of everything.
         annotator: a pseudonymous number, from 1.
         ranking: groups of systems, best first; systems of one group are tied.
@@ -103,5 +103,5 @@ class Answer:
 
     @property
     def attentive(self) -> bool:
-        """Whether the real picture of an attention check alone is ranked first."""
+        """Whether the reference picture of an attention check is ranked first, alone."""
         return self.ranking[0] == (REFERENCE,)

@@ -1,4 +1,4 @@
-"""Orders and places, all functions of the study's seed: no database, no clock."""
+"""Orders and places, which depend only on the study's seed: no database, no clock."""
 
 import random
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from xmcgan.study.records import Study
 
 
 def block_order(study: Study, annotator: int) -> tuple[str, ...]:
-    """The criteria in the order of an annotator's blocks: each annotator starts with the next one."""
+    """The criteria in the order of an annotator's blocks: each annotator starts with the next criterion."""
     start = (annotator - 1) % len(study.criteria)
     return study.criteria[start:] + study.criteria[:start]
 
 
 def shown_order(study: Study, item: int, annotator: int, kind: str, systems: Sequence[str]) -> list[str]:
-    """Systems from left to right, shuffled for an item, an annotator and a showing."""
+    """Systems from left to right, shuffled for each item, annotator and kind of showing."""
     return random.Random(f"{study.seed} order {item} {annotator} {kind}").sample(list(systems), len(systems))
 
 
@@ -22,11 +22,11 @@ def places(study: Study, annotator: int, criterion: str, kind: str, every: int, 
     """After how many main items of a block each check or repeat comes.
 
     Args:
-        every: one comes in each stretch of this many main items, and one at the end of a block shorter than its first
-            place; 0: none.
-        main: main items of the block.
-        least: a block too short for so many is cut into this many stretches instead. In one of fewer main items, some
-            come before the first main item.
+        every: one comes in each stretch of this many main items, and one at the end of a block that is shorter than its
+            first place; 0: none.
+        main: number of main items of the block.
+        least: if a block is too short for this many, it is cut into this many stretches instead. If it has fewer main
+            items than that, some come before the first main item.
     """
     if not every or not main:
         return []

@@ -1,4 +1,4 @@
-"""How a study is run: what is not needed to read its results. Stored with the study, fixed when it is created."""
+"""How a study is run: settings that its analysis does not need. Stored with the study, fixed when it is created."""
 
 from dataclasses import dataclass
 
@@ -30,13 +30,13 @@ class Settings:
         practice: practice items before each block.
         attention_every: an attention check in each stretch of this many main items, at a place drawn by the seed;
             0: no checks.
-        min_attention_checks: fewest checks of a block; where the block is too short for so many, they come more often.
+        min_attention_checks: fewest checks in a block; if the block is too short for that many, they come more often.
         repeat_every: an earlier item again in each stretch of this many main items, at least one in a block; 0: none.
         reservation_minutes: after this long without an answer, an item goes to someone else.
         most_per_annotator: most main items of one annotator in a block; None: as many as there are.
         welcome: first sentence of the start page.
         consent: what the annotator agrees to by starting.
-        contact: whom to write to, shown on every page; may be empty.
+        contact: who to contact, shown on every page; may be empty.
         finished: shown at the end, such as a code for payment; may be empty.
     """
 

@@ -1,7 +1,7 @@
 """The store of a study: SQLite (WAL, every commit on disk) or PostgreSQL, behind one set of tables.
 
 A change is one transaction, ``writing``. In SQLite it takes the write lock at once, so it never fails half-way because
-another writer was first; in PostgreSQL callers lock the rows that they change.
+another writer came first; in PostgreSQL callers lock the rows that they change.
 """
 
 from collections.abc import Generator
@@ -27,7 +27,7 @@ class Database(NamedTuple):
     """An open store, to be shared by the threads of a process."""
 
     engine: Engine
-    turn: Lock  # SQLite has one writer: threads wait here in order of arrival, not in its polling
+    turn: Lock  # SQLite has one writer: threads wait here in order of arrival, instead of in SQLite's polling
 
     @property
     def is_sqlite(self) -> bool:
@@ -36,7 +36,7 @@ class Database(NamedTuple):
 
 
 def sqlite_url(folder: Path) -> str:
-    """Where a study's answers are unless another database is named."""
+    """The URL of a study's database unless another one is named."""
     return f"sqlite:///{(folder / 'study.sqlite').resolve()}"
 
 
@@ -44,7 +44,7 @@ def open_database(url: str) -> Database:
     """Opens a store; ``postgresql://`` means psycopg 3.
 
     Raises:
-        ValueError: if the URL is of another kind, or cannot be read.
+        ValueError: if the URL is for another kind of database, or cannot be read.
     """
     parsed = parse_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
@@ -78,7 +78,7 @@ def prepare_sqlite(connection: Any, record: object) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    """Begins a transaction, with the write lock where something will be written."""
+    """Begins a transaction, with the write lock if something will be written."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -96,7 +96,7 @@ def writing(database: Database) -> Generator[Connection]:
 
 @contextmanager
 def reading(database: Database) -> Generator[Connection]:
-    """A transaction that only reads, from one moment of the store."""
+    """A transaction that only reads, from one snapshot of the store."""
     with database.engine.connect() as connection:
         if not database.is_sqlite:
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -105,7 +105,7 @@ def reading(database: Database) -> Generator[Connection]:
 
 
 def migrate(database: Database) -> bool:
-    """Brings the tables to this version's form; whether anything changed.
+    """Migrates the tables to this version; returns whether anything changed.
 
     Raises:
         ValueError: if the store was written by a later version.
@@ -132,7 +132,7 @@ def migrate(database: Database) -> bool:
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The version of the tables; None where there are none."""
+    """The version of the tables; None if there are none."""
     from alembic.migration import MigrationContext
 
     return MigrationContext.configure(connection).get_current_revision()
@@ -163,7 +163,7 @@ def read_study(connection: Connection) -> tuple[Study, Settings]:
 
 
 def read_answers(database_url: str) -> tuple[Study, list[Answer]]:
-    """The study of a database, and every answer that stands, in the order in which they were given.
+    """The study of a database, and every answer that was not undone, in the order in which they were given.
 
     Raises:
         ValueError: if there is no study in it.
@@ -211,5 +211,5 @@ def standing_answers(connection: Connection) -> list[Answer]:
 
 
 def now() -> str:
-    """The time as the store keeps it: UTC, ISO 8601."""
+    """The current time, as stored: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,7 +1,7 @@
 """The tables of a study, alike in SQLite and PostgreSQL. A change here needs a migration in ``migrations/versions``.
 
-Two rules of the paper's setting are constraints, so that no race can break them: an item has its number of annotators
-and no more (``slot``), and an annotator sees a caption once within a criterion.
+Two rules of the paper's setting are constraints, so that no race can break them: an item gets at most its number of
+annotators (``slot``), and an annotator sees a caption only once within a criterion.
 """
 
 from sqlalchemy import (
@@ -99,7 +99,7 @@ ASSIGNMENT = Table(
     "assignment",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("key", String(32), nullable=False, unique=True),  # random: how the page names it
+    Column("key", String(32), nullable=False, unique=True),  # random: the page's name for it
     Column("item", ForeignKey("item.id"), nullable=False, index=True),
     Column("annotator", ForeignKey("annotator.id"), nullable=False),
     Column("caption", ForeignKey("caption.id"), nullable=False),
@@ -109,7 +109,7 @@ ASSIGNMENT = Table(
     Column("slot", Integer),  # of main items while reserved or answered; else null
     Column("shown_order", JSON, nullable=False),
     Column("served", Double, nullable=False),  # when it was first shown, in seconds since 1970
-    Column("expires", Double, nullable=False),  # likewise: when it goes to someone else
+    Column("expires", Double, nullable=False),  # when it goes to someone else, likewise
     UniqueConstraint("item", "slot"),
     UniqueConstraint("annotator", "caption", "criterion", "kind"),
     Index(None, "state", "expires"),

@@ -1,1 +1,1 @@
-"""What the answers of a study say: exclusions, shares ranked best, worths, agreement, the results page."""
+"""The analysis of a study's answers: exclusions, shares ranked best, worths, agreement, the results page."""

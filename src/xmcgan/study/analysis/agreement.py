@@ -13,7 +13,7 @@ from xmcgan.study.analysis.tally import Tally
 
 
 class Agreement(NamedTuple):
-    """A measure of agreement with its 95 % interval over captions; None where it cannot be computed."""
+    """A measure of agreement with its 95 % interval over captions; None if it cannot be computed."""
 
     value: float | None
     low: float | None = None
@@ -21,14 +21,14 @@ class Agreement(NamedTuple):
 
 
 class Agreements(NamedTuple):
-    """How far the annotators of one criterion agree.
+    """How much the annotators of one criterion agree.
 
     Args:
         kendall_w: mean over captions of Kendall's W, 0 to 1, corrected for ties.
         kendall_w_chance: its expectation if all annotators ranked at random.
         alpha_ordinal: Krippendorff's alpha of the places of systems.
-        alpha_nominal: Krippendorff's alpha of the system ranked best; systems tied for it are a value of their own.
-        ordered_alike: share of pairs of systems that two annotators of a caption order alike; a tie is an order too.
+        alpha_nominal: Krippendorff's alpha of the system ranked best; a group of tied systems is its own value.
+        ordered_alike: share of pairs of systems that two annotators of a caption order alike; a tie counts as an order.
         same_best: share of pairs of annotators of a caption with the same system ranked best.
         captions: number of captions with at least two annotators.
     """
@@ -45,12 +45,12 @@ class Agreements(NamedTuple):
 def agreements(tally: Tally, *, replicates: int = 2000, seed: int = 0) -> Agreements:
     """All measures of agreement of a criterion, with percentile intervals of a bootstrap of captions.
 
-    Annotators are not resampled: an annotator drawn twice would agree with himself.
+    Annotators are not resampled: an annotator drawn twice would agree with themselves.
     """
     counts_ID = tally.counts_by(tally.item_N)
     captions = tally.captions
     drawn_BC = times_drawn(captions, replicates, np.random.default_rng(seed))
-    weights_BC = np.concatenate([np.ones((1, captions)), drawn_BC])  # the first row: the captions as they are
+    weights_BC = np.concatenate([np.ones((1, captions)), drawn_BC])  # the first row: the original captions
     caption_I = np.zeros(len(counts_ID), dtype=np.int64)
     caption_I[tally.item_N] = tally.caption_N
     weights_BI = weights_BC[:, caption_I]
@@ -80,7 +80,7 @@ def estimate(weights_BI: np.ndarray, part_I: np.ndarray, whole_I: np.ndarray) ->
 
 
 def percentiles(values_B: np.ndarray) -> Agreement:
-    """The first value, and the middle 95 % of the others."""
+    """The first value, with the middle 95 % of the others as its interval."""
     if not np.isfinite(values_B[0]):
         return Agreement(None)
     others = values_B[1:][np.isfinite(values_B[1:])]
@@ -97,7 +97,7 @@ def summed(weights_BI: np.ndarray, of_IVV: np.ndarray) -> np.ndarray:
 
 
 def kendall_w(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
-    """Kendall's W of each item, and its expectation under random ranking: one over the number of annotators, (I,).
+    """Kendall's W of each item, and its expectation under random ranking, 1 / number of annotators, (I,).
 
     NaN for items with one annotator, or where all annotators tie all systems. With m annotators, K systems, rank sums
     R and T the sum of t^3 - t over all groups of t tied systems: W = 12 sum (R - mean R)^2 / (m^2 (K^3 - K) - m T).
@@ -117,7 +117,7 @@ def kendall_w(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ordered_alike(tally: Tally, counts_ID: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each item: pairs of annotators times pairs of systems that are ordered alike, and all of them, (I,)."""
+    """For each item: pairs of annotators times pairs of systems that are ordered alike, and all such pairs, (I,)."""
     says = tally.features
     upper = np.triu_indices(len(tally.systems), 1)
     win, both = says.win_DKK[:, *upper], says.both_DKK[:, *upper]
@@ -131,12 +131,12 @@ def same(counts_IV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pairs(counts: np.ndarray) -> np.ndarray:
-    """Number of pairs among so many."""
+    """Number of pairs among ``counts`` things."""
     return counts * (counts - 1) / 2
 
 
 def best_groups(tally: Tally) -> list[object]:
-    """Of each ranking what was ranked best, and what was compared."""
+    """For each ranking, the group ranked best and the systems compared."""
     return [(ranking[0], frozenset(name for group in ranking for name in group)) for ranking in tally.rankings]
 
 

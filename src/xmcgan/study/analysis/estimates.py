@@ -10,11 +10,11 @@ from xmcgan.study.analysis.tally import Tally, mean_rank, share_best, win_rates
 from xmcgan.study.analysis.worths import choices, connected, refusal, worths
 
 UNSTABLE = 0.05
-"""Share of replicates without finite worths from which on worths get no interval."""
+"""Worths get no interval if at least this share of replicates has no finite worths."""
 
 
 class Estimate(NamedTuple):
-    """A statistic with its 95 % interval and standard error; None where they are unknown."""
+    """A statistic with its 95 % interval and standard error; None if unknown."""
 
     value: float
     low: float | None = None
@@ -35,7 +35,7 @@ class Numbers(NamedTuple):
 def estimates(
     counts: Tally, replicates: int, seed: int, progress: Callable[[int], object] | None
 ) -> tuple[Numbers, str | None]:
-    """All statistics of a criterion, and why worths or their intervals are refused."""
+    """All statistics of a criterion, and the reason if worths or their intervals are refused."""
     count, says = len(counts.systems), counts.features
     upper = np.triu_indices(count, 1)
     refused = refusal(counts)

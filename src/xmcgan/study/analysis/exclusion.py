@@ -1,4 +1,4 @@
-"""Exclusion of annotators by the rules that were written before the study. Answers are left out here, never deleted."""
+"""Exclusion of annotators by rules that were fixed before the study. Answers are left out here, never deleted."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from xmcgan.study.records import Answer, ExclusionRules, Study
 
 @dataclass(frozen=True, slots=True)
 class Conduct:
-    """What the rules look at: one annotator in one criterion.
+    """The data that the rules look at, for one annotator in one criterion.
 
     Args:
-        answers: to main items.
-        attention: share of attention checks answered right, 0 to 1; None without checks.
+        answers: number of answers to main items.
+        attention: share of attention checks answered correctly, 0 to 1; None without checks.
         attention_checks: number of checks answered.
         seconds: median time of a main item; None without main items.
         self_agreement: share of pairs of systems ordered alike in repeated items; None without repeats.
         repeats: number of repeated items.
-        reasons: the rules that were broken, in words; empty if the answers count.
+        reasons: the rules that were broken, as text; empty if the answers count.
     """
 
     annotator: int

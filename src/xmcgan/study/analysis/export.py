@@ -33,10 +33,10 @@ def write_results(
 
     Args:
         folder: made if missing.
-        results: of ``analyse``.
-        answers: that they come from, of all kinds.
+        results: the results of ``analyse``.
+        answers: the answers that they come from, of all kinds.
         data: name of the data set in ``xmcgan compare``, such as coco14; the study's name if None.
-        seconds: that the computation took, for the lines.
+        seconds: duration of the computation, for the lines.
 
     Raises:
         ValueError: if no answer counts.
@@ -64,7 +64,7 @@ def write_results(
 
 
 def differs(path: Path, content: bytes) -> bool:
-    """Whether something else than a file with this content is at a path."""
+    """Whether a path exists and is anything but a file with this content."""
     return path.exists() and not (path.is_file() and path.read_bytes() == content)
 
 

@@ -51,7 +51,7 @@ def figure_3(results: Results) -> Figure:
 
 
 def rendered(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
-    """The figure as a file; the same figure gives the same bytes."""
+    """The figure as a file; equal figures give equal bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "xmcgan", "svg.fonttype": "none", "font.family": "sans-serif"}):

@@ -14,14 +14,14 @@ Metric = Literal["nominal", "ordinal"]
 
 
 def alpha(values_UG: np.ndarray, metric: Metric) -> float:
-    """Alpha of a table of values, a row a unit and a column an annotator; NaN where there is none.
+    """Alpha of a table of values, a row per unit and a column per annotator; NaN marks missing values.
 
     Args:
-        values_UG: categories as numbers; their order matters for ``ordinal``, never their size.
-        metric: ``nominal``, where values are alike or not; ``ordinal``, where ranks are nearer or farther.
+        values_UG: categories as numbers; their order matters for ``ordinal``, their size never does.
+        metric: ``nominal``: values are equal or not; ``ordinal``: ranks are closer or farther apart.
 
     Returns:
-        alpha; NaN if no unit has two values, or all values are one.
+        alpha; NaN if no unit has two values, or all values are the same.
     """
     categories, codes = np.unique(values_UG[~np.isnan(values_UG)], return_inverse=True)
     unit = np.nonzero(~np.isnan(values_UG))[0]
@@ -31,7 +31,7 @@ def alpha(values_UG: np.ndarray, metric: Metric) -> float:
 
 
 def coincidences(counts_UV: np.ndarray) -> np.ndarray:
-    """How often two values met in each unit, (U, V, V): ordered pairs of annotators over one less than their number.
+    """How often two values met in each unit, (U, V, V): ordered pairs of annotators, divided by their number minus one.
 
     Args:
         counts_UV: how many annotators gave each value to each unit. Units with fewer than two give zeros.
@@ -57,7 +57,7 @@ def alpha_of(coincidences_BVV: np.ndarray, metric: Metric) -> np.ndarray:
 def squared_distances(totals_BV: np.ndarray, metric: Metric) -> np.ndarray:
     """Squared distances of values, (B, V, V).
 
-    Two ranks are as far apart as the number of values given between them, with half of those at the ends.
+    Two ranks are as far apart as the number of values given between them, counting half of the values at the ends.
     """
     size = totals_BV.shape[1]
     if metric == "nominal":

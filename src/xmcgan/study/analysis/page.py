@@ -27,8 +27,8 @@ def results_page(study: Study, answers: Sequence[Answer], *, replicates: int = R
 
     Args:
         study: the study.
-        answers: of all kinds, of any number.
-        replicates: of each bootstrap.
+        answers: answers of all kinds, in any number.
+        replicates: replicates of each bootstrap.
     """
     return render(analyse(study, answers, replicates=replicates))
 
@@ -37,8 +37,8 @@ def render(results: Results, *, downloads: Mapping[str, str] | None = None, note
     """The page of results.
 
     Args:
-        results: of ``analyse``.
-        downloads: names of files beside the page by what they are.
+        results: the results of ``analyse``.
+        downloads: names of files beside the page, by their description.
         note: shown first, such as that the answers are simulated.
     """
     environment = Environment(
@@ -76,7 +76,7 @@ def share(value: float) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with so many digits after the point."""
+    """A number with ``digits`` digits after the point."""
     return NONE if value is None else f"{value:.{digits}f}"
 
 
@@ -108,7 +108,7 @@ def shade(value: float) -> int:
 
 
 def leading(criterion: CriterionResult) -> str:
-    """The result of a criterion in a sentence."""
+    """The result of a criterion in one sentence."""
     ordered = sorted(criterion.systems, key=lambda each: -each.best.value)
     first = ordered[0]
     ends = interval(first.best)
@@ -125,7 +125,7 @@ def leading(criterion: CriterionResult) -> str:
 
 
 def matrix(criterion: CriterionResult) -> dict[tuple[str, str], tuple[float, PairResult]]:
-    """Win rate of each system over each other one, with the pair that it comes from."""
+    """The win rate of each system over each other system, with the pair it comes from."""
     cells = {}
     for pair in criterion.pairs:
         cells[pair.first, pair.second] = (pair.wins.value, pair)

@@ -1,17 +1,18 @@
 """Intervals that respect captions and annotators: the crossed bootstrap.
 
 An answer depends on its caption (some are hard, on some a system is lucky) and on its annotator (some are careless,
-some have a taste of their own). Five answers to a caption, or a thousand of an annotator, are not independent. With
+some have their own taste). Five answers to one caption, or a thousand by one annotator, are not independent. With
 effects of captions and annotators, the variance of a mean of N answers to C captions by A annotators is
 
     var(captions) / C + var(annotators) / A + var(answers) / N
 
 in a balanced study. Three bootstraps estimate it: of captions, of annotators, and of single answers. The first contains
-the first and the last term, the second the last two, the third the last one (and small parts of the others that
-cancel): ``captions + annotators - answers``, as in Cameron, Gelbach and Miller (2011). Each term gets the t quantile of
-its own degrees of freedom, since five annotators say little of how annotators differ, while a thousand captions say
-much of how captions do. docs/study.md has the measured coverage of this and of the usual alternatives: a bootstrap of
-captions alone is far too narrow where annotators differ, and resampling both at once too wide where they do not.
+the first and the last term, the second the last two, the third only the last one (and small parts of the others that
+cancel): so the estimate is ``captions + annotators - answers``, as in Cameron, Gelbach and Miller (2011). Each term
+gets the t quantile of its own degrees of freedom, since five annotators show little of how annotators differ, while a
+thousand captions show much of how captions do. docs/study.md has the measured coverage of this and of the usual
+alternatives: a bootstrap of captions alone is far too narrow if annotators differ, and resampling both at once is too
+wide if they do not.
 
 Letters: N answers, D rankings, B replicates, P statistics.
 """
@@ -37,9 +38,9 @@ class Spread:
     """Variance of P statistics in three parts.
 
     Args:
-        answers_P: of single answers.
-        captions_P: of captions beyond that; 0 where the estimate is negative.
-        annotators_P: of annotators beyond that; 0 where the estimate is negative, or there is one annotator.
+        answers_P: variance from single answers.
+        captions_P: additional variance from captions; 0 where the estimate is negative.
+        annotators_P: additional variance from annotators; 0 where the estimate is negative, or there is one annotator.
         degrees: degrees of freedom of the three parts, in this order.
     """
 
@@ -75,9 +76,9 @@ def spread(
 
     Args:
         tally: the answers.
-        statistics: of counts of rankings; NaN in a replicate leaves the replicate out for that statistic.
-        replicates: of each of the three bootstraps, at least 2.
-        seed: of the replicates.
+        statistics: computes them from counts of rankings; a replicate with NaN is left out for that statistic.
+        replicates: replicates of each of the three bootstraps, at least 2.
+        seed: seed of the replicates.
         progress: called with the number of replicates done after every block.
     """
     if tally.captions < 2:
@@ -120,13 +121,13 @@ def variance(
 
 
 def answer_counts(tally: Tally, replicates: int, random: np.random.Generator) -> np.ndarray:
-    """Counts (B, D) of as many answers drawn with replacement."""
+    """Counts (B, D) of answers drawn with replacement, as many as there are."""
     total = len(tally.ranking_N)
     return random.multinomial(total, tally.counts_D / total, size=replicates).astype(float)
 
 
 def group_counts(counts_GD: np.ndarray, replicates: int, random: np.random.Generator) -> np.ndarray:
-    """Counts (B, D) of as many whole groups drawn with replacement."""
+    """Counts (B, D) of whole groups drawn with replacement, as many as there are."""
     return times_drawn(len(counts_GD), replicates, random) @ counts_GD
 
 
@@ -137,7 +138,7 @@ def times_drawn(groups: int, replicates: int, random: np.random.Generator) -> np
 
 
 def correction(sizes_G: np.ndarray) -> float:
-    """By what to multiply the bootstrap's variance of a mean, which is too small: groups vary around their own mean.
+    """The factor for the bootstrap's variance of a mean, which is too small: groups vary around their own mean.
 
     It is G / (G - 1) for G groups of one size, and exact for effects of groups of any sizes.
     """
@@ -162,8 +163,8 @@ def interval(
     Args:
         values_P: the statistics.
         spread: their variance.
-        captions: their number. It is the sample size for a value at its bound, such as a share of exactly 0, where no
-            variance can be estimated: Wilson's interval, all answers to a caption counted as one.
+        captions: number of captions. It is the sample size for a value at its bound, such as a share of exactly 0,
+            where no variance can be estimated: Wilson's interval, with all answers to a caption counted as one.
         bounds: smallest and largest possible value.
         level: coverage.
     """
@@ -183,14 +184,14 @@ def interval(
 def p_values(values_P: np.ndarray, spread: Spread, *, captions: int) -> np.ndarray:
     """Two-sided p of each share for the hypothesis 1/2, (P,), not below 1e-50.
 
-    It is 1 minus the level at which the interval ends at 1/2, or that of a t test with Satterthwaite's degrees of
-    freedom where this is larger. Where few annotators differ, their part of the variance is sometimes estimated as 0;
-    intervals of 95 % hold on average all the same, but small p would be too small too often.
+    It is 1 minus the level at which the interval ends at 1/2, or the p of a t test with Satterthwaite's degrees of
+    freedom if that is larger. If there are few annotators, and they differ, their part of the variance is sometimes
+    estimated as 0; 95 % intervals still hold on average, but small p would be too small too often.
     """
     certain = (values_P <= 0) | (values_P >= 1)
     inner = np.where(certain, 0.5, values_P)
     distance = np.abs(logit(inner)) * inner * (1 - inner)
-    low, high = np.full_like(inner, -50), np.zeros_like(inner)  # of log10 p: bisection in it
+    low, high = np.full_like(inner, -50), np.zeros_like(inner)  # bounds of log10 p, for bisection
     for _ in range(60):
         middle = (low + high) / 2
         inside = spread.half_width(10**middle) > distance
@@ -202,7 +203,7 @@ def p_values(values_P: np.ndarray, spread: Spread, *, captions: int) -> np.ndarr
 
 
 def satterthwaite(spread: Spread) -> np.ndarray:
-    """Degrees of freedom of the whole variance, at least 1, (P,)."""
+    """Degrees of freedom of the total variance, at least 1, (P,)."""
     whole_P = np.zeros_like(spread.answers_P)
     for part_P, degree in ((spread.captions_P, spread.degrees[1]), (spread.annotators_P, spread.degrees[2])):
         if degree > 0:

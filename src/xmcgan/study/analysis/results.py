@@ -15,10 +15,10 @@ from xmcgan.study.analysis.tally import Tally, tally
 from xmcgan.study.records import Answer, Study
 
 REPLICATES = 2000
-"""Replicates of each bootstrap."""
+"""Default number of replicates of each bootstrap."""
 
 FEW = 10
-"""Annotators below which the page warns of wide intervals."""
+"""With fewer annotators than this, the page warns of wide intervals."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class SystemResult:
 
     Args:
         best: share of answers that rank it best, ties split, 0 to 1: the paper's Figure 3.
-        mean_rank: mean place, 1 the best; None in a study of pairs.
-        worth: Plackett-Luce worth, the worths of all systems adding up to 1; None where refused.
-        answers: that show it.
+        mean_rank: mean place, 1 is best; None in a study of pairs.
+        worth: Plackett-Luce worth, the worths of all systems add up to 1; None if refused.
+        answers: number of answers that show it.
     """
 
     system: str
@@ -45,8 +45,8 @@ class PairResult:
 
     Args:
         wins: share of answers that rank the first above the second, a tie counting half.
-        answers: that show both.
-        p: two-sided, of the hypothesis that the share is 1/2; None without an interval.
+        answers: number of answers that show both.
+        p: two-sided p value of the hypothesis that the share is 1/2; None without an interval.
         p_holm: corrected for all pairs of all criteria.
     """
 
@@ -72,17 +72,17 @@ class CriterionResult:
 
     Args:
         criterion: such as realism.
-        answers: main answers that count.
-        captions: with an answer.
-        annotators: with an answer.
+        answers: number of main answers that count.
+        captions: number of captions with an answer.
+        annotators: number of annotators with an answer.
         complete: items with as many answers as the study asks for.
-        items: with an answer.
+        items: number of items with an answer.
         systems: in the study's order.
         pairs: every two systems that were compared.
-        worths_refused: why there are no worths, or no intervals of them; None if there are.
-        agreement: of annotators with each other.
+        worths_refused: why there are no worths, or no intervals for them; None if there are.
+        agreement: agreement of annotators with each other.
         self_agreement: mean over annotators of the share of pairs of systems ordered alike in repeats; None without.
-        seconds: of main items.
+        seconds: times of main items.
         notes: what a reader should know before using the numbers.
     """
 
@@ -107,11 +107,11 @@ class Results:
 
     Args:
         study: as it was created.
-        conducts: of each annotator in each criterion, with the reasons of exclusion.
-        criteria: after exclusion, those with answers: the results of the study.
+        conducts: conduct of each annotator in each criterion, with the reasons of exclusion.
+        criteria: results after exclusion, of criteria with answers: the results of the study.
         everyone: the same without any exclusion.
-        replicates: of each bootstrap.
-        seed: of the bootstraps.
+        replicates: replicates of each bootstrap.
+        seed: seed of the bootstraps.
     """
 
     study: Study
@@ -123,7 +123,7 @@ class Results:
 
     @property
     def excluded(self) -> tuple[Conduct, ...]:
-        """Who is left out."""
+        """The conducts that are left out."""
         return tuple(each for each in self.conducts if each.excluded)
 
 
@@ -139,10 +139,10 @@ def analyse(
 
     Args:
         study: its criteria, systems and rules.
-        answers: of all kinds, of any number; criteria without an answer are left out of the results.
-        replicates: of each bootstrap, at least 2.
-        seed: of the bootstraps; the same seed gives the same numbers.
-        progress: called with the number of bootstrap replicates done, now and then; ``steps`` says how many there are.
+        answers: answers of all kinds, in any number; criteria without an answer are left out of the results.
+        replicates: replicates of each bootstrap, at least 2.
+        seed: seed of the bootstraps; the same seed gives the same numbers.
+        progress: called with the number of bootstrap replicates done, from time to time; ``steps`` gives the total.
 
     Raises:
         ValueError: naming an answer that does not belong to the study.
@@ -168,7 +168,7 @@ def analyse(
 
 
 def steps(study: Study, answers: Sequence[Answer], replicates: int = REPLICATES) -> int:
-    """Replicates that ``analyse`` computes at most, for a progress bar."""
+    """The most replicates that ``analyse`` computes, for a progress bar."""
     excluded = any(each.excluded for each in conduct(study, answers))
     return 3 * replicates * len(study.criteria) * (1 + excluded)
 
@@ -227,7 +227,7 @@ def system_results(counts: Tally, numbers: Numbers, *, ranks: bool) -> tuple[Sys
 
 
 def pair_results(counts: Tally, numbers: Numbers) -> tuple[PairResult, ...]:
-    """Results of the pairs that were compared, not yet corrected."""
+    """Results of the pairs that were compared, with p values not yet corrected."""
     both = np.tensordot(counts.counts_D, counts.features.both_DKK, 1)
     places = list(combinations(range(len(counts.systems)), 2))
     return tuple(
@@ -250,7 +250,7 @@ def corrected(criteria: Sequence[CriterionResult]) -> tuple[CriterionResult, ...
 
 
 def notes(study: Study, counts: Tally, per_item: np.ndarray) -> tuple[str, ...]:
-    """What limits the results of a criterion, a sentence each."""
+    """The limits of a criterion's results, one sentence each."""
     found = []
     short = int((per_item < study.annotators_per_item).sum())
     if short:

@@ -1,8 +1,8 @@
-"""Simulated studies with a known truth: what the intervals are tested with, and a way to plan a study.
+"""Simulated studies with a known truth, to test the intervals with and to plan studies.
 
 An annotator sees a system's picture with the utility ``care * clarity * (log worth + luck + taste)`` plus Gumbel
-noise, and ranks by it. Without the factors this is the Plackett-Luce model. ``care`` is the annotator's, ``clarity``
-and ``luck`` the caption's, ``taste`` the annotator's for a system.
+noise, and ranks by it. Without the factors this is the Plackett-Luce model. ``care`` depends on the annotator,
+``clarity`` on the caption, ``luck`` on caption and system, and ``taste`` on annotator and system.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ import numpy as np
 from xmcgan.study.records import REFERENCE, Answer, ExclusionRules, Kind, Study
 
 PAPER = {"XMC-GAN": 0.77, "OP-GAN": 0.10, "SD-GAN": 0.08, "CP-GAN": 0.05}
-"""Worths near the shares of the paper's Figure 3, where it states them; those of SD-GAN and CP-GAN are made up."""
+"""Worths near the shares of the paper's Figure 3, where it states them; SD-GAN's and CP-GAN's are made up."""
 
 
 CHECKS = 6
-"""Attention checks, and repeated items, of an annotator in a criterion."""
+"""How many attention checks, and repeated items, an annotator gets in a criterion."""
 
 WHEN = "2026-01-01T00:00:00+00:00"
 """The moment of every simulated answer."""
@@ -25,16 +25,16 @@ WHEN = "2026-01-01T00:00:00+00:00"
 
 @dataclass(frozen=True)
 class Population:
-    """Where captions and annotators come from. Each value is a standard deviation, of logs where it says factor.
+    """The population of captions and annotators. Values are standard deviations; of the log, if called a factor.
 
     Args:
         clarity: factor of a caption: how far apart the systems are on it.
         luck: of a system on a caption, in log worth.
         care: factor of an annotator: near 0 is random clicking.
         taste: of an annotator for a system, in log worth.
-        load: factor of an annotator: how many items he takes relative to others.
+        load: factor of an annotator: how many items they take relative to others.
         random: share of annotators, 0 to 1, who click at random and fast.
-        ties: utilities nearer than this are tied; 0 for no ties.
+        ties: utilities closer than this are tied; 0 for no ties.
     """
 
     clarity: float = 0.3
@@ -53,7 +53,7 @@ class Draw:
     Args:
         caption_N: index of the caption.
         annotator_N: index of the annotator, from 0.
-        utility_NK: of each system; the greatest is ranked best.
+        utility_NK: utility of each system; the largest is ranked best.
         random_A: which annotators click at random.
     """
 
@@ -132,17 +132,17 @@ def simulated_study(
     rules: ExclusionRules | None = None,
     name: str = "Simulated study",
 ) -> tuple[Study, list[Answer]]:
-    """A study and its answers: main items, and attention checks and repeats of each annotator.
+    """A study and its answers: to main items, and to each annotator's attention checks and repeats.
 
     Args:
-        worths: of each system by criterion; all criteria with the same systems.
-        population: of captions and annotators.
-        captions: rated in each criterion.
-        per_caption: annotators that rate a caption.
-        annotators: who take part.
-        seed: of everything.
-        rules: of exclusion; the defaults if None.
-        name: of the study.
+        worths: worths of each system, by criterion; all criteria have the same systems.
+        population: the population of captions and annotators.
+        captions: number of captions rated in each criterion.
+        per_caption: number of annotators that rate a caption.
+        annotators: number of annotators that take part.
+        seed: seed of everything.
+        rules: rules of exclusion; the defaults if None.
+        name: the study's name.
     """
     population = Population() if population is None else population
     random = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def simulated_study(
 def main_and_repeats(
     criterion: str, systems: tuple[str, ...], drawn: Draw, ties: float, random: np.random.Generator
 ) -> list[Answer]:
-    """Answers to main items, and to the first of each annotator once more with a little noise of its own."""
+    """Answers to main items, and to each annotator's first items again, with a little extra noise."""
     answers = []
     again_NK = drawn.utility_NK + 0.7 * random.gumbel(size=drawn.utility_NK.shape)
     seen: dict[int, int] = {}
@@ -201,7 +201,7 @@ def main_and_repeats(
 
 
 def check(criterion: str, number: int, annotator: int, careless: bool, random: np.random.Generator) -> Answer:
-    """The answer to an attention check: right in 98 % of cases, or by chance."""
+    """The answer to an attention check: correct in 98 % of cases, or by chance."""
     shown = (REFERENCE, "noise-1", "noise-2", "noise-3")
     right = random.random() < (1 / len(shown) if careless else 0.98)
     order = shown if right else (*shown[1:], shown[0])
@@ -212,7 +212,7 @@ def check(criterion: str, number: int, annotator: int, careless: bool, random: n
 
 
 def ranked(utility_K: np.ndarray, systems: tuple[str, ...], ties: float) -> tuple[tuple[str, ...], ...]:
-    """Systems by falling utility; neighbours nearer than ``ties`` are tied."""
+    """Systems by decreasing utility; neighbours closer than ``ties`` are tied."""
     groups: list[list[str]] = []
     last = np.inf
     for place in np.argsort(-utility_K):

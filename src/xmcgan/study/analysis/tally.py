@@ -23,11 +23,11 @@ class Tally:
 
     Args:
         systems: K names.
-        rankings: D distinct rankings; the order within a tied group is the systems' own.
+        rankings: D distinct rankings; within a tied group, systems are in the order of ``systems``.
         ranking_N: index of each answer's ranking.
         caption_N: index of each answer's caption, without gaps.
         annotator_N: index of each answer's annotator, without gaps.
-        item_N: index of each answer's item; a caption has several where systems are compared in pairs.
+        item_N: index of each answer's item; a caption has several if systems are compared in pairs.
     """
 
     systems: tuple[str, ...]
@@ -44,7 +44,7 @@ class Tally:
 
     @cached_property
     def features(self) -> "Features":
-        """What each distinct ranking says of each system and pair."""
+        """The features of each distinct ranking, by system and pair."""
         return features(self.rankings, self.systems)
 
     @property
@@ -65,11 +65,11 @@ class Tally:
 
 
 class Features(NamedTuple):
-    """What each distinct ranking says of each system and pair of systems."""
+    """The features of each distinct ranking, by system and pair of systems."""
 
     shown_DK: np.ndarray  # 1 where the system was among those ranked
     best_DK: np.ndarray  # 1 for the system ranked best; systems tied for it share the 1
-    rank_DK: np.ndarray  # 1 for the best; tied systems get the mean of their places; 0 where not shown
+    rank_DK: np.ndarray  # 1 for the best; tied systems get the mean of their places; 0 if not shown
     win_DKK: np.ndarray  # 1 where the first system is above the second, 1/2 where they are tied
     both_DKK: np.ndarray  # 1 where both were shown, 0 on the diagonal
 
@@ -78,8 +78,8 @@ def tally(answers: Sequence[Answer], systems: Sequence[str]) -> Tally:
     """Count the main answers.
 
     Args:
-        answers: of one criterion; other kinds than ``main`` are skipped.
-        systems: of the study.
+        answers: answers of one criterion; other kinds than ``main`` are skipped.
+        systems: the study's systems.
 
     Raises:
         ValueError: naming an answer whose ranking has an unknown system, or one twice, or fewer than two.
@@ -114,7 +114,7 @@ def indices(names: Sequence[object]) -> np.ndarray:
 
 
 def features(rankings: Sequence[Ranking], systems: Sequence[str]) -> Features:
-    """What rankings say of systems and pairs; see Features."""
+    """The features of rankings, by system and pair."""
     place = {system: number for number, system in enumerate(systems)}
     count = len(systems)
     rank_DK = np.zeros((len(rankings), count))
@@ -142,7 +142,7 @@ def pair_orders(ranking: Ranking) -> dict[tuple[str, str], int]:
     return orders
 
 
-# Statistics of counts. Each takes counts (B, D) and returns a row a replicate; NaN where nothing was shown.
+# Statistics of counts. Each takes counts (B, D) and returns a row per replicate; NaN if nothing was shown.
 
 
 def share_best(counts_BD: np.ndarray, says: Features) -> np.ndarray:
@@ -151,16 +151,16 @@ def share_best(counts_BD: np.ndarray, says: Features) -> np.ndarray:
 
 
 def mean_rank(counts_BD: np.ndarray, says: Features) -> np.ndarray:
-    """Mean place of each system, 1 the best, (B, K)."""
+    """Mean place of each system, 1 is best, (B, K)."""
     return ratio(counts_BD @ says.rank_DK, counts_BD @ says.shown_DK)
 
 
 def win_rates(counts_BD: np.ndarray, says: Features) -> np.ndarray:
-    """Share of answers with both systems in which the first is above the second, ties half, (B, K, K)."""
+    """Share of answers with both systems in which the first is above the second, ties counting half, (B, K, K)."""
     wins = np.tensordot(counts_BD, says.win_DKK, 1)
     return ratio(wins, np.tensordot(counts_BD, says.both_DKK, 1))
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Quotient; NaN where the whole is 0."""
+    """Quotient; NaN if the whole is 0."""
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

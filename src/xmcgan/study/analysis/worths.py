@@ -1,6 +1,6 @@
-"""Plackett-Luce worths of systems: the probability of each to be ranked best, by a model of whole rankings.
+"""Plackett-Luce worths of systems: the probability that each is ranked best, by a model of whole rankings.
 
-The estimate is that of ``choix.ilsr_rankings`` (iterative Luce spectral ranking; Maystre and Grossglauser, NeurIPS
+The estimate is the one of ``choix.ilsr_rankings`` (iterative Luce spectral ranking; Maystre and Grossglauser, NeurIPS
 2015), with two additions: rankings are counted, so that thousands of bootstrap replicates are solved at once, and a tie
 counts as every order of the tied systems in equal parts. Whole rankings are one observation each; breaking them into
 pairs would count every answer several times over, and give intervals that are too narrow.
@@ -22,10 +22,10 @@ REGULARISATION = 0.1
 
 @dataclass(frozen=True)
 class Choices:
-    """Rankings as successive choices of the best among those left, E distinct ones.
+    """Rankings as successive choices of the best system among those left; E distinct choices.
 
     Args:
-        of_DE: choices in one ranking of each kind; fractions where systems are tied.
+        of_DE: how often each choice occurs in each ranking; fractions if systems are tied.
         among_EK: 1 for the systems left.
         chosen_E: index of the system chosen.
     """
@@ -45,7 +45,7 @@ def choices(rankings: Sequence[Ranking], systems: Sequence[str]) -> Choices:
         groups = [[place[name] for name in group] for group in ranking]
         for number, group in enumerate(groups):
             below = [system for later in groups[number + 1 :] for system in later]
-            # All orders of a tied group: each subset of size s is what is left of it in 1 / comb(group, s) of them.
+            # All orders of a tied group: a subset of size s is left over in 1 / comb(group, s) of them.
             for size in range(1, len(group) + 1):
                 for left in combinations(group, size):
                     among = frozenset([*left, *below])
@@ -65,14 +65,14 @@ def choices(rankings: Sequence[Ranking], systems: Sequence[str]) -> Choices:
 def worths(
     counts_BD: np.ndarray, made: Choices, *, alpha: float = REGULARISATION, tolerance: float = 1e-8, most: int = 500
 ) -> np.ndarray:
-    """Worths (B, K) of counted rankings: positive, of sum 1 in each row.
+    """Worths (B, K) of counted rankings: positive, with sum 1 in each row.
 
     Args:
-        counts_BD: how often each ranking was given, a row a replicate.
+        counts_BD: how often each ranking was given, a row per replicate.
         made: the choices of those rankings.
-        alpha: regularisation, above 0; it draws worths together and keeps those of a replicate finite.
-        tolerance: of the sum of absolute changes in log worth between two iterations.
-        most: iterations.
+        alpha: regularisation, above 0; it pulls worths together and keeps a replicate's worths finite.
+        tolerance: largest sum of absolute changes in log worth between the last two iterations.
+        most: most iterations.
 
     Raises:
         ValueError: if the iteration does not converge.
@@ -90,7 +90,7 @@ def worths(
         rates = ((choices_BE[open_] / sums_BE) @ moves).reshape(-1, count, count)
         rates += alpha * (1 - np.eye(count))
         balance = np.swapaxes(rates, 1, 2) - np.eye(count) * rates.sum(2)[:, None, :]
-        balance[:, -1] = 1  # one equation is redundant: probabilities of sum 1 instead
+        balance[:, -1] = 1  # one equation is redundant: use that probabilities sum to 1 instead
         stationary = np.linalg.solve(balance, np.broadcast_to(right, (len(open_), count, 1)))[:, :, 0]
         new = np.maximum(stationary, 1e-300)
         change = np.abs(np.log(new / worths_BK[open_])).sum(1)
@@ -109,7 +109,7 @@ def connected(counts_BD: np.ndarray, tally: Tally) -> np.ndarray:
 
 
 def reached(counts_BD: np.ndarray, tally: Tally) -> np.ndarray:
-    """Whether a chain of wins leads from the first system to the second, (B, K, K); a tie is half a win of each."""
+    """Whether a chain of wins leads from the first system to the second, (B, K, K); a tie is half a win for each."""
     count = len(tally.systems)
     reach = (np.tensordot(counts_BD, tally.features.win_DKK, 1) > 0) | np.eye(count, dtype=bool)
     for _ in range(max(1, (count - 1).bit_length())):
@@ -120,7 +120,7 @@ def reached(counts_BD: np.ndarray, tally: Tally) -> np.ndarray:
 def refusal(tally: Tally) -> str | None:
     """Why worths cannot be estimated, or None if they can.
 
-    Without a chain of wins from every system to every other one, the likelihood grows for ever as some worths go to 0;
+    Without a chain of wins from every system to every other one, the likelihood keeps growing as some worths go to 0;
     numbers would then come from the regularisation alone.
     """
     (reach,) = reached(tally.counts_D[None], tally)

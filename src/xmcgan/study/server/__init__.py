@@ -1,1 +1,1 @@
-"""The pages of a study and its HTTP API, on FastAPI. It knows no model and loads no torch."""
+"""The pages of a study and its HTTP API, on FastAPI. It uses no model and does not load torch."""

@@ -36,7 +36,7 @@ def admin_routes(site: Site) -> APIRouter:
 
 
 def token_of(request: Request) -> str:
-    """The token that a request carries: a cookie, or ``Authorization: Bearer``; "" if there is none."""
+    """The token of a request, from its cookie or ``Authorization: Bearer``; "" if there is none."""
     scheme, value = get_authorization_scheme_param(request.headers.get("authorization"))
     return value if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
 
@@ -45,7 +45,7 @@ def require_admin(site: Site, request: Request) -> str:
     """The administrator's token.
 
     Raises:
-        HTTPException: 401 for any other.
+        HTTPException: 401 for any other token.
     """
     token = token_of(request)
     if not matches(token, site.admin_token_hash):
@@ -56,7 +56,7 @@ def require_admin(site: Site, request: Request) -> str:
 
 
 def require_form(site: Site, request: Request, csrf: str) -> None:
-    """Refuses a form that our page did not send."""
+    """Refuses a form that was not sent from our page."""
     token = require_admin(site, request)
     if not hmac.compare_digest(csrf.encode(), csrf_token(token).encode()):
         raise HTTPException(403, "the form is not of this page; open the page again")
@@ -130,7 +130,7 @@ def add_changes(router: APIRouter, site: Site) -> None:
 
     @router.post("/links", response_class=HTMLResponse)
     def make_links(request: Request, csrf: Text, count: Annotated[int, Form(ge=1, le=500)]) -> Response:
-        """Makes personal links and shows them once; the store keeps only their hashes."""
+        """Makes personal links and shows them once; only their hashes are stored."""
         require_form(site, request, csrf)
         with writing(site.database) as connection:
             tokens = create_annotators(connection, count)
@@ -156,14 +156,14 @@ def add_changes(router: APIRouter, site: Site) -> None:
 
 
 def add_results(router: APIRouter, site: Site) -> None:
-    """The results as they stand."""
-    held: dict[str, str] = {}  # the last page by the answers that it shows
+    """The current results."""
+    held: dict[str, str] = {}  # the last page, by the answers that it shows
     turn = Lock()
 
     @router.head("/results", include_in_schema=False)
     @router.get("/results", response_class=HTMLResponse)
     def results(request: Request) -> Response:
-        """The page of results, computed anew when there are other answers."""
+        """The page of results, computed again if the answers have changed."""
         require_admin(site, request)
         from xmcgan.study.analysis.page import PAGE_POLICY, results_page  # scipy and matplotlib: half a second
 
@@ -174,7 +174,7 @@ def add_results(router: APIRouter, site: Site) -> None:
                 request, "message.html", title="No results yet", text="Nobody has answered an item so far."
             )
         state = sha256(repr([(answer.item_id, answer.annotator, answer.ranking) for answer in answers]).encode())
-        with turn:  # one computation, also when the page is opened twice
+        with turn:  # one computation at a time, even if the page is opened twice
             if state.hexdigest() not in held:
                 held.clear()
                 held[state.hexdigest()] = results_page(site.study, answers, replicates=REPLICATES)
@@ -183,7 +183,7 @@ def add_results(router: APIRouter, site: Site) -> None:
 
 
 def add_exports(router: APIRouter, site: Site) -> None:
-    """Raw answers without anything personal, for a program with the token too."""
+    """Raw answers without personal information, also for programs that send the token."""
 
     def download(content: str, media_type: str, name: str) -> Response:
         headers = {"content-disposition": f'attachment; filename="{name}"'}
@@ -191,14 +191,14 @@ def add_exports(router: APIRouter, site: Site) -> None:
 
     @router.get("/answers.csv", response_class=Response)
     def answers_csv(request: Request) -> Response:
-        """Every answer that stands, a line each."""
+        """Every answer that was not undone, one line each."""
         require_admin(site, request)
         with reading(site.database) as connection:
             return download(to_csv(standing_answers(connection)), "text/csv; charset=utf-8", "answers.csv")
 
     @router.get("/answers.json", response_class=Response)
     def answers_json(request: Request) -> Response:
-        """The study and every answer that stands."""
+        """The study and every answer that was not undone."""
         require_admin(site, request)
         with reading(site.database) as connection:
             return download(to_json(site.study, standing_answers(connection)), "application/json", "answers.json")

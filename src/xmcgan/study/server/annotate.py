@@ -1,4 +1,4 @@
-"""The annotator's page and what it calls. The personal link's token is in every address; there is no cookie."""
+"""The annotator's page and the API that it calls. The personal link's token is in every address; there is no cookie."""
 
 import time
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def add_pages(router: APIRouter, site: Site) -> None:
 
     @router.get("/pictures/{name}.png", response_class=Response)
     def picture(name: Annotated[str, InPath(pattern="^[A-Za-z0-9_-]{22}$")]) -> Response:
-        """A picture. Nothing but its pixels differs from picture to picture of a caption."""
+        """A picture. The pictures of a caption differ in nothing but their pixels."""
         path = picture_file(site.pictures, name)
         if path is None:
             raise HTTPException(404, "there is no such picture")
@@ -63,12 +63,12 @@ def add_pages(router: APIRouter, site: Site) -> None:
 
 
 def add_changes(router: APIRouter, site: Site) -> None:
-    """What the page calls; each is one transaction, and replies with what comes next."""
+    """The API that the page calls; each call is one transaction, and its reply is the next step."""
     change = partial(in_transaction, site)
 
     @router.post("/api/a/{token}/next")
     def following(request: Request, token: Token) -> StepReply:
-        """What comes next; an open item again."""
+        """The next step; if an item is open, that item again."""
         return change(request, token, lambda connection, annotator, clock: None)
 
     @router.post("/api/a/{token}/consent")
@@ -111,7 +111,7 @@ def add_changes(router: APIRouter, site: Site) -> None:
 
     @router.post("/api/a/{token}/report")
     def report_picture(request: Request, token: Token, body: ReportBody) -> StepReply:
-        """A picture does not load: the administrator learns of it, and the annotator goes on."""
+        """Reports a picture that does not load to the administrator; the annotator goes on."""
         return change(
             request,
             token,
@@ -122,7 +122,7 @@ def add_changes(router: APIRouter, site: Site) -> None:
 def in_transaction(
     site: Site, request: Request, token: str, act: Callable[[Connection, Annotator, float], object]
 ) -> StepReply:
-    """Acts for the annotator of a link, and finds what comes next, in one transaction."""
+    """Acts for the annotator of a link, and finds the next step, in one transaction."""
     site.limit_annotator(request, token)
     clock = time.time()
     with writing(site.database) as connection:
@@ -143,7 +143,7 @@ def in_transaction(
 
 
 def unknown_link(site: Site, request: Request) -> HTTPException:
-    """The error for a link that is no annotator's; too many of them from one address are refused sooner."""
+    """The error for a link that does not exist; an address that tries too many gets a 429 instead."""
     site.limit_guess(request)
     return HTTPException(404, "this link is not known, or it was closed")
 

@@ -20,7 +20,7 @@ from xmcgan.study.tables import STUDY
 
 
 def open_site(folder: Path, *, database_url: str | None = None, url: str = "http://127.0.0.1:8000") -> Site:
-    """Opens a study to be served, and brings its tables to this version's form.
+    """Opens a study to be served, and migrates its tables to this version.
 
     Raises:
         ValueError: if there is no study, or its pictures are elsewhere.
@@ -55,7 +55,7 @@ def create_app(site: Site) -> FastAPI:
 
     @app.get("/", response_class=HTMLResponse)
     def home(request: Request) -> Response:
-        """For who comes without a personal link."""
+        """The page for visitors without a personal link."""
         return site.page(request, "message.html", title=site.study.name, text="Please use the personal link that you "
                          "were sent. Without it, there is nothing to see here.")  # fmt: skip
 
@@ -84,7 +84,7 @@ def add_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        # Not the values: a number that is not finite has no JSON. A path that fits no token is no page of ours.
+        # Without the values: NaN and infinity have no JSON. A path that is not a valid token is not a page of ours.
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
         if place[0] == "path":

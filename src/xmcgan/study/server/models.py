@@ -1,4 +1,4 @@
-"""What the page sends and gets, as JSON."""
+"""The JSON that the page sends and receives."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Position = Annotated[int, Field(ge=0, le=8)]
 
 
 class Strict(BaseModel):
-    """No field beyond those named."""
+    """A body without unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,7 +40,7 @@ class IntroducedBody(Strict):
 
 
 class ProgressReply(BaseModel):
-    """How far the annotator is in a block."""
+    """The annotator's progress in a block."""
 
     done: int
     total: int

@@ -1,4 +1,4 @@
-"""What stands between the network and the pages: the size of a body, the origin of changes, response headers."""
+"""Protects the pages: limits the size of a body, checks the origin of changes, sets response headers."""
 
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",  # a personal link is in the address: no other site gets it
+    "referrer-policy": "same-origin",  # a personal link is in the address: no other site receives it
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -27,7 +27,7 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses large bodies and changes that another site asked for, and sets the headers of every response.
+    """Refuses large bodies and changes requested by another site, and sets the headers of every response.
 
     Args:
         https: whether annotators reach the server by HTTPS.
@@ -46,7 +46,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
-                    headers.setdefault(name, value)  # the page of results has a policy of its own
+                    headers.setdefault(name, value)  # the page of results has its own policy
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
@@ -65,7 +65,7 @@ class Guard:
 
 
 def same_site(headers: Headers) -> bool:
-    """Whether our own page sent the request, or something that is no browser."""
+    """Whether the request comes from our own page, or not from a browser."""
     if (site := headers.get("sec-fetch-site")) is not None:
         return site in ("same-origin", "none")
     origin = headers.get("origin")

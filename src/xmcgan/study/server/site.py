@@ -1,4 +1,4 @@
-"""What every page needs: the open study, its folder, templates and limits."""
+"""The state that every page needs: the open study, its folder, templates and limits."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,10 @@ TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=
 
 @dataclass(frozen=True)
 class Site:
-    """A study that is served.
+    """A study that is being served.
 
     Args:
-        url: where annotators reach the server, for the links that the administrator makes.
+        url: address at which annotators reach the server, for the links that the administrator makes.
     """
 
     folder: Path
@@ -32,9 +32,9 @@ class Site:
     settings: Settings
     admin_token_hash: str
     url: str
-    requests: RateLimit = field(default_factory=lambda: RateLimit(60, 20))  # of a link
-    guesses: RateLimit = field(default_factory=lambda: RateLimit(30, 0.5))  # of unknown links, from an address
-    logins: RateLimit = field(default_factory=lambda: RateLimit(10, 0.1))  # of the administrator, from an address
+    requests: RateLimit = field(default_factory=lambda: RateLimit(60, 20))  # per link
+    guesses: RateLimit = field(default_factory=lambda: RateLimit(30, 0.5))  # unknown links, per address
+    logins: RateLimit = field(default_factory=lambda: RateLimit(10, 0.1))  # administrator logins, per address
 
     @property
     def pictures(self) -> Path:
@@ -52,24 +52,24 @@ class Site:
         return HTMLResponse(text, status)
 
     def limit_annotator(self, request: Request, token: str) -> None:
-        """Refuses a link that is used faster than a person can."""
+        """Refuses a link that is used faster than a person could."""
         refuse(self.requests, token)
 
     def limit_guess(self, request: Request) -> None:
-        """Refuses an address that tries links."""
+        """Refuses an address that guesses links."""
         refuse(self.guesses, address(request))
 
     def limit_login(self, request: Request) -> None:
-        """Refuses an address that tries tokens of the administrator."""
+        """Refuses an address that guesses the administrator's token."""
         refuse(self.logins, address(request))
 
 
 def refuse(limit: RateLimit, key: str) -> None:
-    """Raises 429 where a limit is passed."""
+    """Raises 429 if a limit is exceeded."""
     if limit.take(key):
         raise HTTPException(429, "too many requests; wait a little", headers={"retry-after": "5"})
 
 
 def address(request: Request) -> str:
-    """Where a request comes from."""
+    """The address that a request comes from."""
     return request.client.host if request.client else "unknown"
