@@ -90,7 +90,7 @@ def lower_is_better(metric: str) -> bool:
 
 
 def has_direction(metric: str) -> bool:
-    """Whether one direction of a metric is better. Not so for the diversity: noise has a high one, too."""
+    """Whether higher or lower values are better. For the diversity neither is: it is high for noise, too."""
     return metric != "diversity"
 
 

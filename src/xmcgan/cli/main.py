@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def message_of(error: Exception) -> str:
-    """An error's message; that of the operating system starts with the file and leaves out the error number."""
+    """An error's message; for the operating system's errors it starts with the file, without the error number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror and str(error).startswith("[Errno"):
         return f"{error.filename}: {error.strerror}"
     return str(error)

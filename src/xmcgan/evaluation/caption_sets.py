@@ -1,4 +1,4 @@
-"""The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds each."""
+"""The sets of captions of one evaluation: random ones, SOA's lists, GenEval's prompts, and several seeds of each."""
 
 import hashlib
 from collections.abc import Sequence

@@ -347,7 +347,7 @@ def ignored_differences(results: Sequence[Measured], ignore: Sequence[str]) -> l
 
 
 def protocols(results: Sequence[Measured]) -> list[Protocol]:
-    """Settings common to all columns, then those of each column."""
+    """Settings common to all columns, then the settings of each column."""
     settings = {}
     for metric in metrics_of(results):
         those = column_of(results, metric)

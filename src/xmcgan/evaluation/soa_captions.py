@@ -45,7 +45,7 @@ PERSON = 1
 """Official id of the class whose list is too long to use in full."""
 
 MAX_BYTES = 2**27
-"""Largest accepted size of a file after decompression, several times that of all 80 lists."""
+"""Largest accepted size of a file after decompression, several times the size of all 80 lists."""
 
 
 class ListedCaption(NamedTuple):

@@ -156,7 +156,7 @@ async def one_model(model_id: str, request: Request) -> Response:
 
 @router.post("/v1/captions", summary="The words of a caption", responses=ERRORS)
 async def captions(body: CaptionBody, request: Request) -> Response:
-    """The position of each word, whether the model knows it, and whether the caption is cut before it."""
+    """The position of each word, whether it is in the model's vocabulary, and whether the caption is cut before it."""
     state = state_of(request)
     model = state.model(body.model)
     words = await state.in_encoding_thread(lambda: words_of(body.prompt, model))

@@ -14,7 +14,7 @@ class AdaptiveStrength:
     """The strength p in [0, 1] by which the probability of every augmentation is multiplied.
 
     Args:
-        target: for the mean sign of real images' logits.
+        target: target value of the mean sign of real images' logits.
         images: number of images over which p can rise from 0 to 1.
     """
 

@@ -22,7 +22,7 @@ class EMA(Generic[Network]):
     Args:
         network: the generator in training.
         decay: weight of the past at each update.
-        warmup: caps the decay at (1 + updates) / (10 + updates), so that its random initial weights do not dominate a
+        warmup: caps the decay at (1 + updates) / (10 + updates), so that the random initial weights do not dominate a
             short run. The official implementation has no warmup.
         half_life: replaces both: the number of updates in which the weight of the past halves; early on, a twentieth
             of the updates so far (the ramp of StyleGAN2-ADA, Karras et al. 2020, arXiv:2006.06676).

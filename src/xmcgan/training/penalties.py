@@ -47,7 +47,7 @@ def penalty_columns(
 def with_penalties(terms: Terms, penalties_BK: Tensor | None, state: TrainingState) -> Terms:
     """The discriminator's terms with the penalties that were due.
 
-    A penalty that is computed every k steps then counts k times, in the value as in the sum. So its mean in the log is
+    A penalty that is computed every k steps then counts k times, in its value and in the sum, so its mean in the log is
     right if the log's interval is a multiple of k.
     """
     if penalties_BK is None:

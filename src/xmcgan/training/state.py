@@ -56,7 +56,7 @@ class TrainingState:
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss or a weight is no longer a number; the newest checkpoint is from before."""
+    """A loss or a weight is no longer a number; the newest checkpoint was saved before that."""
 
 
 def check_batch_size(config: Config, ranks: int) -> None:

@@ -1,4 +1,4 @@
-"""What an object detector returns: boxes, categories, scores and colours if it recognises them."""
+"""What an object detector returns: boxes, categories and scores, and colours if it recognises them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

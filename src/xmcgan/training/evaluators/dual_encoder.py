@@ -146,7 +146,7 @@ def retrieval_accuracy(
 ) -> float:
     """Fraction of captions that match their image better than ``candidates - 1`` captions of random other images.
 
-    Captions are incomplete, so a caption of another image can be true as well; so 1 cannot be reached.
+    Captions are incomplete, so a caption of another image can be true as well, and 1 cannot be reached.
     """
     transform = ImageTransform(encoder.shape.image_size, fit)
     images_NF = torch.cat([encoder.encode_images(load_pixels(batch, transform)) for batch in batched(records)])

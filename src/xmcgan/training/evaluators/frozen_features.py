@@ -23,7 +23,7 @@ FEATURES_FOLDER = "features"
 BATCH = 4 * CHUNK
 
 PART = 13 * BATCH
-"""Images per file of features: at most as many are computed again after a stop."""
+"""Images per file of features: after a stop, at most this many are computed again."""
 
 
 class FeatureStream(Dataset):
