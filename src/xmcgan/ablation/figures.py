@@ -105,7 +105,7 @@ def to_svg(figure: Figure, label: str) -> str:
     """A figure as an SVG element for a page, with the page's variables for its colours.
 
     Args:
-        label: for screen readers.
+        label: description for screen readers.
     """
     buffer = io.StringIO()
     with rc_context(STYLE):

@@ -31,7 +31,7 @@ class Budget:
 
     Args:
         images: real images that the discriminator sees.
-        minutes: of training on this machine; some steps of every row are timed first to fix its number of steps.
+        minutes: minutes of training on this machine; each row is timed for some steps first to fix how many it gets.
     """
 
     images: int | None = None

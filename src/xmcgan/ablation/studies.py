@@ -16,7 +16,7 @@ class Row:
     """One configuration of a study.
 
     Args:
-        name: in tables and figures.
+        name: name in tables and figures.
         config: the study's base with one change.
         paper: the paper's value of each metric, as printed.
     """

@@ -59,7 +59,7 @@ def find_or_generate(source: "Source", system: str, requests: "list[Request]", o
 
 
 def official_requests(networks: "Networks", seed: int) -> "list[Request]":
-    """Three images per caption of the official lists; for persons, one for each of 30,000 captions, as officially."""
+    """Three images per caption of the official lists; for persons, one each for 30,000 (as in the official code)."""
     from xmcgan.evaluation.soa_captions import read_soa_captions, soa_requests
 
     assert networks.soa_captions is not None

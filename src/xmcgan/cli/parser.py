@@ -64,7 +64,7 @@ class Option:
         kind: type of the value.
         default: ``MISSING`` if a value is required.
         positional: whether it is an argument, which has no flag.
-        help: from the docstring.
+        help: its description, from the docstring.
         group: title of its group in the help, empty for the verb's own options.
     """
 

@@ -16,7 +16,7 @@ def crop_record(record: Record, width: int, height: int) -> Record:
     """The record with boxes and narrative relative to the middle square; the image itself is not cropped.
 
     Args:
-        width, height: of the image, in pixels.
+        width, height: the image's size, in pixels.
     """
     boxes = (crop_box(box, width, height) for box in record.boxes)
     narrative = record.narrative

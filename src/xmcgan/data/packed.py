@@ -18,7 +18,7 @@ class PackedRecords(Sequence[Record]):
     """An immutable sequence of records, as bytes.
 
     Args:
-        records: in order; they are not kept.
+        records: the records, in order; they are not kept.
     """
 
     def __init__(self, records: Iterable[Record]):

@@ -103,7 +103,7 @@ def count(
     Memory holds only counts, and eight bytes for each image to recognise it.
 
     Args:
-        entries: in any order.
+        entries: the split's entries, in any order.
         tokens: maps captions to their numbers of tokens, without truncation, [CLS] and [SEP] included; None to skip.
         max_length: tokens that the text encoder keeps.
 
@@ -200,7 +200,7 @@ def table(stats: Mapping[str, SplitStatistics], *, markdown: bool = False) -> st
     """The statistics as a table: a column for each split, a row for each quantity that some split has.
 
     Args:
-        stats: by split.
+        stats: the statistics, by split.
         markdown: a Markdown table instead of aligned text.
     """
     lines = [["", *stats]]
@@ -290,7 +290,8 @@ def plot(stats: Mapping[str, SplitStatistics]) -> Figure:
     """Plots words and tokens per caption, objects per image, and the most frequent categories, as far as available.
 
     Args:
-        stats: by split. Values are shares of each split's own total, so that splits of any size can be compared.
+        stats: the statistics, by split. Values are shares of each split's own total, so that splits of any size can be
+            compared.
     """
     panels = [show_words]
     if any(split.tokens is not None for split in stats.values()):

@@ -21,10 +21,10 @@ class EvaluationNetworks:
     """Feature extractors, dual encoder and detector; each is needed only by its own metrics.
 
     Args:
-        extractor: for fid, kid, precision, recall, density, coverage, is, authenticity, diversity and the like.
-        encoder: for r-precision, contrastive-accuracy, clip-score and positional-alignment; for exact questions of
+        extractor: used for fid, kid, precision, recall, density, coverage, is, authenticity, diversity and the like.
+        encoder: used for r-precision, contrastive-accuracy, clip-score and positional-alignment; for exact questions of
             colour if the detector recognises none.
-        detector: for soa-c and soa-i.
+        detector: used for soa-c and soa-i.
         boxes: a detector with boxes, for exact questions, counting-alignment, o-is and o-fid; may be the same one.
         second: another feature extractor, for fd-dinov2.
         precision: float32, bfloat16 or float16, the precision in which the networks run.

@@ -58,7 +58,7 @@ def evaluate(
         images: one per request, in the same order.
         requests: the captions the images were generated from.
         transform: crops or resizes each image to a square.
-        networks: at least those that the metrics need.
+        networks: at least the networks that the metrics need.
         metrics: names from ``METRICS``.
         system: name of the system that generated the images.
         protocol: how captions were chosen and images generated; copied to every result.

@@ -37,7 +37,7 @@ class Result:
             ``reference``, ``captions``, ``splits``, ``seed``, ... Only settings that should be equal for all systems
             belong here; whatever identifies the generator belongs in ``system``.
         seconds: time to compute it.
-        version: of this package.
+        version: version of this package.
 
     Raises:
         ValueError: naming the invalid field, such as a value that is not finite.

@@ -9,7 +9,7 @@ def image_grid(images: Sequence[Image.Image], columns: int, gap: int = 2) -> Ima
     """A grid filled row by row, with ``columns`` images in a row, or fewer if there are fewer.
 
     Args:
-        images: of one size; at least one.
+        images: at least one, all of one size.
         gap: white pixels between two images.
     """
     columns = min(columns, len(images))

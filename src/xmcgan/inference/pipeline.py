@@ -68,8 +68,8 @@ class Pipeline:
 
     Args:
         generator: in evaluation mode.
-        config: of the run that it comes from.
-        step: of the run that it comes from.
+        config: configuration of the run that it comes from.
+        step: training step of the generator.
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: of the weights and feature maps when drawing: float32, bfloat16 or float16.
         batch_size: images per forward pass; chosen by image size and device unless given. It can change the last bit.

@@ -46,7 +46,7 @@ class Measurement:
     Args:
         part: what was called.
         variant: how it ran, such as compiled or fused.
-        precision: of the layers, ``float32`` or ``bfloat16``; selects the ceiling for MFU.
+        precision: precision of the layers, ``float32`` or ``bfloat16``; selects the ceiling for MFU.
         images: images (or captions) in one call.
         seconds: duration of each call.
         gflop: operations of one call, without recomputation; 0 if not counted.
@@ -113,7 +113,7 @@ class OutOfMemory:
     Args:
         part: what was called.
         variant: how it ran.
-        precision: of the layers.
+        precision: precision of the layers.
         reason: the allocator's message.
     """
 

@@ -44,7 +44,7 @@ def create_app(models: Mapping[str, ServedModel], settings: ServeSettings) -> Fa
     """The application that serves the page and the API.
 
     Args:
-        models: by name; the first is the default.
+        models: the models by name; the first is the default.
     """
     metrics = Metrics(models)
     urls = settings.url_folder

@@ -25,7 +25,7 @@ def encode(
     Args:
         settings: the settings that made the image, stored as JSON; ``prompt`` is also the description.
         size: side in pixels; the image is enlarged to it smoothly.
-        quality: of JPEG and WebP, 0 to 100.
+        quality: quality of JPEG and WebP, 0 to 100.
     """
     if size != image.width:
         image = image.resize((size * image.width // image.height, size), Image.Resampling.LANCZOS)

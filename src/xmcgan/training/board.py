@@ -18,7 +18,7 @@ class Board:
     """An event file of scalars.
 
     Args:
-        folder: of the event files; each start of a run adds one.
+        folder: folder of the event files; each start of a run adds one.
         step: the step that training starts from; TensorBoard hides later steps in earlier files.
     """
 

@@ -58,7 +58,7 @@ class _Journal:
         return [done for _, done in sorted(self.done.items()) if done.split == split]
 
     def report(self, unfinished: Sequence[tuple[str, Problem]]) -> str:
-        """Writes all problems so far, including those of an unfinished shard, and returns where."""
+        """Writes all problems so far, including those of an unfinished shard, and returns the file's place."""
         known = [(each.split, problem) for _, each in sorted(self.done.items()) for problem in each.problems]
         lines = ({"split": split, **problem._asdict()} for split, problem in [*known, *unfinished])
         self.output.write(PROBLEMS, "".join(json.dumps(line) + "\n" for line in lines))

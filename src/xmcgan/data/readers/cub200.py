@@ -223,7 +223,7 @@ def around(pixels: Pixels, width: int, height: int) -> Crop:
 
     Args:
         pixels: the box.
-        width, height: of the image.
+        width, height: the image's size.
     """
     left, top, across, down = pixels
     radius = int(max(across, down) * 0.75)

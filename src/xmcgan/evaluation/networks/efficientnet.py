@@ -39,7 +39,7 @@ class EfficientNetExtractor:
     transform crops the border.
 
     Args:
-        name: in NETWORKS.
+        name: a name in NETWORKS.
         weights: a file in the layout of the network's package; by default that package's file.
 
     Raises:

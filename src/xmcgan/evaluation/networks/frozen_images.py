@@ -21,7 +21,7 @@ class FrozenImages:
     and only then to the side that the network was trained on.
 
     Args:
-        name: of the network, in networks.efficientnet.NETWORKS.
+        name: name of the network, in networks.efficientnet.NETWORKS.
         image_size: side in pixels.
 
     Raises:

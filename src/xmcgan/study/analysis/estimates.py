@@ -10,7 +10,7 @@ from xmcgan.study.analysis.tally import Tally, mean_rank, share_best, win_rates
 from xmcgan.study.analysis.worths import choices, connected, refusal, worths
 
 UNSTABLE = 0.05
-"""Worths get no interval if at least this share of replicates has no finite worths."""
+"""Worths get no interval if more than this share of replicates has no finite worths."""
 
 
 class Estimate(NamedTuple):

@@ -123,7 +123,7 @@ class Results:
 
     @property
     def excluded(self) -> tuple[Conduct, ...]:
-        """The conducts that are left out."""
+        """The conduct of annotators whose answers are left out."""
         return tuple(each for each in self.conducts if each.excluded)
 
 

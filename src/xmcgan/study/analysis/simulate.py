@@ -29,9 +29,9 @@ class Population:
 
     Args:
         clarity: factor of a caption: how far apart the systems are on it.
-        luck: of a system on a caption, in log worth.
+        luck: luck of a system on a caption, in log worth.
         care: factor of an annotator: near 0 is random clicking.
-        taste: of an annotator for a system, in log worth.
+        taste: taste of an annotator for a system, in log worth.
         load: factor of an annotator: how many items they take relative to others.
         random: share of annotators, 0 to 1, who click at random and fast.
         ties: utilities closer than this are tied; 0 for no ties.

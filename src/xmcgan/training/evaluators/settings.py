@@ -13,14 +13,14 @@ class Fitting:
         steps: number of training steps.
         batch_size: pairs per batch; all other pairs are negatives.
         learning_rate: peak learning rate.
-        weight_decay: of AdamW, on matrices and kernels only.
+        weight_decay: AdamW's weight decay, on matrices and kernels only.
         warmup: steps of linear warmup.
         shift: augmentation: each batch is shifted by up to this many pixels in each direction.
         flip: flip images horizontally at random. Leave off if captions mention left and right.
         fit: ``squash`` images to a square, or ``crop`` the centre.
-        precision: of an image network in training: float32, bfloat16, or auto: bfloat16 on a GPU that has it.
+        precision: precision of a trained image network: float32, bfloat16, or auto: bfloat16 on a GPU that has it.
         save_every: steps between saves for resuming.
-        seed: of all random numbers.
+        seed: seed of all random numbers.
         workers: processes that decode images; 0 decodes in the main process.
         device: auto, cpu, cuda, ...
     """
