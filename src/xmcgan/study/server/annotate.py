@@ -143,7 +143,7 @@ def in_transaction(
 
 
 def unknown_link(site: Site, request: Request) -> HTTPException:
-    """The error for a link that does not exist; an address that tries too many gets a 429 instead."""
+    """The error for a link that is unknown or closed; an address that tries too many gets a 429 instead."""
     site.limit_guess(request)
     return HTTPException(404, "this link is not known, or it was closed")
 
