@@ -119,6 +119,12 @@ def test_the_same_report_twice_is_the_same_bytes(plan, report, tmp_path):
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
+def test_equal_means_have_no_best(tmp_path):
+    plan = plan_of(tmp_path / "ablation", table_5(BASE), seeds=1)
+    end_runs(plan, {"plain": {"fid": 2.0}, "attentional": {"fid": 2.0}}, spread=0.0, seeds=(0,))
+    assert "**" not in write_report(plan.output).with_suffix(".md").read_text().split("## Results")[1].split("## ")[0]
+
+
 def test_one_seed_is_not_tested(tmp_path):
     plan = plan_of(tmp_path / "ablation", table_5(BASE), seeds=1)
     end_runs(plan, {"plain": {"fid": 2.0}, "attentional": {"fid": 1.0}}, seeds=(0,))

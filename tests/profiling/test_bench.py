@@ -230,3 +230,11 @@ def test_a_step_on_frozen_features_is_counted(config):
     assert counted.discriminator_parameters == sum(
         weight.numel() for weight in initial_state(frozen, 32, torch.device("cpu")).discriminator.parameters()
     )
+
+
+def test_counting_names_its_device(config, monkeypatch):
+    """transformers, loading a model, can leave torch.linspace on the CPU whatever the default device."""
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *given, **named: linspace(*given, **{"device": "cpu", **named}))
+    config = replace(config, training=replace(config.training, discriminator_steps=1))
+    assert flops.count_step(config, 32, words=20) > 0

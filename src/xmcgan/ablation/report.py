@@ -156,10 +156,15 @@ def table_row(results: Results, row: str) -> dict[str, Any]:
             cell |= {
                 "value": number(summary.mean, summary),
                 "deviation": None if summary.deviation is None else number(summary.deviation, summary),
-                "best": has_direction(metric) and len(summaries) > 1 and summary.mean == best(metric, summaries),
+                "best": has_direction(metric) and differ(summaries) and summary.mean == best(metric, summaries),
             }
         cells.append(cell)
     return {"name": row, "seeds": sum(outcome.row == row for outcome in results.done()), "cells": cells}
+
+
+def differ(summaries: dict[str, Summary]) -> bool:
+    """Whether the means are not all the same."""
+    return len({summary.mean for summary in summaries.values()}) > 1
 
 
 def best(metric: str, summaries: dict[str, Summary]) -> float:

@@ -102,10 +102,11 @@ def without_recomputation(config: Config) -> Config:
 
 def random_text(rows: int, length: int, text_dim: int, device: torch.device) -> TextEmbedding:
     """Standard-normal word embeddings; caption lengths are evenly spaced from ``length`` / 3 to ``length``."""
-    lengths = torch.linspace(max(1, length // 3), length, rows).round()
-    mask_BT = torch.arange(length) < lengths[:, None]
-    words_BTD = torch.randn(rows, length, text_dim) * mask_BT[..., None]
-    return TextEmbedding(words_BTD, mask_BT, words_BTD.sum(1) / lengths[:, None]).to(device)
+    # On the device by name: transformers can leave torch.linspace deaf to a device that is set as the default.
+    lengths = torch.linspace(max(1, length // 3), length, rows, device=device).round()
+    mask_BT = torch.arange(length, device=device) < lengths[:, None]
+    words_BTD = torch.randn(rows, length, text_dim, device=device) * mask_BT[..., None]
+    return TextEmbedding(words_BTD, mask_BT, words_BTD.sum(1) / lengths[:, None])
 
 
 def random_batch(config: Config, text_dim: int, device: torch.device) -> Batch:
