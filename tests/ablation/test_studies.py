@@ -1,6 +1,8 @@
 """The studies: what each row changes, what the paper says of it, and lists of one's own."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,9 @@ def test_a_list_of_ones_own():
 def test_a_wrong_list_is_named_by_its_row(content, message):
     with pytest.raises(ValueError, match=message):
         study_from_file("mine.json", content, BASE)
+
+
+def test_the_study_of_flowers_compares_the_two_recipes():
+    path = Path(__file__).parents[2] / "examples/flowers_study.json"
+    study = study_from_file(path.name, json.loads(path.read_text()), RECIPES["flowers-64"])
+    assert [row.config for row in study.rows] == [RECIPES["flowers-64"], RECIPES["flowers-64-plus"]]

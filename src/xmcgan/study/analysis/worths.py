@@ -70,7 +70,7 @@ def worths(
     Args:
         counts_BD: how often each ranking was given, a row per replicate.
         made: the choices of those rankings.
-        alpha: regularisation, above 0; it pulls worths together and keeps a replicate's worths finite.
+        alpha: regularisation, above 0; it shrinks the worths towards each other and keeps a replicate's worths finite.
         tolerance: largest sum of absolute changes in log worth between the last two iterations.
         most: most iterations.
 
