@@ -20,7 +20,7 @@ def small_matrix_products(monkeypatch):
 
 def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
     output = tmp_path / "bench.json"
-    quick = ["--repetitions", "2", "--warmup", "1", "--threads", "1", "--device", "cpu"]
+    quick = ["--repetitions", "2", "--warmup", "1", "--threads", "1", "--device", "cpu", "--generation-batch", "2"]
     assert run(["bench", "--model", str(trained), *quick, "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     for part in ("training", "generation", "text", "loading"):
@@ -92,18 +92,8 @@ def test_what_was_measured_is_kept_when_a_part_does_not_fit(trained, tmp_path, c
 
     monkeypatch.setattr(bench, "bench_training", large)
     output = tmp_path / "bench.json"
-    quick = [
-        "--repetitions",
-        "2",
-        "--warmup",
-        "1",
-        "--device",
-        "cpu",
-        "--precision",
-        "float32",
-        "--output",
-        str(output),
-    ]
+    quick = ["--repetitions", "2", "--warmup", "1", "--device", "cpu", "--precision", "float32"]
+    quick += ["--generation-batch", "2", "--output", str(output)]
     assert run(["bench", "--model", str(trained), "--parts", "[training, generation]", *quick]) == 0
     assert "| training | float32 | out of memory |" in capsys.readouterr().out
     written = json.loads(output.read_text())

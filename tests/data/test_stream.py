@@ -1,5 +1,6 @@
 """The stream of examples: order, ranks, resumption, captions, mirroring, noise."""
 
+import multiprocessing
 from collections import Counter
 from itertools import islice
 
@@ -183,8 +184,12 @@ def test_images_are_in_minus_one_to_one():
 def test_damaged_image_in_a_worker_is_named(tmp_path):
     records = marked(tmp_path, count=2)
     records[1].image.write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=r"1\.png cannot be read as an image"):
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ValueError, match=r"1\.png cannot be read as an image") as kept:
         first_examples(records, 8, workers=1)
+    # The traceback of a kept error would keep the worker, which Python could not end at its exit.
+    assert kept.value
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_the_order_is_that_of_numpys_permutation():

@@ -171,24 +171,21 @@ def save(state: dict[str, Tensor], path) -> None:
         torch.save(state, path)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_resnet50_loads_torchvisions_weights(suffix, tmp_path):
-    path = tmp_path / f"resnet50{suffix}"
-    save(random_resnet50().state_dict(), path)
-    encoder = frozen_image_encoder("resnet50", path)
+def test_resnet50_loads_torchvisions_weights(tmp_path):
+    network = random_resnet50()
+    save(network.state_dict(), tmp_path / "resnet50.pth")
+    encoder = frozen_image_encoder("resnet50", tmp_path / "resnet50.pth")
     images_in_01 = torch.rand(1, 3, 224, 224)
     normalised = torchvision.transforms.functional.normalize(images_in_01, IMAGENET_MEAN, IMAGENET_STD)
-    theirs = random_resnet50()(normalised)
+    theirs = network(normalised)
     assert theirs.std() > 1e-3
     torch.testing.assert_close(encoder(2 * images_in_01 - 1), theirs, rtol=1e-4, atol=1e-5)
     check_frozen(encoder)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_vgg19_loads_torchvisions_weights(suffix, tmp_path):
-    path = tmp_path / f"vgg19{suffix}"
-    save(vgg19_state(), path)
-    encoder = frozen_image_encoder("vgg19", path)
+def test_vgg19_loads_torchvisions_weights(tmp_path):
+    save(vgg19_state(), tmp_path / "vgg19.safetensors")
+    encoder = frozen_image_encoder("vgg19", tmp_path / "vgg19.safetensors")
     images_in_01 = torch.rand(2, 3, 64, 64)
     normalised = torchvision.transforms.functional.normalize(images_in_01, IMAGENET_MEAN, IMAGENET_STD)
     theirs = F.adaptive_avg_pool2d(random_vgg19()(normalised), 1).flatten(1)

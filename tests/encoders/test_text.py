@@ -69,8 +69,7 @@ def test_words_equal_those_of_transformers(encoder):
 
 
 @needs_minilm
-@pytest.mark.parametrize("layers", [None, 4])
-@pytest.mark.parametrize("length", [17, 64])
+@pytest.mark.parametrize(("layers", "length"), [(None, 64), (4, 17)])
 def test_the_embedded_encoder_has_the_bits_of_transformers(layers, length):
     """Our BERT and tokenizer against transformers', within the same encoder."""
     ours, theirs = (TextEncoder(MINILM, layers=layers, max_length=length) for _ in range(2))

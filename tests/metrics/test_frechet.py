@@ -285,9 +285,8 @@ def test_wrong_features_are_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [6000, 1000])
-def test_the_width_of_inception_takes_seconds_of_one_core(count):
-    a, b = statistics(torch.randn(count, 2048)), statistics(1.1 * torch.randn(count, 2048) + 0.1)
+def test_the_width_of_inception_takes_seconds_of_one_core():
+    a, b = statistics(torch.randn(2100, 2048)), statistics(1.1 * torch.randn(1000, 2048) + 0.1)  # full rank and not
     began = time.process_time()
     distance = frechet_distance(a, b)
     assert time.process_time() - began < 20  # 2 of one core; more where threads wait for cores that others use

@@ -1,18 +1,21 @@
 """Opens images, turns them upright and makes them square."""
 
+from __future__ import annotations
+
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch import Tensor
 
 from xmcgan.data.crop import middle_square
 from xmcgan.data.records import Crop, Record, Slice, StoredImage, image_place
 from xmcgan.data.remote import SourcePath, read_part
+
+if TYPE_CHECKING:  # the commands and worker processes that prepare data start without torch
+    from torch import Tensor
 
 Fit = Literal["squash", "crop"]
 
@@ -55,6 +58,8 @@ class ImageTransform:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """The image as uint8 pixels (3, size, size)."""
+        import torch
+
         return torch.from_numpy(np.array(self.square(image))).permute(2, 0, 1)
 
     def square(self, image: Image.Image) -> Image.Image:

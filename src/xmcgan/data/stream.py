@@ -4,7 +4,6 @@ All randomness of the n-th example of a run (image, caption, flip, noise) is a f
 So a run resumes exactly where it was interrupted, and the number of workers does not change the examples.
 """
 
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from xmcgan.data.crop import crop_narrative
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared.shards import ShardedRecords
 from xmcgan.data.records import Record
 from xmcgan.data.traces import TraceMaps, trace_maps
+from xmcgan.runtime.processes import ignore_signals
 
 # Forked workers share the memory of the records and start at once. "forkserver", Linux's default from Python 3.14 on,
 # sends all records to each worker: 30 MB for COCO's 82,783 images, and about 20 s before the first batch.
@@ -214,18 +215,18 @@ def load_batches(
         worker_init_fn=ignore_signals,
         multiprocessing_context=WORKERS_START if workers else None,
     )
+    batches = iter(loader)
     try:
-        yield from loader
+        yield from batches
     except (ValueError, OSError) as error:
         # A worker's error arrives as its whole traceback; its message is the last line.
         kind = type(error)
         raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
-
-
-def ignore_signals(_worker: int) -> None:
-    """Makes a worker ignore SIGINT and SIGTERM, which reach every process: the main process stops its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            # An error's traceback keeps the iterator, and so its workers, alive until Python exits. Python then ends
+            # them by SIGTERM, which they ignore, and would wait forever.
+            batches._shutdown_workers()
 
 
 def collate(examples: list[Example]) -> ExampleBatch:

@@ -56,6 +56,18 @@ def torchvision_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def extractor(tensorflow_file):
+    return load_feature_extractor("inception-v3-tf", tensorflow_file)
+
+
+@pytest.fixture(scope="module")
+def official(tensorflow_file):
+    """torch-fidelity's network."""
+    outputs = ["2048", "logits_unbiased", "logits"]
+    return FeatureExtractorInceptionV3("official", outputs, feature_extractor_weights_path=str(tensorflow_file))
+
+
 @pytest.fixture
 def images():
     return torch.randint(256, (2, 3, 24, 32), dtype=torch.uint8).repeat_interleave(5, 2).repeat_interleave(5, 3)
@@ -66,12 +78,8 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
-def test_tensorflow_port_matches_torch_fidelity(tensorflow_file, images):
-    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
-    theirs = FeatureExtractorInceptionV3(
-        "theirs", ["2048", "logits_unbiased", "logits"], feature_extractor_weights_path=str(tensorflow_file)
-    )
-    features, unbiased, biased = theirs(images)
+def test_tensorflow_port_matches_torch_fidelity(extractor, official, images):
+    features, unbiased, biased = official(images)
     ours = extractor(images)
     assert ours.features_BF.shape == (2, extractor.dim) == (2, 2048)
     assert ours.logits_BC.shape == (2, 1008)
@@ -84,12 +92,11 @@ def test_tensorflow_port_matches_torch_fidelity(tensorflow_file, images):
     ("name", "mode"),
     [("inception-v3-tf-antialiased", "antialiased"), ("inception-v3-tf-legacy-pytorch", "legacy-pytorch")],
 )
-def test_resizing_mode_by_name(tensorflow_file, images, name, mode):
+def test_resizing_mode_by_name(tensorflow_file, official, images, name, mode):
     """torch-fidelity's network takes pixels alone, so these are resized and rounded beforehand."""
     extractor = load_feature_extractor(name, tensorflow_file)
-    theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(tensorflow_file))
-    (features,) = theirs(resize(images, 299, mode).round().to(torch.uint8))
-    (legacy,) = theirs(images)
+    features, *_ = official(resize(images, 299, mode).round().to(torch.uint8))
+    legacy, *_ = official(images)
     ours = extractor(images).features_BF
     assert (ours - features).abs().mean() < (ours - legacy).abs().mean() / 2  # what is left is the rounding
     assert extractor.protocol["resize"] == f"{mode} 299"
@@ -117,9 +124,8 @@ def test_torchvision_matches_direct_call(torchvision_file, images):
     }
 
 
-def test_weights_sha256_and_protocol(tensorflow_file, tmp_path, images):
+def test_weights_sha256_and_protocol(tensorflow_file, extractor, tmp_path, images):
     """The hash is the file's; the same tensors in a .safetensors file are another file, and the same network."""
-    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
     assert extractor.weights_sha256 == hashlib.sha256(tensorflow_file.read_bytes()).hexdigest()
     save_file(torch.load(tensorflow_file, weights_only=True), tmp_path / "same.safetensors")
     same = load_feature_extractor("inception-v3-tf", tmp_path / "same.safetensors")
@@ -132,8 +138,7 @@ def test_weights_sha256_and_protocol(tensorflow_file, tmp_path, images):
     }
 
 
-def test_network_is_frozen(tensorflow_file, images):
-    extractor = load_feature_extractor("inception-v3-tf", tensorflow_file)
+def test_network_is_frozen(extractor, images):
     assert isinstance(extractor, Inception)
     assert not extractor.layers.training
     assert not any(parameter.requires_grad for parameter in extractor.layers.parameters())
@@ -193,14 +198,13 @@ def test_code_in_a_weight_file_is_not_run(tmp_path):
     assert trace.exists()
 
 
-def test_spatial_features_are_the_first_channels_of_a_middle_layer(tensorflow_file, images):
+def test_spatial_features_are_the_first_channels_of_a_middle_layer(tensorflow_file, official, images):
     extractor = load_feature_extractor("inception-v3-tf-spatial", tensorflow_file)
-    theirs = FeatureExtractorInceptionV3("theirs", ["2048"], feature_extractor_weights_path=str(tensorflow_file))
     seen = []
     branches = []
-    theirs.Mixed_6d.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    theirs.Mixed_6d.branch1x1.register_forward_hook(lambda _module, _inputs, output: branches.append(output))
-    theirs(images)
+    official.Mixed_6d.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    official.Mixed_6d.branch1x1.register_forward_hook(lambda _module, _inputs, output: branches.append(output))
+    official(images)
     ours = extractor(images)
     assert ours.features_BF.shape == (2, extractor.dim) == (2, 2023)
     assert ours.logits_BC is None

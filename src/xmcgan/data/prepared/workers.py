@@ -16,7 +16,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from xmcgan.data.images import ImageTransform, image_bytes, is_upright_jpeg, open_image
 from xmcgan.data.records import Crop, Problem, Record, Slice
 from xmcgan.data.remote import Part, RemotePath, read_together
-from xmcgan.data.stream import ignore_signals
+from xmcgan.runtime.processes import ignore_signals
 
 _CHUNK = 8  # images sent to a worker process at once
 
@@ -100,7 +100,7 @@ def _processes(count: int) -> ProcessPoolExecutor:
 
 
 def _initialize_worker() -> None:
-    ignore_signals(0)
+    ignore_signals()
     parent = multiprocessing.parent_process()
     if parent is not None:
         # Workers hold both ends of the pool's queue, so they would wait forever if the parent were killed.
