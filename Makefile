@@ -6,11 +6,12 @@ JOBS ?= 2
 VENV = .venv
 
 BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES = $(wildcard src tests benchmarks examples)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test docs lint format clean
+.PHONY: help demo test quick docs lint format clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -19,8 +20,14 @@ help: ## list these targets
 demo: $(VENV)/.installed ## show the trained model, then train one from nothing: ten minutes, two pages
 	$(BIN)/xmcgan demo
 
+# Tests start many processes; without bytecode, each would compile the package anew.
+test quick: export PYTHONDONTWRITEBYTECODE =
+
 test: lint docs ## lint, build the docs, then run every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
+	$(PYTEST)
+
+quick: $(VENV)/.installed-dev ## run the tests that are not slow
+	$(PYTEST) -m "not slow"
 
 docs: $(VENV)/.installed-dev ## build the pages and the API reference into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet

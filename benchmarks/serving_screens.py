@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
+from browsers import launch
 from servers import running, served
-from study_browser import launch, shoot
+from study_browser import shoot
 from xmcgan import Pipeline
 
 DESKTOP, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 800}

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from study_pictures import write_systems
 
+from browsers import launch
 from study_browser import (
     DESKTOP,
     PHONE,
     annotate,
     by_taste,
-    launch,
     links_of,
     serving,
     shoot,

@@ -14,7 +14,8 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from study_browser import launch, shoot
+from browsers import launch
+from study_browser import shoot
 
 SCREENS = (("light", "light", (1180, 1330)), ("dark", "dark", (1180, 1330)), ("phone", "light", (390, 1400)))
 

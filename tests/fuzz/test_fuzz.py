@@ -19,6 +19,7 @@ def targets():
         yield make_targets(Path(root))
 
 
+@pytest.mark.slow
 def test_damage_gives_the_right_result_or_one_line(targets):
     quick = [target for target in targets if target.name != "text encoder"]  # transformers takes its time
     outcomes = fuzz(quick, CASES, seed=0)

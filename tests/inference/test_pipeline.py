@@ -453,6 +453,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_otherwise(set_by_use
     assert fresh(program, OMP_WAIT_POLICY=set_by_user) == f"{expected} False"
 
 
+@pytest.mark.slow
 def test_drawing_imports_none_of_the_slow_modules():
     """Each takes 0.3 to 6 seconds, and a picture by a packaged model needs none of them."""
     program = (

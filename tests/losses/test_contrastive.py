@@ -149,6 +149,7 @@ def test_an_image_whose_regions_are_zero_fits_every_sentence_alike_and_has_no_gr
     assert gradient[0].any()
 
 
+@pytest.mark.slow
 def test_region_word_scores_of_the_papers_batch_fit_in_a_gigabyte():
     """256 pictures of 256 regions, captions of 64 words, forward and backward; counted, on tensors without memory."""
     # The larger chunk needs the more memory: "meta" stands for any device but a CPU.

@@ -90,6 +90,7 @@ def test_operations_of_a_product():
     assert flops.count_gflop(lambda: linear(torch.zeros(5, 10))) == pytest.approx(2 * 5 * 10 * 20 / 1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", [{}, {"micro_batch": 2, "checkpoint_activations": True, "discriminator_steps": 1}])
 def test_a_step_counted_without_running_it_is_the_step_that_runs(config, switches):
     config = replace(config, training=replace(config.training, **switches))
@@ -111,6 +112,7 @@ def test_the_papers_model_takes_two_fifths_of_the_authors_operations():
     assert step / (2 * training.discriminator_steps) / 996.3 < 0.39  # a real image
 
 
+@pytest.mark.slow
 def test_training_and_recomputation_that_is_not_counted_as_work(config):
     config = replace(config, training=replace(config.training, discriminator_steps=1))
     plain = bench.bench_training(config, 32, CPU, schedule=QUICK)
@@ -201,6 +203,7 @@ def test_loading():
     assert found.gflop == 0
 
 
+@pytest.mark.slow
 def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
     """A weight that the counted step does not know would leave its operations out."""
     config = replace(config, training=replace(config.training, discriminator_steps=1))

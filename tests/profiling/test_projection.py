@@ -96,6 +96,7 @@ def test_micro_batches_add_passes_without_a_graph():
     assert tight.step_s == pytest.approx(roomy.step_s + tight.again_s)
 
 
+@pytest.mark.slow
 def test_projected_recomputation_matches_the_counter(config):
     from xmcgan.profiling.flops import count_step
 
@@ -215,6 +216,7 @@ def test_gathered_numbers_and_messages():
     assert (more - numbers, messages) == (2 * 2 * 13, 2 * 8 + 8)
 
 
+@pytest.mark.slow
 def test_projection_reproduces_a_measured_step(tmp_path):
     recipe = RECIPES["coco14-256"]
     training = replace(recipe.training, batch_size=32, micro_batch=None, discriminator_steps=1)

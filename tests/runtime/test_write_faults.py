@@ -28,7 +28,9 @@ from xmcgan.scenes.write import write_scenes
 @pytest.fixture
 def short(config):
     """Two steps, each with a checkpoint, a line and an evaluation."""
-    training = replace(config.training, steps=2, checkpoint_every=1, log_every=1, keep_checkpoints=2)
+    training = replace(
+        config.training, steps=2, discriminator_steps=1, checkpoint_every=1, log_every=1, keep_checkpoints=2
+    )
     return replace(config, training=training, evaluation=replace(config.evaluation, every=1))
 
 
@@ -79,6 +81,7 @@ def foreign(folder, error):
         raise error
 
 
+@pytest.mark.slow
 def test_a_training_survives_writes_that_fail(short, whole, tmp_path):
     run, count = whole
     places = sorted({1, count // 3, 2 * count // 3, count})

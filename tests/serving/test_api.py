@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -164,14 +165,15 @@ def test_a_stream_sends_each_image(client):
 
 
 def test_a_url_until_its_time_is_over(tiny_model, tmp_path):
-    with running({"tiny": tiny_model}, ServeSettings(url_folder=tmp_path, url_lifetime=0.7)) as url:
+    with running({"tiny": tiny_model}, ServeSettings(url_folder=tmp_path, url_lifetime=60)) as url:
         request = {"prompt": "a car", "seed": 1, "response_format": "url", "output_format": "webp"}
         entry = httpx.post(url + GENERATIONS, json=request).json()["data"][0]
         assert entry["url"].startswith(f"{url}/images/")
         found = httpx.get(entry["url"])
         assert found.headers["content-type"] == "image/webp"
         assert read_settings(found.content)["seed"] == 1
-        time.sleep(0.8)
+        old = time.time() - 61
+        os.utime(tmp_path / entry["url"].rpartition("/")[2], (old, old))
         assert httpx.get(entry["url"]).status_code == 404
         assert httpx.get(f"{url}/images/..%2Fsecret.png").status_code == 404
 
@@ -303,13 +305,14 @@ def test_every_error_has_one_shape(client, method, path, status):
 
 def test_a_token(tiny_model):
     with running({"tiny": tiny_model}, ServeSettings(token="secret")) as url:
-        for path in ("/v1/models", "/metrics", "/v1/images/generations"):
-            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
-                answer = httpx.get(url + path, headers=headers)
-                assert answer.status_code == 401
-                assert answer.json()["error"]["type"] == "authentication_error"
-        assert httpx.get(f"{url}/v1/models", headers={"Authorization": "Bearer secret"}).status_code == 200
-        assert httpx.get(f"{url}/healthz").status_code == httpx.get(url).status_code == 200
+        with httpx.Client(base_url=url) as client:
+            for path in ("/v1/models", "/metrics", "/v1/images/generations"):
+                for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret"}):
+                    answer = client.get(path, headers=headers)
+                    assert answer.status_code == 401
+                    assert answer.json()["error"]["type"] == "authentication_error"
+            assert client.get("/v1/models", headers={"Authorization": "Bearer secret"}).status_code == 200
+            assert client.get("/healthz").status_code == client.get("/").status_code == 200
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="secret", max_retries=0)
         assert client.images.generate(prompt="a car", response_format="b64_json").data
         with pytest.raises(openai.BadRequestError, match="b64_json only"):  # this server keeps no images
@@ -346,6 +349,7 @@ def test_the_description_shows_fields_and_errors(client):
     assert not re.search(r'"\$ref": "#/components/schemas/HTTP', json.dumps(described))
 
 
+@pytest.mark.slow
 def test_no_request_makes_the_server_fail(api):
     """schemathesis sends what the description allows and what it does not."""
     import schemathesis
@@ -364,7 +368,10 @@ def test_no_request_makes_the_server_fail(api):
             assert answer.status_code < 500
             seen.add((case.operation.path, answer.status_code))
 
-        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+        modes = [schemathesis.GenerationMode.POSITIVE]
+        if operation.body:  # of a path, every text is right, and to look for a wrong one takes long
+            modes.append(schemathesis.GenerationMode.NEGATIVE)
+        for mode in modes:
             with suppress(Unsatisfiable):  # an operation without a body has no wrong one
                 given(operation.as_strategy(generation_mode=mode))(check)()
     assert {path for path, _ in seen} >= {GENERATIONS, INTERPOLATIONS, "/v1/captions", "/v1/models", "/metrics"}

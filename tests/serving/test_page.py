@@ -1,7 +1,6 @@
 """The page in a real browser: typed, pressed, touched, shared by a link, and read by axe."""
 
 import io
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,44 +14,61 @@ pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from browsers import STILL, chromium, launch
+
 CAPTION = "a red zebra left of a stop sign under a night sky"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = pytest.mark.skipif(chromium() is None, reason="there is no Chromium")
 
 
 @pytest.fixture(scope="module")
-def url(tiny_model):
-    models = {"scenes-64": served("scenes-64", Pipeline.from_pretrained("scenes-64", device="cpu")), "tiny": tiny_model}
-    with running(models) as address:
+def pipe() -> Pipeline:
+    pipe = Pipeline.from_pretrained("scenes-64", device="cpu")
+    pipe.batch_size = 4  # as many as the page asks for
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def url(tiny_model, pipe):
+    with running({"scenes-64": served("scenes-64", pipe), "tiny": tiny_model}) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = launch(playwright)
         yield browser
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One tab for all tests: to open another takes longer than most of them, and the page keeps nothing in it."""
+    return browser.new_context(color_scheme="light", **STILL).new_page()
+
+
 @pytest.fixture
-def page(browser, url):
-    """A page that has drawn its first example; whatever it writes on the console as an error fails the test."""
-    context = browser.new_context(color_scheme="light")
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(url)
-    drawn(page)
-    yield page
-    context.close()
+def page(tab, url):
+    """The page when it has drawn its first example; whatever it writes on the console as an error fails the test."""
+    errors: list[str] = []
+    listeners = {
+        "pageerror": lambda error: errors.append(str(error)),
+        "console": lambda message: errors.append(message.text) if message.type == "error" else None,
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    tab.goto(url)
+    drawn(tab)
+    yield tab
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
     assert [each for each in errors if "status of 400" not in each] == []
 
 
 def drawn(page: Page) -> None:
     """Waits until everything that was asked for has come."""
-    expect(page.locator("#results")).to_have_attribute("aria-busy", "false", timeout=20_000)
+    page.wait_for_selector("#results[aria-busy=false]", timeout=20_000)
     expect(page.locator("#error")).to_be_hidden()
 
 
@@ -67,7 +83,7 @@ def violations(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in Axe().run(page).response["violations"]]
 
 
-def test_a_caption_is_typed_a_word_touched_and_the_link_shared(page, browser, url):
+def test_a_caption_is_typed_a_word_touched_and_the_link_shared(page, browser, pipe):
     page.locator("#caption").fill(CAPTION)
     page.locator("#seed").fill("7")
     page.keyboard.press("Enter")
@@ -83,10 +99,10 @@ def test_a_caption_is_typed_a_word_touched_and_the_link_shared(page, browser, ur
     content = saved(page)
     settings = read_settings(content)
     assert (settings["prompt"], settings["seed"], settings["model"]) == (CAPTION, 8, "scenes-64")
-    (image,) = Pipeline.from_pretrained("scenes-64", device="cpu")(CAPTION, seed=8).images
+    (image,) = pipe(CAPTION, seed=8).images
     assert Image.open(io.BytesIO(content)).tobytes() == image.tobytes()
 
-    other = browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 800})  # somebody's phone
+    other = browser.new_context(color_scheme="dark", viewport={"width": 390, "height": 800}, **STILL)  # a phone
     second = other.new_page()
     second.goto(page.url)
     drawn(second)
@@ -131,7 +147,8 @@ def test_history_undo_and_examples(page):
     expect(page).to_have_url(first)
 
 
-def test_an_interpolation_and_its_strip(page, browser):
+@pytest.mark.slow
+def test_an_interpolation_and_its_strip(page):
     page.get_by_text("Interpolation").click()
     page.locator("#second").fill("a blue boat on the sea")
     page.locator("#second-seed").fill("5")
@@ -145,12 +162,12 @@ def test_an_interpolation_and_its_strip(page, browser):
     assert Image.open(io.BytesIO(strip)).size == (4 * 66 - 2, 64)
     assert read_settings(strip)["second_prompt"] == "a blue boat on the sea"
     assert violations(page) == []
-    other = browser.new_context().new_page()
+    other = page.context.new_page()
     other.goto(page.url)
     expect(other.locator("#slide-value")).to_have_text("33 %", timeout=20_000)
     assert saved(other, "#strip-save") == strip
     assert saved(other, "#step-save") == saved(page, "#step-save")
-    other.context.close()
+    other.close()
 
 
 def test_two_models_side_by_side_and_an_error(page):

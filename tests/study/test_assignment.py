@@ -161,6 +161,7 @@ def test_the_most_of_an_annotator(tmp_path, database_url, database):
     assert [work(database, token) for token in tokens] == [4, 4, 4, 0]  # two of each criterion
 
 
+@SQLITE
 def test_checks_and_repeats(tmp_path, database_url, database):
     make_study(tmp_path, database_url, captions=12, annotators=2, practice=2, attention_every=20, repeat_every=6)
     (token,) = new_tokens(database, 1)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from studies import SYSTEMS, make_study, write_captions, write_systems
+from studies import SYSTEMS, drawn_systems, make_study, write_captions, write_systems
 from xmcgan.cli.main import main
 from xmcgan.study.captions import choose_captions, read_captions
 from xmcgan.study.create import create_study
@@ -47,10 +47,11 @@ def test_what_is_made(tmp_path):
 def test_pictures_keep_their_pixels(tmp_path):
     """The picture that an item shows as a system's is that system's picture of that caption."""
     study = make_study(tmp_path, captions=3, size=16)
+    folders, _ = drawn_systems(3 + 60, SYSTEMS)
     captions = {each.id: each.caption_id for each in rows(study, CAPTION)}
     for each in rows(study, PICTURE):
         shown = np.asarray(Image.open(study / "pictures" / f"{each.name}.png"))
-        given = np.asarray(Image.open(tmp_path / "systems" / each.system / f"{captions[each.caption]}.png"))
+        given = np.asarray(Image.open(folders[each.system] / f"{captions[each.caption]}.png"))
         np.testing.assert_array_equal(shown, given)
 
 

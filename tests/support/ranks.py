@@ -1,26 +1,31 @@
-"""Ranks for the tests: one process that imports everything once, then forks itself into groups of 1, 2 and 4.
+"""Ranks for the tests: a process that forks itself into groups of 2, 3 and 4, which import nothing again.
 
-``python ranks.py FOLDER SCENES ENCODER`` leaves in the folder what every rank found.
+``main(FOLDER, SCENES, ENCODER)`` leaves in the folder what every rank found.
 """
 
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import xmcgan.training.loop as loop_module
-from tiny import run, tiny_config
+from tiny import flags, run, tiny_config
+from xmcgan.cli.main import main as cli
 from xmcgan.losses.contrastive import nt_xent
 from xmcgan.ops.batch_norm import BatchNorm2d
 from xmcgan.recipes import RECIPES
@@ -29,7 +34,6 @@ from xmcgan.training.state import TrainingState, initial_state
 from xmcgan.training.step import train_step
 from xmcgan.types import Batch, TextEmbedding
 
-SIZES = (1, 2, 4)
 BATCH, WORDS, TEXT_DIM = 8, 7, 12
 CPU = torch.device("cpu")
 
@@ -42,13 +46,19 @@ def free_port() -> int:
 
 def as_ranks(size: int, work: Callable[..., None], *arguments: object) -> list[int | None]:
     """Runs work(*arguments) in as many forked processes, each with a launcher's variables; their exit statuses."""
+    processes = started_ranks(size, work, *arguments)
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def started_ranks(size: int, work: Callable[..., None], *arguments: object) -> list[BaseProcess]:
+    """The processes of ``as_ranks``, as they begin."""
     port, forked = free_port(), multiprocessing.get_context("fork")
     processes = [forked.Process(target=as_rank, args=(number, size, port, work, *arguments)) for number in range(size)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
-    return [process.exitcode for process in processes]
+    return processes
 
 
 def as_rank(number: int, size: int, port: int, work: Callable[..., None], *arguments: object) -> None:
@@ -128,15 +138,16 @@ def step_of(training: TrainingState, dtype: torch.dtype, discriminator_steps: in
 
 
 def compiled_step(folder: Path) -> None:
-    """The generator, whose batch norm is synchronised, whole or not at all, its backward pass traced too.
+    """A block whose batch norms are synchronised, whole or not at all, its backward pass traced too.
 
-    Compiled on rank 0 alone, for the time it takes: the plain rank 1 must still meet it in every collective. Then rank
-    1 is killed, and rank 0 says how its next step ended.
+    A block, because nothing else in the generator knows of ranks, and all of it takes ten times as long
+    (test_state.py compiles the whole in one process). Compiled on rank 0 alone: the plain rank 1 must still meet it in
+    every collective. Then rank 1 is killed, and rank 0 says how its next step ended.
     """
     with distributed.process_group(CPU, compiling=True), torch._functorch.config.patch(donated_buffer=False):
         training = training_of(torch.float32)
         if distributed.is_main():
-            training.generator.compile(backend="aot_eager", fullgraph=True)
+            training.generator.attentional_blocks[-1].compile(backend="aot_eager", fullgraph=True)
         torch.save(step_of(training, torch.float32, 2), folder / f"compiled-{distributed.rank()}.pt")
         distributed.barrier()
         if not distributed.is_main():
@@ -215,25 +226,39 @@ def conversation() -> dict:
     return said
 
 
-def everything(folder: Path) -> None:
+EVERY_STEP = tuple((dtype, count) for dtype in (torch.float32, torch.float64) for count in (1, 2))
+"""Kinds of step: the precision, and how many steps of the discriminator it has."""
+
+
+def everything(folder: Path, kinds: Sequence[tuple[torch.dtype, int]] = EVERY_STEP) -> None:
     with distributed.process_group(CPU):
         found = {
             "conversation": conversation(),
             "contrast": contrast_gradient(distributed.gather),
             "own slice": contrast_gradient(OwnSlice.apply),
             "norm": {dtype: normalised(dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16)},
-            "steps": {
-                (dtype, count): step_of(training_of(dtype), dtype, count)
-                for dtype in (torch.float32, torch.float64)
-                for count in (1, 2)
-            },
+            "steps": {(dtype, count): step_of(training_of(dtype), dtype, count) for dtype, count in kinds},
             "local": step_of(training_of(torch.float64, "local"), torch.float64, 1),
-            "half": in_half_precision(),
         }
+        if kinds == EVERY_STEP:
+            found["half"] = in_half_precision()
         torch.save(found, folder / f"{distributed.world_size()}-{distributed.rank()}.pt")
 
 
 # Whole runs, undisturbed and not
+
+
+def disturb(before: Callable[[int], None]) -> None:
+    """Lets something happen before each step of this process, which it is told the number of."""
+    calls = 0
+
+    def disturbed(training, batches):
+        nonlocal calls
+        calls += 1
+        before(calls)
+        return train_step(training, batches)
+
+    loop_module.train_step = disturbed
 
 
 def trains(
@@ -244,16 +269,8 @@ def trains(
     before: Callable[[int], None] | None = None,
 ):
     """A tiny run in ``folder/name``, before each step of which something may happen; how it ended, as JSON."""
-    calls = 0
-
-    def disturbed(training, batches):
-        nonlocal calls
-        calls += 1
-        if before is not None:
-            before(calls)
-        return train_step(training, batches)
-
-    loop_module.train_step = disturbed
+    if before is not None:
+        disturb(before)
     began = time.monotonic()
     try:
         ended = {"reached": run(tiny_config(*data, steps=steps), folder / name)}
@@ -280,28 +297,71 @@ def fail() -> None:
     raise ValueError("train2014/x.jpg cannot be read as an image")
 
 
+def falls_silent(folder: Path, data: tuple[Path, Path]) -> None:
+    distributed.TENSOR_TIMEOUT = timedelta(seconds=3)
+    trains("silent", folder, data, 6, on_rank_1(2, lambda: time.sleep(5)))
+
+
+def print_to(path: Path) -> None:
+    """What this process and its children print goes into a file."""
+    printed = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))  # not pytest's
+
+
+def alone(work: Callable[..., None], *arguments: object) -> None:
+    """Runs work(*arguments) in one forked process."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+
+
+def launched(folder: Path, data: tuple[Path, Path]) -> None:
+    """The command line under torchrun's agent, whose ranks are forks here; rank 1 is killed before its second step."""
+    print_to(folder / "launched.txt")
+    settings = LaunchConfig(
+        1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="fork"
+    )
+    failed, began = False, time.monotonic()
+    try:
+        elastic_launch(settings, command_line)(flags(tiny_config(*data, steps=2000), folder / "launched"))
+    except ChildFailedError:
+        failed = True
+    ended = {"failed": failed, "seconds": time.monotonic() - began}
+    (folder / "launched.json").write_text(json.dumps(ended))
+
+
+def command_line(command: list[str]) -> None:
+    disturb(on_rank_1(2, kill))
+    sys.exit(cli(command))
+
+
 def runs(folder: Path, data: tuple[Path, Path]) -> None:
+    silent = started_ranks(2, falls_silent, folder, data)  # it waits most of the time
     # Two ranks, then one, then two again.
-    for size, steps in ((2, 2), (1, 4), (2, 6)):
+    for size, steps in ((2, 1), (1, 2), (2, 3)):
         as_ranks(size, trains, "resumed", folder, data, steps)
+    shutil.copytree(folder / "resumed", folder / "launched")
+    alone(launched, folder, data)
     as_ranks(2, trains, "signalled", folder, data, 6, on_rank_1(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     as_ranks(2, trains, "killed", folder, data, 6, on_rank_1(4, kill))
-    as_ranks(2, trains, "killed", folder, data, 7)
-    as_ranks(2, trains, "failed", folder, data, 6, on_rank_1(3, fail))
+    as_ranks(2, trains, "killed", folder, data, 4)
+    as_ranks(2, trains, "failed", folder, data, 6, on_rank_1(2, fail))
     as_ranks(3, trains, "unequal", folder, data, 6)
     (folder / "taken").mkdir()
     (folder / "taken/notes.txt").write_text("mine")
     as_ranks(2, trains, "taken", folder, data, 6)
-    distributed.TENSOR_TIMEOUT = timedelta(seconds=5)
-    as_ranks(2, trains, "silent", folder, data, 6, on_rank_1(3, lambda: time.sleep(8)))
+    for process in silent:
+        process.join()
 
 
-def main(folder: Path, *data: Path) -> int:
-    statuses = [status for size in SIZES for status in as_ranks(size, everything, folder)]
+def main(folder: Path, *data: Path) -> None:
+    """All of it, in a process of its own, whose exit status is the worst of a rank's."""
+    print_to(folder / "printed.txt")
+    everything(folder)  # here: what a first step loads is there before the forks
+    statuses = as_ranks(2, everything, folder)
+    statuses += as_ranks(4, everything, folder, ((torch.float32, 1), (torch.float64, 2)))
     statuses += as_ranks(2, compiled_step, folder)[:1]
     runs(folder, (data[0], data[1]))
-    return max(abs(status or 0) for status in statuses)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    sys.exit(max(abs(status or 0) for status in statuses))

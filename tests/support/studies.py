@@ -1,8 +1,12 @@
 """Small studies: folders of pictures, and annotators that act without a browser."""
 
+import atexit
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,15 +49,24 @@ def write_captions(path: Path, count: int) -> Path:
     return path
 
 
+@cache
+def drawn_systems(count: int, systems: tuple[str, ...]) -> tuple[dict[str, Path], Path]:
+    """The folders of ``write_systems`` and their captions, to be read by all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="xmcgan-systems-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return write_systems(folder, count, systems), folder / "captions.jsonl"
+
+
 def make_study(folder: Path, database_url: str | None = None, *, captions: int = 4, **fields: Any) -> Path:
     """A study of ``captions`` captions at ``folder/study``; without practice, checks and repeats unless named."""
     fields = {"practice": 0, "attention_every": 0, "repeat_every": 0, "size": 16, **fields}
     settings = Settings(**{name: fields.pop(name) for name in Settings.__slots__ if name in fields})
     systems = fields.pop("systems", SYSTEMS)
+    folders, captions_file = drawn_systems(captions + 60, (*systems,))
     create_study(
         folder / "study",
-        systems=write_systems(folder / "systems", captions + 60, systems),
-        captions_file=folder / "systems" / "captions.jsonl",
+        systems=folders,
+        captions_file=captions_file,
         captions=captions,
         database_url=database_url,
         settings=settings,

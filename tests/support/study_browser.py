@@ -1,8 +1,6 @@
 """Annotators in a real browser: by mouse, by keyboard alone, on a phone, with a reload in the middle."""
 
-import os
 import random
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -10,28 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Page
 from sqlalchemy import select
 
 from xmcgan.study.server.app import create_app, open_site
 from xmcgan.study.storage import open_database, reading
 from xmcgan.study.tables import PICTURE
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOKS = {"type": "rule", "values": ["color-contrast", "target-size"]}
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 780}
 NEXT = "#pictures[data-ready]:not([data-ready='{key}']), .letter.screen:not([hidden])"
-
-
-def chromium() -> str | None:
-    """The machine's browser; None if there is none."""
-    return os.environ.get("XMCGAN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def launch(playwright: Playwright) -> Browser:
-    """The machine's browser, without a window."""
-    return playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
 
 
 @contextmanager
@@ -61,14 +50,16 @@ def links_of(study: Path, base: str) -> list[str]:
     return [f"{base}/a/{line.rsplit('/', 1)[1]}" for line in (study / "links.txt").read_text().split()]
 
 
-def by_taste(systems: dict[str, str], best_first: list[str], seed: int) -> Callable[[list[str]], list[int]]:
-    """How an annotator ranks: mostly in an order of systems, sometimes not; a photograph always before noise."""
+def by_taste(
+    systems: dict[str, str], best_first: list[str], seed: int, *, whims: float = 0.3
+) -> Callable[[list[str]], list[int]]:
+    """How an annotator ranks: in an order of systems but for a share of whims; a photograph always before noise."""
     draw = random.Random(seed)
 
     def order(addresses: list[str]) -> list[int]:
         names = [systems[address.rsplit("/", 1)[1].split(".")[0]] for address in addresses]
         found = sorted(range(len(names)), key=lambda at: (["reference", *best_first, *names].index(names[at]), at))
-        if "reference" not in names and draw.random() < 0.3:
+        if "reference" not in names and draw.random() < whims:
             draw.shuffle(found)
         return found
 
@@ -81,8 +72,10 @@ def violations(page: Page, name: str, *, looks_only: bool = False) -> list[str]:
     Args:
         looks_only: only what other colours or another screen can change, in a fraction of the time.
     """
-    rules = {"runOnly": {"type": "rule", "values": ["color-contrast", "target-size"]}} if looks_only else RULES
-    found = Axe().run(page, options=rules).response["violations"]
+    if not page.evaluate("'axe' in window"):  # once a document: it is large
+        page.evaluate(AXE_SCRIPT)
+    options = {"runOnly": LOOKS if looks_only else STANDARDS, "resultTypes": ["violations"]}
+    found = page.evaluate("options => axe.run(options).then(all => all.violations)", options)
     return [f"{name}: {each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
 
@@ -122,7 +115,7 @@ def annotate(
         if screen == "task":
             key = page.get_attribute("#pictures", "data-ready")
             name = "task-with-caption" if page.is_visible("#caption") else "task"
-            addresses = [each.get_attribute("src") for each in page.locator("#pictures img").all()]
+            addresses = page.locator("#pictures img").evaluate_all("all => all.map(each => each.getAttribute('src'))")
             positions = order(addresses)
             if how != "keyboard" and "paused" not in seen:
                 look_aside(page, look)

@@ -65,6 +65,7 @@ def forward_and_losses(state: TrainingState, batch: Batch) -> list[Terms]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plus", [False, True])
 def test_every_operation_of_a_step_is_on_the_device(config, plus):
     if plus:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import ranks as ranks_module
 import xmcgan.training.forward as forward_module
-from ranks import BATCH, as_ranks, batch_of, step_of, training_of
+from ranks import as_ranks, batch_of, step_of, training_of
 from steps import TEXT_DIM, random_batch
 from tiny import contents, different, logged, run
 from xmcgan.config import Config
@@ -26,6 +27,12 @@ from xmcgan.types import Batch
 
 FLOAT32, FLOAT64, CPU = torch.float32, torch.float64, torch.device("cpu")
 ALLOWED = {FLOAT64: 1e-10, FLOAT32: 1e-6}
+BATCH = 4
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(ranks_module, "BATCH", BATCH)
 
 
 @functools.cache
@@ -76,7 +83,7 @@ def in_parts(rows: int) -> Callable[[TrainingState, Batch], Tensor]:
 # ------------------------------------------------------------------------------------------------- micro-batches
 
 
-@pytest.mark.parametrize(("dtype", "rows"), [(FLOAT64, 1), (FLOAT64, 2), (FLOAT64, 4), (FLOAT32, 2)])
+@pytest.mark.parametrize(("dtype", "rows"), [(FLOAT64, 1), (FLOAT64, 2), (FLOAT32, 2)])
 def test_gradients_equal_those_of_the_whole_batch(dtype, rows):
     """Of both networks, with every loss, where batch norm has fixed statistics; and so is every loss."""
     plain = step(dtype, generator_trains=False)
@@ -86,12 +93,11 @@ def test_gradients_equal_those_of_the_whole_batch(dtype, rows):
     torch.testing.assert_close(ours["report"], plain["report"], rtol=ALLOWED[dtype], atol=ALLOWED[dtype])
 
 
-@pytest.mark.parametrize("rows", [2, 4])
-def test_only_batch_norm_differs(rows, monkeypatch):
+def test_only_batch_norm_differs(monkeypatch):
     """Where the plain step's images are normalised in parts too: all gradients and what is left of two phases."""
-    ours = step(FLOAT64, 2, micro_batch=rows)
+    ours = step(FLOAT64, 2, micro_batch=1)
     without = step(FLOAT64, 2)
-    monkeypatch.setattr(forward_module, "generate", in_parts(rows))
+    monkeypatch.setattr(forward_module, "generate", in_parts(1))
     plain = step.__wrapped__(FLOAT64, 2)
     assert off(ours, plain) <= 1e-10
     torch.testing.assert_close(ours["left"], plain["left"], rtol=1e-10, atol=1e-12)
@@ -121,14 +127,14 @@ def repeated(batch: Batch, rows: int) -> Batch:
 def test_micro_batches_with_equal_statistics_match_the_plain_step(config, monkeypatch):
     """Batch norm in training, each micro-batch a copy of the other; the running statistics end at the same place."""
     results = []
-    for rows in (None, 4):
+    for rows in (None, 2):
         training = training_of(FLOAT64)
         training.micro_batch = rows
         if rows is not None:  # as ``start`` does it
             momentum = {name: each.momentum for name, each in norms(started(config, micro_batch=2, batch_size=4))}
             for name, module in norms(training):
                 module.momentum = momentum[name]
-        train_step(training, [repeated(batch_of(number, FLOAT64), 4) for number in range(2)])
+        train_step(training, [repeated(batch_of(number, FLOAT64), 2) for number in range(2)])
         kept = {"generator": training.generator_optimizer.kept, "discriminator": training.discriminator_optimizer.kept}
         gradients = {f"{name} {number}": each for name, all_ in kept.items() for number, each in enumerate(all_)}
         results.append({"gradients": gradients, "left": training.generator.state_dict()})
@@ -171,7 +177,7 @@ def test_running_statistics_move_once_a_micro_batch():
 @pytest.mark.parametrize("without", [("image_encoder", "trace"), ("word",), ("image_discriminator",)])
 def test_without_some_losses(without):
     plain = step(FLOAT64, generator_trains=False, without=without)
-    assert off(step(FLOAT64, generator_trains=False, micro_batch=4, without=without), plain) <= 1e-10
+    assert off(step(FLOAT64, generator_trains=False, micro_batch=2, without=without), plain) <= 1e-10
 
 
 def test_the_hinge_alone(config):
@@ -204,11 +210,12 @@ def test_the_power_iteration_moves_once_a_step():
 
 def in_two_ranks(folder: Path) -> None:
     with distributed.process_group(CPU):
-        fixed = step.__wrapped__(FLOAT64, 2, micro_batch=2, generator_trains=False)
-        trains = step.__wrapped__(FLOAT64, 2, micro_batch=2)
+        fixed = step.__wrapped__(FLOAT64, 2, micro_batch=1, generator_trains=False)
+        trains = step.__wrapped__(FLOAT64, 2, micro_batch=1)
         torch.save((fixed, trains), folder / f"{os.environ['RANK']}.pt")
 
 
+@pytest.mark.slow
 def test_two_ranks_with_micro_batches(tmp_path):
     """Fixed statistics: one process' plain step. Else both ranks hold the same bits."""
     assert as_ranks(2, in_two_ranks, tmp_path) == [0, 0]
@@ -240,7 +247,7 @@ def test_rejected_micro_batch_does_not_claim_the_folder(config, tmp_path):
 # ------------------------------------------------------------------------------------ activations computed twice
 
 
-@pytest.mark.parametrize(("micro_batch", "precision"), [(None, FLOAT32), (4, FLOAT32), (4, torch.bfloat16)])
+@pytest.mark.parametrize(("micro_batch", "precision"), [(None, FLOAT32), (2, FLOAT32), (2, torch.bfloat16)])
 def test_checkpointed_blocks_change_no_bit(micro_batch, precision):
     """Gradients, running statistics, the vectors of the power iterations, weights, average, losses."""
     plain, ours = (
@@ -279,16 +286,18 @@ def most_kept(**how) -> int:
 
 def test_what_is_kept_for_the_backward_pass():
     plain = most_kept()
-    assert most_kept(micro_batch=4) < 0.6 * plain
-    assert most_kept(micro_batch=2) < 0.35 * plain
+    assert most_kept(micro_batch=2) < 0.6 * plain
+    assert most_kept(micro_batch=1) < 0.35 * plain
     assert most_kept(checkpointed=True) < 0.5 * plain
 
 
 # --------------------------------------------------------------------------------------------------- whole runs
 
 
+@pytest.mark.slow
 def test_a_run_with_both_resumes_to_the_same_bits(config, tmp_path):
-    small = replace(config, training=replace(config.training, micro_batch=2, checkpoint_activations=True, steps=2))
+    both = {"micro_batch": 2, "checkpoint_activations": True}
+    small = replace(config, training=replace(config.training, **both, discriminator_steps=1, steps=2))
     run(small, tmp_path / "straight")
     run(replace(small, training=replace(small.training, steps=1)), tmp_path / "resumed")
     run(small, tmp_path / "resumed")
@@ -299,7 +308,7 @@ def test_a_run_with_both_resumes_to_the_same_bits(config, tmp_path):
 
 def test_a_micro_batch_is_part_of_the_run(config, tmp_path):
     """Other batch-norm statistics are another run; activations computed twice are not."""
-    one = replace(config, training=replace(config.training, steps=1, checkpoint_every=1))
+    one = replace(config, training=replace(config.training, steps=1, discriminator_steps=1))
     run(one, tmp_path / "run")
     with pytest.raises(ValueError, match=r"training\.micro_batch was None and is 2"):
         run(replace(one, training=replace(one.training, micro_batch=2)), tmp_path / "run")

@@ -456,6 +456,7 @@ def in_a_process(target: Callable, *arguments: object) -> multiprocessing.proces
     return child
 
 
+@pytest.mark.slow
 def test_death_at_every_step(photographs, expected, tmp_path):
     for step in range(1, 100):
         output = tmp_path / str(step)

@@ -128,6 +128,7 @@ def test_pickling_leaves_out_open_shards(made):
     assert list(pickle.loads(pickled)) == RECORDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one imports torch anew
 def test_workers_read_them(made, method, workers):
     records = opened(made)

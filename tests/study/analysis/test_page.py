@@ -1,7 +1,6 @@
 """The results page: one file, nothing from elsewhere, names as text, every state of a study; and in a real browser."""
 
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from xmcgan.study.analysis.figure import figure_3, rendered
 from xmcgan.study.analysis.page import PAGE_POLICY, render, results_page
 from xmcgan.study.analysis.results import analyse
 from xmcgan.study.analysis.simulate import PAPER, Population, simulated_study
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -115,21 +112,24 @@ def test_figure_3_holds_systems_and_shares_and_is_the_same_each_time(results):
     assert rendered(figure_3(results), "png").startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.slow
 def test_in_a_browser_it_fits_every_screen_and_axe_finds_nothing(results, tmp_path: Path):
     sync_api = pytest.importorskip("playwright.sync_api")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    from browsers import STILL, chromium, launch
+
+    if chromium() is None:
+        pytest.skip("no chromium on this machine")
     page_file = tmp_path / "results.html"
     page_file.write_text(render(results, note="Simulated."), encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = launch(playwright)
+        # The page's policy forbids scripts, axe among them; that no style is blocked is seen by the errors below.
+        page = browser.new_context(bypass_csp=True, **STILL).new_page()
+        page.goto(page_file.as_uri())
         for width, scheme in ((1200, "light"), (360, "dark")):
-            # The page's policy forbids scripts, axe among them; that no style is blocked is seen by the errors below.
-            context = browser.new_context(
-                viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True
-            )
-            page = context.new_page()
-            page.goto(page_file.as_uri())
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=scheme)
             found = axe.run(page)
             assert found.violations_count == 0, found.generate_report()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
