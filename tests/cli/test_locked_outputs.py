@@ -32,7 +32,6 @@ def begin_evaluator(_trained: Path, output: Path) -> None:
 
 
 def create_study(_trained: Path, output: Path) -> None:
-    shutil.rmtree(output.parent / "systems", ignore_errors=True)
     make_study(output.parent)
 
 

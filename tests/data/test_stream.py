@@ -189,7 +189,7 @@ def test_damaged_image_in_a_worker_is_named(tmp_path):
         first_examples(records, 8, workers=1)
     # The traceback of a kept error would keep the worker, which Python could not end at its exit.
     assert kept.value
-    assert set(multiprocessing.active_children()) == before
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_the_order_is_that_of_numpys_permutation():

@@ -42,6 +42,7 @@ def folder(scenes, encoder_folder, tmp_path_factory) -> Path:
         warnings.filterwarnings("ignore", "This process")  # is multi-threaded, says Python of torch's idle threads
         process.start()
     process.join(900)
+    process.kill()  # pytest would wait for it without an end
     assert process.exitcode == 0, (folder / "printed.txt").read_text()
     return folder
 
@@ -303,7 +304,7 @@ def test_error_on_one_rank_ends_the_others(folder):
 
 
 def test_unresponsive_rank_times_out(folder):
-    """Rank 1 sleeps for 5 seconds with a timeout of 3."""
+    """Rank 1 sleeps for 8 seconds with a timeout of 3."""
     waiting = ended(folder, "silent", 6, 0)
     assert waiting["error"] == "RankLost"
     assert "Timed out" in waiting["said"]

@@ -369,7 +369,7 @@ def test_no_request_makes_the_server_fail(api):
             seen.add((case.operation.path, answer.status_code))
 
         modes = [schemathesis.GenerationMode.POSITIVE]
-        if operation.body:  # of a path, every text is right, and to look for a wrong one takes long
+        if operation.body:  # else only the path can vary: any text is valid in it, and the search for another is long
             modes.append(schemathesis.GenerationMode.NEGATIVE)
         for mode in modes:
             with suppress(Unsatisfiable):  # an operation without a body has no wrong one

@@ -1,4 +1,4 @@
-"""Ranks for the tests: a process that forks itself into groups of 2, 3 and 4, which import nothing again.
+"""Ranks for the tests: a process that forks itself into groups of 1 to 4, which import nothing again.
 
 ``main(FOLDER, SCENES, ENCODER)`` leaves in the folder what every rank found.
 """
@@ -140,8 +140,8 @@ def step_of(training: TrainingState, dtype: torch.dtype, discriminator_steps: in
 def compiled_step(folder: Path) -> None:
     """A block whose batch norms are synchronised, whole or not at all, its backward pass traced too.
 
-    A block, because nothing else in the generator knows of ranks, and all of it takes ten times as long
-    (test_state.py compiles the whole in one process). Compiled on rank 0 alone: the plain rank 1 must still meet it in
+    A block, because only batch norms know of ranks, and the whole generator takes ten times as long (test_state.py
+    compiles it in one process). Compiled on rank 0 alone: the plain rank 1 must still meet it in
     every collective. Then rank 1 is killed, and rank 0 says how its next step ended.
     """
     with distributed.process_group(CPU, compiling=True), torch._functorch.config.patch(donated_buffer=False):
@@ -249,7 +249,7 @@ def everything(folder: Path, kinds: Sequence[tuple[torch.dtype, int]] = EVERY_ST
 
 
 def disturb(before: Callable[[int], None]) -> None:
-    """Lets something happen before each step of this process, which it is told the number of."""
+    """Calls ``before`` with the number of each step of this process, before the step."""
     calls = 0
 
     def disturbed(training, batches):
@@ -299,7 +299,7 @@ def fail() -> None:
 
 def falls_silent(folder: Path, data: tuple[Path, Path]) -> None:
     distributed.TENSOR_TIMEOUT = timedelta(seconds=3)
-    trains("silent", folder, data, 6, on_rank_1(2, lambda: time.sleep(5)))
+    trains("silent", folder, data, 6, on_rank_1(2, lambda: time.sleep(8)))
 
 
 def print_to(path: Path) -> None:
@@ -357,7 +357,7 @@ def runs(folder: Path, data: tuple[Path, Path]) -> None:
 
 
 def main(folder: Path, *data: Path) -> None:
-    """All of it, in a process of its own, whose exit status is the worst of a rank's."""
+    """All of it, in a process of its own, whose exit status is the worst of its ranks'."""
     print_to(folder / "printed.txt")
     everything(folder)  # here: what a first step loads is there before the forks
     statuses = as_ranks(2, everything, folder)

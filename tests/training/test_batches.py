@@ -1,17 +1,20 @@
 """Batches that a thread reads and embeds ahead."""
 
+import multiprocessing
 import threading
 import time
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 
 from steps import CPU, batches_of, having, last_of, stream_of
 from tiny import contents, different, run
-from xmcgan.training.batches import prefetched
+from xmcgan.data.layouts import read_records
+from xmcgan.training.batches import embedded_batches, prefetched
 
 
 def prefetching() -> bool:
@@ -48,6 +51,20 @@ def test_prefetching_stays_two_batches_ahead(config):
             time.sleep(0.01)
         time.sleep(0.1)
         assert made == [True, False, False]  # loading processes are forked where no thread is beside
+
+
+def test_an_error_after_reading_ends_the_workers(config):
+    config = replace(config, dataset=replace(config.dataset, workers=1))
+    records = read_records(Path(config.data), "coco", "train2014")
+    before = set(multiprocessing.active_children())
+
+    def encoder(_captions):
+        raise MemoryError
+
+    with pytest.raises(MemoryError) as kept:
+        next(embedded_batches(config, records, encoder, CPU, start=0))  # ty: ignore[invalid-argument-type]
+    assert kept.value
+    assert set(multiprocessing.active_children()) == before  # though the error's traceback is kept
 
 
 def test_an_error_in_the_thread_is_raised_to_the_run(config):

@@ -5,7 +5,7 @@ So a run resumes exactly where it was interrupted, and the number of workers doe
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -194,8 +194,10 @@ def load_batches(
     workers: int,
     pin_memory: bool = False,
     part: tuple[int, int] = (0, 1),
-) -> Iterator[ExampleBatch]:
+) -> Generator[ExampleBatch]:
     """Batches of the stream from example ``start`` on, decoded by ``workers`` processes (0: by this process).
+
+    Close it (``contextlib.closing``), also after an error: that ends the workers.
 
     Args:
         part: (k, n) selects part k of n equal parts of every batch, which rank k of n reads.
@@ -224,7 +226,7 @@ def load_batches(
         raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            # An error's traceback keeps the iterator, and so its workers, alive until Python exits. Python then ends
+            # An error's traceback can keep the iterator, and so its workers, alive until Python exits. Python then ends
             # them by SIGTERM, which they ignore, and would wait forever.
             batches._shutdown_workers()
 

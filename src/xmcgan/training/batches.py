@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator as AbstractGenerator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,7 +11,7 @@ import torch
 from xmcgan.config import Config
 from xmcgan.data.images import ImageTransform, to_images
 from xmcgan.data.records import Record
-from xmcgan.data.stream import SENTENCE, ExampleBatch, ExampleStream, load_batches, noise, uniform
+from xmcgan.data.stream import SENTENCE, ExampleStream, load_batches, noise, uniform
 from xmcgan.data.traces import word_targets
 from xmcgan.encoders.text import TextEncoder
 from xmcgan.ops.memory import to_memory_format
@@ -34,7 +34,7 @@ def embedded_batches(
         traces=traces,
         resize=dataset.resize,
     )
-    loaded: Iterator[ExampleBatch] = load_batches(
+    loaded = load_batches(
         stream,
         start=start * settings.batch_size,
         batch_size=settings.batch_size,
@@ -42,19 +42,19 @@ def embedded_batches(
         pin_memory=dataset.pin_memory and device.type == "cuda",
         part=(rank(), world_size()),
     )
-    for batch in loaded:
-        yield Batch(
-            to_memory_format(
-                to_images(batch.pixels.to(device, non_blocking=True)), channels_last=settings.channels_last
-            ),
-            encoder(batch.captions),
-            noise(settings.seed, batch.numbers, config.generator.noise_dim).to(device),
-            torch.from_numpy(word_targets(batch.traces, encoder.spans(batch.captions))).to(device) if traces else None,
-            uniform(settings.seed, batch.numbers, 2 * NUMBERS).to(device) if augmented else None,
-            noise(settings.seed, batch.numbers, encoder.dim, SENTENCE).to(device)
-            if config.augmentation.sentence_noise
-            else None,
-        )
+    seed, noisy = settings.seed, config.augmentation.sentence_noise > 0
+    with closing(loaded):
+        for batch in loaded:
+            images = to_images(batch.pixels.to(device, non_blocking=True))
+            targets = word_targets(batch.traces, encoder.spans(batch.captions)) if traces else None
+            yield Batch(
+                to_memory_format(images, channels_last=settings.channels_last),
+                encoder(batch.captions),
+                noise(seed, batch.numbers, config.generator.noise_dim).to(device),
+                None if targets is None else torch.from_numpy(targets).to(device),
+                uniform(seed, batch.numbers, 2 * NUMBERS).to(device) if augmented else None,
+                noise(seed, batch.numbers, encoder.dim, SENTENCE).to(device) if noisy else None,
+            )
 
 
 def prefetched(batches: AbstractGenerator[Batch], count: int, device: torch.device) -> AbstractGenerator[Batch]:

@@ -202,9 +202,12 @@ def test_spatial_features_are_the_first_channels_of_a_middle_layer(tensorflow_fi
     extractor = load_feature_extractor("inception-v3-tf-spatial", tensorflow_file)
     seen = []
     branches = []
-    official.Mixed_6d.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    official.Mixed_6d.branch1x1.register_forward_hook(lambda _module, _inputs, output: branches.append(output))
-    official(images)
+    layer = official.Mixed_6d
+    with (
+        layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output)),
+        layer.branch1x1.register_forward_hook(lambda _module, _inputs, output: branches.append(output)),
+    ):
+        official(images)
     ours = extractor(images)
     assert ours.features_BF.shape == (2, extractor.dim) == (2, 2023)
     assert ours.logits_BC is None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,5 +133,8 @@ def test_divergence_names_the_step(records, tmp_path):
     def broken(_images, _batch):
         return fitting_module.Loss(network.weight.sum() * math.nan, torch.tensor(0.0))
 
-    with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
-        fit(network, broken, pixel_stream(records, 32, FITTING), FITTING, tmp_path, progress=False)
+    fitting, before = replace(FITTING, workers=1), set(multiprocessing.active_children())
+    with pytest.raises(FloatingPointError, match="step 0: the loss is nan") as kept:
+        fit(network, broken, pixel_stream(records, 32, fitting), fitting, tmp_path, progress=False)
+    assert kept.value
+    assert set(multiprocessing.active_children()) == before  # the error's traceback keeps no worker alive

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +131,7 @@ def fit(
     )
     truncate_log(output / LOG_FILE, step)
     bar = ProgressBar(total=fitting.steps, initial=step, unit="step", desc=output.name, disable=not progress)
-    with bar:
+    with bar, closing(batches):
         while step < fitting.steps:
             batch = next(batches)
             for group in optimizer.param_groups:
