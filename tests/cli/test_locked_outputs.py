@@ -1,7 +1,6 @@
 """Two processes and one output: long work refuses the second, what is written in a moment waits. One test a writer."""
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path

@@ -64,7 +64,7 @@ def test_an_error_after_reading_ends_the_workers(config):
     with pytest.raises(MemoryError) as kept:
         next(embedded_batches(config, records, encoder, CPU, start=0))  # ty: ignore[invalid-argument-type]
     assert kept.value
-    assert set(multiprocessing.active_children()) == before  # though the error's traceback is kept
+    assert set(multiprocessing.active_children()) <= before  # though the error's traceback is kept
 
 
 def test_an_error_in_the_thread_is_raised_to_the_run(config):

@@ -137,4 +137,4 @@ def test_divergence_names_the_step(records, tmp_path):
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan") as kept:
         fit(network, broken, pixel_stream(records, 32, fitting), fitting, tmp_path, progress=False)
     assert kept.value
-    assert set(multiprocessing.active_children()) == before  # the error's traceback keeps no worker alive
+    assert set(multiprocessing.active_children()) <= before  # the error's traceback keeps no worker alive

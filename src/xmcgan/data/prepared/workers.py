@@ -90,7 +90,7 @@ class _Pool:
 
 
 def _processes(count: int) -> ProcessPoolExecutor:
-    # Importing torch takes seconds and 300 MB in each worker; a fork server does it once for all.
+    # A fork server imports what the workers need once for all of them.
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
