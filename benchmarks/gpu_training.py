@@ -94,14 +94,14 @@ class ResidentData:
         mask_BT = torch.arange(words_BTD.shape[1], device=words_BTD.device) < lengths_B[:, None]
         return TextEmbedding(words_BTD, mask_BT, words_BTD.sum(1) / lengths_B[:, None])
 
-    def batch(self, rows: int, noise_dim: int) -> Batch:
-        """A random batch, made on the device alone."""
-        device = self.images_N3HW.device
-        chosen = torch.randint(len(self.images_N3HW), (rows,), device=device)
-        caption = torch.randint(self.captions_NC.shape[1], (rows,), device=device)
+    def batch(self, rows: int, noise_dim: int, random: torch.Generator | None = None) -> Batch:
+        """A random batch, made on the device alone, with torch's own generator unless one is given."""
+        source = {"device": self.images_N3HW.device, "generator": random}
+        chosen = torch.randint(len(self.images_N3HW), (rows,), **source)
+        caption = torch.randint(self.captions_NC.shape[1], (rows,), **source)
         images = (self.images_N3HW[chosen].float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        noise_BZ = torch.randn(rows, noise_dim, device=device)
-        uniform_BU = torch.rand(rows, 2 * NUMBERS, device=device)
+        noise_BZ = torch.randn(rows, noise_dim, **source)
+        uniform_BU = torch.rand(rows, 2 * NUMBERS, **source)
         return Batch(images, self.text(self.captions_NC[chosen, caption]), noise_BZ, None, uniform_BU)
 
 
@@ -124,21 +124,26 @@ def jobs_of(split: str, count: int, config: Config, data: Path | None) -> tuple[
     return read, [(part, config.image_size, config.dataset.fit) for part in parts]
 
 
-def make_data(
-    split: str, count: int, config: Config, loading, workers: int, device: torch.device, data: Path | None
-) -> ResidentData:
-    """Makes a split's pictures with all cores and embeds its captions."""
+def read_split(
+    split: str, count: int, config: Config, workers: int, data: Path | None
+) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Pictures (N, 3, H, W) uint8 and captions of a split, drawn by processes or read by threads."""
     make, jobs = jobs_of(split, count, config, data)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    drawing = data is None
+    with ProcessPoolExecutor(workers, get_context("spawn")) if drawing else ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(make, jobs))
-    captions = [each for _, part in parts for each in part]
+    pixels = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts])).permute(0, 3, 1, 2).contiguous()
+    return pixels, [each for _, part in parts for each in part]
+
+
+def embed_split(pixels_N3HW: Tensor, captions: Sequence[tuple[str, ...]], encoder: TextEncoder) -> ResidentData:
+    """A split on the encoder's device, its captions embedded."""
     most = max(map(len, captions))  # an image with fewer captions has some of them twice
     captions = [tuple(islice(cycle(each), most)) for each in captions]
     position = {caption: number for number, caption in enumerate(dict.fromkeys(c for each in captions for c in each))}
-    words_MTD, lengths_M = embed(loading.result(), list(position))
-    pixels = torch.from_numpy(np.concatenate([pictures for pictures, _ in parts])).permute(0, 3, 1, 2).contiguous()
+    words_MTD, lengths_M = embed(encoder, list(position))
     index = torch.tensor([[position[caption] for caption in each] for each in captions])
-    return ResidentData(pixels.to(device), words_MTD, lengths_M, index.to(device))
+    return ResidentData(pixels_N3HW.to(encoder.device), words_MTD, lengths_M, index.to(encoder.device))
 
 
 class NoAverage:
@@ -247,8 +252,8 @@ def main() -> None:
     use_tf32(device, config.training.tf32)
     torch.manual_seed(config.training.seed)
     loading = ThreadPoolExecutor(1).submit(TextEncoder.from_config, config.text, device=device)
-    shown = make_data("val", 64, config, loading, options.workers, device, options.data)
-    data = make_data("train", options.train, config, loading, options.workers, device, options.data)
+    shown = embed_split(*read_split("val", 64, config, options.workers, options.data), loading.result())
+    data = embed_split(*read_split("train", options.train, config, options.workers, options.data), loading.result())
     text_dim = data.words_MTD.shape[2]
     print(
         f"{len(data.images_N3HW):,} pictures, {len(data.words_MTD):,} captions in {time.perf_counter() - began:.0f} s",
