@@ -237,10 +237,10 @@ def train_all(trainings: list[Training], options: argparse.Namespace, fix_images
         if options.one_stream:
             live = [min(live, key=lambda each: each.images)]
         ready = [each for each in live if each.is_ready()]
-        watchdog.alive = now
         if not ready:
             time.sleep(0.0003)
             continue
+        watchdog.alive = now
         for each in ready:
             try:
                 each.advance()
@@ -341,8 +341,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=400, help="of training")
     parser.add_argument("--until", type=float, help="seconds since 1970 at which the training ends, instead")
     parser.add_argument("--one-stream", action="store_true", help="one run after the other, step by step")
-    parser.add_argument("--patience", type=float, default=15, help="seconds without a step after which it gives up")
-    parser.add_argument("--measure", type=float, default=12, help="seconds after which the images are fixed")
+    parser.add_argument("--patience", type=float, default=10, help="seconds without a step after which it gives up")
+    parser.add_argument("--measure", type=float, default=8, help="seconds after which the images are fixed")
     parser.add_argument("--images", type=int, help="of each run, instead of what fits into the time")
     parser.add_argument("--rows", help="numbers of rows from 0, separated by commas; all unless given")
     parser.add_argument("--seeds", type=int, default=3)
