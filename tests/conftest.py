@@ -13,6 +13,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)  # already here: fixtures of modules and sessions come before those of a test
+# The first backward pass starts autograd's engine. If fake tensors came before it, the engine would start threads for
+# their device, and no later test could fork.
+torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(autouse=True)
