@@ -11,7 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES = $(wildcard src tests benchmarks examples)
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test quick docs lint format clean
+.PHONY: help demo test slow docs lint format clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -21,13 +21,13 @@ demo: $(VENV)/.installed ## show the trained model, then train one from nothing:
 	$(BIN)/xmcgan demo
 
 # Tests start many processes; without bytecode, each would compile the package anew.
-test quick: export PYTHONDONTWRITEBYTECODE =
+test slow: export PYTHONDONTWRITEBYTECODE =
 
-test: lint docs ## lint, build the docs, then run every test
-	$(PYTEST)
-
-quick: $(VENV)/.installed-dev ## run the tests that are not slow
+test: lint docs ## lint, build the docs, then run the tests: six minutes on two cores
 	$(PYTEST) -m "not slow"
+
+slow: $(VENV)/.installed-dev ## run the slow tests, which cover hardly a line more
+	$(PYTEST) -m slow
 
 docs: $(VENV)/.installed-dev ## build the pages and the API reference into site/; a broken link fails
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet

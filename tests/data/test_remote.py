@@ -280,7 +280,7 @@ def test_training_from_a_source_by_url_says_what_to_do(tmp_path, memory):
     [
         ("webdataset", ThreadPoolExecutor(2)),
         ("cub200-cropped", ThreadPoolExecutor(2)),
-        pytest.param("webdataset", None, marks=pytest.mark.slow),  # processes
+        ("webdataset", None),  # processes
     ],
 )
 def test_prepared_by_workers_from_a_server(tmp_path, layout, executor):

@@ -336,7 +336,6 @@ def write_lines(folder):
         (folder / f"lines-{distributed.rank()}.txt").write_text("\n".join(lines))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process")  # is multi-threaded, says Python of torch's idle threads
 def test_two_processes_give_the_same_lines_as_one(tmp_path):
     for ranks in (1, 2):

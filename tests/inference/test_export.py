@@ -33,14 +33,12 @@ def folder(trained, tmp_path_factory):
     return output
 
 
-@pytest.mark.slow
 def test_folder_content(folder):
     names = {"export.json", "generator.onnx", "text_encoder.onnx", "vocab.txt"}
     assert {path.name for path in folder.iterdir()} == names
     assert not list(folder.parent.glob(".partial-*"))
 
 
-@pytest.mark.slow
 def test_images_from_captions_with_the_files_alone(folder, trained, encoder_folder):
     """At batch size 5, which export did not check."""
     about = json.loads((folder / "export.json").read_text())
@@ -66,7 +64,6 @@ def test_images_from_captions_with_the_files_alone(folder, trained, encoder_fold
     assert (about["step"], about["image_size"], about["images"]) == (step, 64, "uint8")
 
 
-@pytest.mark.slow
 def test_vocabulary_line_numbers_are_ids(folder, encoder_folder):
     pieces = (folder / "vocab.txt").read_text().splitlines()
     tokenizer = TextEncoder(str(encoder_folder)).tokenizer
@@ -94,7 +91,6 @@ def test_torch_export_of_floats_without_the_text_encoder(trained, tmp_path, caps
     assert attention.shape == (4, 256, 17)
 
 
-@pytest.mark.slow
 def test_nothing_is_overwritten(folder, trained):
     before = (folder / "export.json").read_bytes()
     with pytest.raises(FileExistsError, match="exists already; choose another --output"):

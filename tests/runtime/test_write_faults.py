@@ -81,7 +81,6 @@ def foreign(folder, error):
         raise error
 
 
-@pytest.mark.slow
 def test_a_training_survives_writes_that_fail(short, whole, tmp_path):
     run, count = whole
     places = sorted({1, count // 3, 2 * count // 3, count})

@@ -136,7 +136,6 @@ def test_scenes_with_their_annotations(scenes, tmp_path):
                 assert box[1:] == pytest.approx(expected[1:], abs=1e-7)
 
 
-@pytest.mark.slow
 def test_files_do_not_depend_on_workers(photographs, tmp_path):
     bad = [*photographs[:9], Problem("somewhere", "something"), *photographs[9:]]
     for workers in (1, 2, 3):
@@ -456,7 +455,6 @@ def in_a_process(target: Callable, *arguments: object) -> multiprocessing.proces
     return child
 
 
-@pytest.mark.slow
 def test_death_at_every_step(photographs, expected, tmp_path):
     for step in range(1, 100):
         output = tmp_path / str(step)
@@ -521,7 +519,6 @@ def processes_that_name(text: str) -> list[int]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_command_with_workers_that_is_stopped(scenes, tmp_path, how):
@@ -547,7 +544,6 @@ def test_a_command_with_workers_that_is_stopped(scenes, tmp_path, how):
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_once_loses_only_its_images(photographs, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_encode_all", partial(fall_over_once, tmp_path / "dead"))
     prepared(photographs, tmp_path / "out", workers=2)
@@ -562,7 +558,6 @@ def test_any_executor_makes_the_same_files(photographs, expected, tmp_path):
     assert content(tmp_path / "out") == expected
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies(photographs, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_encode_all", fall_over)
     with pytest.raises(ChildProcessError, match="a worker process died"):

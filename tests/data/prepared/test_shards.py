@@ -128,7 +128,6 @@ def test_pickling_leaves_out_open_shards(made):
     assert list(pickle.loads(pickled)) == RECORDS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one imports torch anew
 def test_workers_read_them(made, method, workers):
     records = opened(made)
@@ -510,7 +509,6 @@ def damaged(content: bytes, damage: list[tuple[float, str]]) -> bytes:
 ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 
 
-@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
 def test_damaged_shard_raises_and_does_not_crash(made, copy, damage):
@@ -522,7 +520,6 @@ def test_damaged_shard_raises_and_does_not_crash(made, copy, damage):
     read_all(copy)
 
 
-@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=ONE_FOLDER)
 @given(damages)
 def test_damaged_manifest_raises_and_does_not_crash(made, copy, damage):
@@ -596,7 +593,6 @@ def report(root: Path, seen: Path, workers: int, count: int) -> None:
                 time.sleep(0.001)
 
 
-@pytest.mark.slow
 def test_killed_reading_resumes(prepared_scenes, tmp_path):
     count, dice = 700, random.Random(0)
     report(prepared_scenes, tmp_path / "expected", 0, count)
