@@ -63,7 +63,7 @@ class GeneratorOutput(NamedTuple):
 class DiscriminatorOutput(NamedTuple):
     """A discriminator's output for B images."""
 
-    logits_B: Tensor  # on frozen features (B, P), one for each of P places
+    logits_B: Tensor  # with frozen features (B, P), several for each image
     image_features_BF: Tensor
     sentence_features_BF: Tensor
     region_features_BRD: Tensor

@@ -297,9 +297,10 @@ def test_mouse_traces_need_a_set_that_has_them():
         replace(recipe, losses=replace(recipe.losses, trace=1.0))
 
 
-def test_checkpointed_activations_are_refused_on_frozen_features():
-    with pytest.raises(ValueError, match="frozen-features, which cannot"):
+@pytest.mark.parametrize("kind", ["frozen-features", "combined"])
+def test_checkpointed_activations_are_refused_on_frozen_features(kind):
+    with pytest.raises(ValueError, match=f"{kind}, which has none"):
         replace(
-            Config(discriminator=DiscriminatorConfig(kind="frozen-features")),
+            Config(discriminator=DiscriminatorConfig(kind=kind)),
             training=TrainingConfig(checkpoint_activations=True),
         )

@@ -28,10 +28,11 @@ def test_the_paper_was_trained_with_bert_and_vgg():
     assert not is_seen("clip", "bert, vgg19")
 
 
-def test_losses_and_discriminators_on_frozen_networks_count():
+@pytest.mark.parametrize("kind", ["frozen-features", "combined"])
+def test_losses_and_discriminators_on_frozen_networks_count(kind):
     config = Config()
     losses = dataclasses.replace(config.losses, encoder="resnet50")
-    discriminator = dataclasses.replace(config.discriminator, kind="frozen-features")
+    discriminator = dataclasses.replace(config.discriminator, kind=kind)
     trained = trained_with(dataclasses.replace(config, losses=losses, discriminator=discriminator))
     assert trained == "bert, efficientnet-lite0, resnet50"
     assert is_seen("maskrcnn_resnet50_fpn_v2", trained)

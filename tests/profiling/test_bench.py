@@ -224,9 +224,10 @@ def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
         assert flops.count_step(changed, 32, words=20) > plain
 
 
-def test_a_step_on_frozen_features_is_counted(config):
+@pytest.mark.parametrize("kind", ["frozen-features", "combined"])
+def test_a_step_on_frozen_features_is_counted(config, kind):
     training = replace(config.training, discriminator_steps=1)
-    discriminator = replace(config.discriminator, kind="frozen-features", channels=4)
+    discriminator = replace(config.discriminator, kind=kind, channels=4)
     frozen = replace(config, discriminator=discriminator, training=training)
     assert flops.count_step(frozen, 32, words=20) > 0
     counted = projection.count(frozen, 32)

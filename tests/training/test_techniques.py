@@ -44,7 +44,17 @@ R3GAN = {
 }
 
 
-@pytest.mark.parametrize("changes", [ALL_HINGE, R3GAN], ids=["hinge", "relativistic"])
+COMBINED = {
+    "discriminator__kind": "combined",
+    "discriminator__channels": 4,
+    "losses__mismatched": 0.5,
+    "losses__diversity": 1.0,
+    "training__steps": 2,
+    "training__checkpoint_every": 1,
+}
+
+
+@pytest.mark.parametrize("changes", [ALL_HINGE, R3GAN, COMBINED], ids=["hinge", "relativistic", "combined"])
 def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path, monkeypatch):
     """Resumed between two changes of the strength, and between two steps with penalties."""
     pooled = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())  # a frozen encoder that is quick
@@ -63,6 +73,14 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path, monke
         assert all(line["image_encoder_l2"] > 0 for line in logged(whole))
         assert load_strength(whole / last)["strength"] == UPDATE_EVERY * 4 / 40
         assert load_strength(whole / "checkpoints/step-00000002")["steps"] == 2
+
+
+def test_a_step_updates_every_weight_of_both_discriminators(config):
+    state = started(having(config, **COMBINED))
+    train_step(state, batches_of(config, 1))
+    updated = state.discriminator_optimizer.state
+    assert [name for name, weight in state.discriminator.named_parameters() if weight not in updated] == []
+    assert not any("stages" in name for name in state.discriminator.state_dict())  # the frozen network is not saved
 
 
 # ---------------------------------------------------------------------------------------------- gradient penalties

@@ -107,7 +107,8 @@ class Config:
         )
         check(
             not self.training.checkpoint_activations or self.discriminator.kind == "contrastive",
-            "training.checkpoint_activations is true, but discriminator.kind is frozen-features, which cannot",
+            f"training.checkpoint_activations is true, but discriminator.kind is {self.discriminator.kind}, which has "
+            "none",
         )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 

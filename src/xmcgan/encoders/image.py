@@ -144,8 +144,8 @@ def untrained_image_encoder(name: ImageEncoderName) -> nn.Module:
 
 
 def untrained_map_encoder(config: DiscriminatorConfig) -> EfficientNetLite0 | None:
-    """The frozen network for a discriminator on frozen features, with random weights; None for other discriminators."""
-    return EfficientNetLite0().requires_grad_(False) if config.kind == "frozen-features" else None
+    """The frozen network of a discriminator that needs one, with random weights; None for other discriminators."""
+    return EfficientNetLite0().requires_grad_(False) if config.uses_frozen_features else None
 
 
 def frozen_image_encoder(name: ImageEncoderName, weights: Path | None = None) -> nn.Module:

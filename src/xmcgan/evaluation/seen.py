@@ -37,7 +37,7 @@ def trained_with(config: Config) -> str:
     used = [config.text.encoder]
     if config.losses.image_encoder > 0:
         used.append(config.losses.encoder)
-    if config.discriminator.kind == "frozen-features":
+    if config.discriminator.uses_frozen_features:
         used.append("efficientnet-lite0")
     return join_families(used)
 

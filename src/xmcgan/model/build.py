@@ -1,11 +1,14 @@
 """The networks of a configuration, with fresh weights."""
 
+from functools import partial
+
 from xmcgan.config import Config
+from xmcgan.model.combined_discriminator import CombinedDiscriminator
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.frozen_discriminator import FrozenFeatureDiscriminator, MapEncoder
 from xmcgan.model.generator import Generator
 
-AnyDiscriminator = Discriminator | FrozenFeatureDiscriminator
+AnyDiscriminator = Discriminator | FrozenFeatureDiscriminator | CombinedDiscriminator
 
 
 def build_generator(config: Config, text_dim: int) -> Generator:
@@ -26,17 +29,27 @@ def build_discriminator(config: Config, text_dim: int, encoder: MapEncoder | Non
     """The discriminator of a configuration, with fresh weights.
 
     Args:
-        encoder: the frozen network that ``discriminator.kind: frozen-features`` needs (``EfficientNetLite0``).
+        encoder: the frozen network that every ``discriminator.kind`` but ``contrastive`` needs (``EfficientNetLite0``).
     """
-    if config.discriminator.kind == "frozen-features":
-        if encoder is None:
-            raise ValueError("discriminator.kind is frozen-features, which needs the frozen encoder; none was given")
-        return FrozenFeatureDiscriminator(
-            encoder,
-            text_dim=text_dim,
-            channels=config.discriminator.channels,
-            upsampling=config.discriminator.upsampling,
-        )
+    settings = config.discriminator
+    if settings.kind == "contrastive":
+        return contrastive_discriminator(config, text_dim)
+    if encoder is None:
+        raise ValueError(f"discriminator.kind is {settings.kind}, which needs the frozen encoder; none was given")
+    make_frozen = partial(
+        FrozenFeatureDiscriminator,
+        encoder,
+        text_dim=text_dim,
+        channels=settings.channels,
+        upsampling=settings.upsampling,
+    )
+    if settings.kind == "frozen-features":
+        return make_frozen()
+    return CombinedDiscriminator(contrastive_discriminator(config, text_dim), make_frozen(feature_dim=None))
+
+
+def contrastive_discriminator(config: Config, text_dim: int) -> Discriminator:
+    """The paper's discriminator."""
     return Discriminator(
         image_size=config.image_size,
         width=config.discriminator.width,

@@ -81,27 +81,34 @@ class ScaleHead(nn.Module):
 class FrozenFeatureNetwork(nn.Module):
     """The trained layers, without spectral normalisation (``FrozenFeatureDiscriminator`` adds it)."""
 
-    def __init__(self, *, in_channels: tuple[int, ...], channels: int, feature_dim: int, text_dim: int):
+    def __init__(self, *, in_channels: tuple[int, ...], channels: int, feature_dim: int | None, text_dim: int):
         super().__init__()
         mixed = tuple(channels * factor for factor in (1, 1, 2, 4))
         self.channels_last = True
         self.mix = RandomMix(in_channels, mixed)
         self.heads = nn.ModuleList([ScaleHead(inside, channels, text_dim) for inside in mixed])
+        self.contrastive = feature_dim is not None
+        if feature_dim is None:
+            return
         self.region_projection = nn.Conv2d(2 * channels, text_dim, 1)
         self.image_projection = nn.Linear(len(mixed) * channels, feature_dim)
         self.sentence_projection = nn.Linear(text_dim, feature_dim)
 
     def forward(self, maps: list[Tensor], text: TextEmbedding, mismatched_BD: Tensor | None) -> DiscriminatorOutput:
         maps = [head(x) for head, x in zip(self.heads, self.mix(maps), strict=True)]
+        logits = self.logits(maps, text.sentence_BD)
+        mismatched = None if mismatched_BD is None else self.logits(maps, mismatched_BD)
+        if not self.contrastive:
+            return DiscriminatorOutput(logits, *logits.new_empty(3, 0), mismatched)
         fine, coarse = (resize(x, REGION_GRID) for x in maps[:2])
         regions = self.region_projection(torch.cat([fine, coarse], 1))
         pooled = torch.cat([x.mean((2, 3)) for x in maps], 1)
         return DiscriminatorOutput(
-            self.logits(maps, text.sentence_BD),
+            logits,
             float32_or_wider(self.image_projection(pooled)),
             float32_or_wider(self.sentence_projection(text.sentence_BD)),
             float32_or_wider(regions.flatten(2).mT),
-            None if mismatched_BD is None else self.logits(maps, mismatched_BD),
+            mismatched,
         )
 
     def logits(self, maps: list[Tensor], sentence_BD: Tensor) -> Tensor:
@@ -123,7 +130,8 @@ class FrozenFeatureDiscriminator(nn.Module):
         text_dim: width of the word and sentence embeddings, and of the region features.
         channels: width of each head.
         upsampling: factor by which images are enlarged before the encoder.
-        feature_dim: width of the image and sentence features.
+        feature_dim: width of the image and sentence features; None leaves the contrastive heads out, and then all
+            features are empty.
     """
 
     def __init__(
@@ -133,7 +141,7 @@ class FrozenFeatureDiscriminator(nn.Module):
         text_dim: int,
         channels: int = 64,
         upsampling: int = 1,
-        feature_dim: int = 256,
+        feature_dim: int | None = 256,
     ):
         super().__init__()
         # In a list, to keep its weights out of optimizers and checkpoints.
@@ -147,6 +155,16 @@ class FrozenFeatureDiscriminator(nn.Module):
     def _apply(self, fn, recurse=True):
         self.frozen[0]._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The layers, without spectral normalisation."""
+        return (self.network,)
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the image and sentence features."""
+        return self.network.sentence_projection.out_features
 
     def normalised_weights(self) -> dict[str, Tensor]:
         """The heads' weights over their spectral norms; in training mode, advances each power iteration by one step."""

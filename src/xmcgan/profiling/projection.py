@@ -162,7 +162,6 @@ def count(config: Config, text_dim: int) -> Counted:
             encoder = untrained_image_encoder(config.losses.encoder)
             encoder_gflop = count_forward(encoder.eval(), images)[0] / 2
             encoder_dim = encoder(images).shape[1]
-        feature_dim = discriminator.network.sentence_projection.out_features
 
     return Counted(
         generator_gflop=generator_gflop / 2,
@@ -178,7 +177,7 @@ def count(config: Config, text_dim: int) -> Counted:
         batches=config.training.discriminator_steps,
         words=config.text.max_length,
         text_dim=text_dim,
-        feature_dim=feature_dim,
+        feature_dim=discriminator.feature_dim,
     )
 
 

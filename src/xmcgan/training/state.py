@@ -103,10 +103,11 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     generator = build_generator(config, text_dim).to(device).to(memory_format=layout)
     frozen = None
-    if config.discriminator.kind == "frozen-features":
+    if config.discriminator.uses_frozen_features:
         frozen = EfficientNetLite0.pretrained(config.discriminator.encoder_weights)
     discriminator = build_discriminator(config, text_dim, frozen).to(device).to(memory_format=layout)
-    generator.channels_last = discriminator.network.channels_last = settings.channels_last
+    for network in (generator, *discriminator.networks):
+        network.channels_last = settings.channels_last  # ty: ignore[invalid-assignment]
     if settings.micro_batch is not None:
         # All micro-batches together move the running statistics as far as the batch would in one piece.
         parts = settings.batch_size // world_size() // settings.micro_batch
@@ -125,8 +126,8 @@ def initial_state(config: Config, text_dim: int, device: torch.device) -> Traini
     if settings.compile:
         # The last discriminator step and the generator's backpropagate through one graph, so its buffers must be kept.
         torch._functorch.config.donated_buffer = False  # ty: ignore[invalid-assignment]
-        generator.compile()
-        discriminator.network.compile()
+        for network in (generator, *discriminator.networks):
+            network.compile()
     betas, fused = (settings.beta1, settings.beta2), settings.fused or None  # None: torch chooses another one
     encoder = None
     if losses.image_encoder > 0:

@@ -1,0 +1,78 @@
+"""Both discriminators: the paper's, which learns the text, and the one on frozen features as a second critic.
+
+Frozen ImageNet features make sharp objects out of blurs early in training, but an image can agree with its caption in
+these features and not to the eye. So the contrastive losses use the paper's network alone, which sees pixels, and the
+adversarial loss is the mean over both.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from xmcgan.model.discriminator import Discriminator
+from xmcgan.model.frozen_discriminator import FrozenFeatureDiscriminator
+from xmcgan.types import DiscriminatorOutput, TextEmbedding
+
+
+class CombinedDiscriminator(nn.Module):
+    """(images_B3HW in [-1, 1], text) -> logits of both, (B, 2P), and the paper's features for the contrastive losses.
+
+    Args:
+        contrastive: the paper's discriminator.
+        frozen: the discriminator on frozen features, without contrastive heads (``feature_dim=None``). Its P logits
+            weigh as much as the single one of the other.
+    """
+
+    def __init__(self, contrastive: Discriminator, frozen: FrozenFeatureDiscriminator):
+        super().__init__()
+        self.contrastive, self.frozen = contrastive, frozen
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The layers of both, without spectral normalisation."""
+        return *self.contrastive.networks, *self.frozen.networks
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the image and sentence features."""
+        return self.contrastive.feature_dim
+
+    def normalised_weights(self) -> dict[str, Tensor]:
+        """Both discriminators' weights over their spectral norms, by the discriminator's name and the weight's."""
+        return {
+            f"{name}.{key}": weight
+            for name, discriminator in (("contrastive", self.contrastive), ("frozen", self.frozen))
+            for key, weight in discriminator.normalised_weights().items()
+        }
+
+    def forward(self, images_B3HW: Tensor, text: TextEmbedding) -> DiscriminatorOutput:
+        return self.discriminate(images_B3HW, text, self.normalised_weights())
+
+    def discriminate(
+        self,
+        images_B3HW: Tensor,
+        text: TextEmbedding,
+        weights: dict[str, Tensor],
+        mismatched_BD: Tensor | None = None,
+    ) -> DiscriminatorOutput:
+        """The output for images.
+
+        Args:
+            weights: from ``normalised_weights``; real and generated images of a step share one power iteration.
+            mismatched_BD: sentences of other captions, for ``mismatched_logits_B``.
+        """
+        one = self.contrastive.discriminate(images_B3HW, text, weights_of("contrastive", weights), mismatched_BD)
+        other = self.frozen.discriminate(images_B3HW, text, weights_of("frozen", weights), mismatched_BD)
+        mismatched = None
+        if one.mismatched_logits_B is not None and other.mismatched_logits_B is not None:
+            mismatched = both_logits(one.mismatched_logits_B, other.mismatched_logits_B)
+        return one._replace(logits_B=both_logits(one.logits_B, other.logits_B), mismatched_logits_B=mismatched)
+
+
+def weights_of(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One discriminator's weights, by their own names."""
+    return {key.removeprefix(f"{name}."): weight for key, weight in weights.items() if key.startswith(f"{name}.")}
+
+
+def both_logits(single_B: Tensor, several_BP: Tensor) -> Tensor:
+    """(B, 2P): the single logit of each image repeated P times, so that it weighs as much as the P others together."""
+    return torch.cat([single_B[:, None].expand_as(several_BP), several_BP], 1)
