@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 import xmcgan.ablation.run as run_module
@@ -13,7 +15,7 @@ from xmcgan.ablation.outcome import read_outcome, write_outcome
 from xmcgan.ablation.plan import Budget, read_plan
 from xmcgan.ablation.report import write_report
 from xmcgan.ablation.studies import Row, Study
-from xmcgan.ablation.work import STOPPED, work
+from xmcgan.ablation.work import STOPPED, training_records, work
 from xmcgan.runtime.files import make_folder
 from xmcgan.runtime.locks import locked_folder
 from xmcgan.training.state import TrainingDiverged
@@ -168,3 +170,21 @@ def test_a_budget_of_time_times_every_row_once(plan, monkeypatch):
     assert len(seen) == 4
     assert json.loads((timed.output / "steps.json").read_text())["plain"]["steps"] == 60
     assert read_plan(timed.output).budget.minutes == 0.5
+
+
+def test_a_step_is_timed_with_its_data(study, monkeypatch):
+    """The median of the steps after the first, each with a batch of its own."""
+    config, steps = study.rows[0].config, []
+    monkeypatch.setattr(run_module, "WARM_STEPS", 1)
+    monkeypatch.setattr(run_module, "TIMED_STEPS", 3)
+    whole = run_module.train_step
+
+    def counted(state, batches):
+        steps.append([batch.images_B3HW.sum() for batch in batches])
+        return whole(state, batches)
+
+    monkeypatch.setattr(run_module, "train_step", counted)
+    ticks = iter([0.0, 10.0, 13.0, 20.0, 21.0, 30.0, 32.0])
+    monkeypatch.setattr(run_module, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert run_module.measure_step(config, training_records(config), torch.device("cpu")) == 2.0
+    assert len({float(total) for (total,) in steps}) == 4

@@ -18,6 +18,7 @@ def small_matrix_products(monkeypatch):
     monkeypatch.setattr(timing, "ceiling", partial(timing.ceiling, side=256))  # 2048 takes seconds
 
 
+@pytest.mark.slow
 def test_bench_of_a_checkpoint(trained, encoder_folder, tmp_path, capsys):
     output = tmp_path / "bench.json"
     quick = ["--repetitions", "2", "--warmup", "1", "--threads", "1", "--device", "cpu", "--generation-batch", "2"]
@@ -86,6 +87,7 @@ def test_switches_are_as_configured_unless_given(monkeypatch, flags, expected):
     assert (settings.fused, settings.micro_batch, settings.channels_last) == expected
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_kept_when_a_part_does_not_fit(trained, tmp_path, capsys, monkeypatch):
     def large(*_arguments: object, **_settings: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")

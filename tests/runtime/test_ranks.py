@@ -25,6 +25,8 @@ from xmcgan.inference.model_files import checkpoints, newest_checkpoint
 from xmcgan.runtime import distributed
 from xmcgan.types import DiscriminatorOutput
 
+pytestmark = pytest.mark.slow
+
 SEVERAL = (2, 4)
 FLOAT32, FLOAT64 = torch.float32, torch.float64
 GROUPS = [(2, 1), (2, 2), (4, 2)]
@@ -336,7 +338,6 @@ def test_torchrun_ends_a_job_with_a_killed_rank(folder):
     assert "xmcgan: rank 0: another rank has ended or does not answer" in printed
 
 
-@pytest.mark.slow
 def test_torchrun_hands_on_ctrl_c(scenes, tmp_path):
     """A terminal's Ctrl-C, which torchrun hands on to its ranks, saves.
 

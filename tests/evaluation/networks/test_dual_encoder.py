@@ -91,7 +91,6 @@ def test_retrieval_of_shuffled_captions_is_at_chance(encoder):
     assert retrieval_accuracy(encoder, wrong) < 0.01 + 4 * (0.01 * 0.99 / 1000) ** 0.5
 
 
-@pytest.mark.slow
 def test_detects_every_kind_of_mistake(encoder):
     """Sides least of all, which the card says too."""
     shares = mistakes_detected(encoder, FEW, count=200)
