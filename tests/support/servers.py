@@ -1,7 +1,9 @@
 """A server on a free port in a thread of the test's process."""
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -38,4 +40,6 @@ def running(models: Mapping[str, ServedModel], settings: ServeSettings | None = 
         finally:
             server.should_exit = True
             thread.join(60)  # a busy machine needs long
-            assert not thread.is_alive()
+            if thread.is_alive():
+                where = traceback.format_stack(sys._current_frames()[thread.ident])
+                raise AssertionError("the server did not stop; it is here:\n" + "".join(where))
