@@ -407,9 +407,9 @@ def main() -> None:
         for each in trainings:
             result = outcome(each, points[each.run.name], len(held_out), shown)
             write_outcome(plan.outcome_file(each.run), result)
-            told = " ".join(f"{name} {value:.4g}" for name, value in result.values.items())
+            metrics = " ".join(f"{name} {value:.4g}" for name, value in result.values.items())
             curve = " ".join(f"{line.get('fid', 0):.3g}/{line.get('r-precision', 0):.3g}" for line in result.curve)
-            say(f"{each.run.name}: {result.images:,} images; {told}; {curve} {result.error}")
+            say(f"{each.run.name}: {result.images:,} images; {metrics}; {curve} {result.error}")
     if device.type == "cuda":
         say(f"{torch.cuda.max_memory_reserved() / 2**30:.0f} GiB")
 
