@@ -299,7 +299,7 @@ def test_mouse_traces_need_a_set_that_has_them():
 
 @pytest.mark.parametrize("kind", ["frozen-features", "combined"])
 def test_checkpointed_activations_are_refused_on_frozen_features(kind):
-    with pytest.raises(ValueError, match=f"{kind}, which has none"):
+    with pytest.raises(ValueError, match=f"{kind}, which cannot recompute its activations"):
         replace(
             Config(discriminator=DiscriminatorConfig(kind=kind)),
             training=TrainingConfig(checkpoint_activations=True),

@@ -42,7 +42,6 @@ def test_the_contrastive_losses_see_the_papers_features_alone(discriminator, ima
     assert torch.equal(found.image_features_BF, papers.image_features_BF)
     assert torch.equal(found.sentence_features_BF, papers.sentence_features_BF)
     assert torch.equal(found.region_features_BRD, papers.region_features_BRD)
-    assert discriminator.feature_dim == found.image_features_BF.shape[1]
 
 
 def test_mismatched_logits_are_those_with_the_other_caption(discriminator, images, text):

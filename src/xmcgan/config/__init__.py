@@ -107,8 +107,8 @@ class Config:
         )
         check(
             not self.training.checkpoint_activations or self.discriminator.kind == "contrastive",
-            f"training.checkpoint_activations is true, but discriminator.kind is {self.discriminator.kind}, which has "
-            "none",
+            f"training.checkpoint_activations is true, but discriminator.kind is {self.discriminator.kind}, which "
+            "cannot recompute its activations; it should be false",
         )
         check(self.dataset.workers >= 0, f"dataset.workers is {self.dataset.workers}; 0 reads in the training process")
 

@@ -31,11 +31,6 @@ class CombinedDiscriminator(nn.Module):
         """The layers of both, without spectral normalisation."""
         return *self.contrastive.networks, *self.frozen.networks
 
-    @property
-    def feature_dim(self) -> int:
-        """Width of the image and sentence features."""
-        return self.contrastive.feature_dim
-
     def normalised_weights(self) -> dict[str, Tensor]:
         """Both discriminators' weights over their spectral norms, by the discriminator's name and the weight's."""
         return {

@@ -104,11 +104,6 @@ class Discriminator(nn.Module):
         """The layers, without spectral normalisation."""
         return (self.network,)
 
-    @property
-    def feature_dim(self) -> int:
-        """Width of the image and sentence features."""
-        return self.network.sentence_projection.out_features
-
     def normalised_weights(self) -> dict[str, Tensor]:
         """Every weight divided by its spectral norm; in training mode this advances the power iterations one step."""
         return self.spectral_norms(self.network)

@@ -88,18 +88,18 @@ class FrozenFeatureNetwork(nn.Module):
         self.mix = RandomMix(in_channels, mixed)
         self.heads = nn.ModuleList([ScaleHead(inside, channels, text_dim) for inside in mixed])
         self.contrastive = feature_dim is not None
-        if feature_dim is None:
-            return
-        self.region_projection = nn.Conv2d(2 * channels, text_dim, 1)
-        self.image_projection = nn.Linear(len(mixed) * channels, feature_dim)
-        self.sentence_projection = nn.Linear(text_dim, feature_dim)
+        if feature_dim is not None:
+            self.region_projection = nn.Conv2d(2 * channels, text_dim, 1)
+            self.image_projection = nn.Linear(len(mixed) * channels, feature_dim)
+            self.sentence_projection = nn.Linear(text_dim, feature_dim)
 
     def forward(self, maps: list[Tensor], text: TextEmbedding, mismatched_BD: Tensor | None) -> DiscriminatorOutput:
         maps = [head(x) for head, x in zip(self.heads, self.mix(maps), strict=True)]
         logits = self.logits(maps, text.sentence_BD)
         mismatched = None if mismatched_BD is None else self.logits(maps, mismatched_BD)
         if not self.contrastive:
-            return DiscriminatorOutput(logits, *logits.new_empty(3, 0), mismatched)
+            none = logits.new_empty(0)
+            return DiscriminatorOutput(logits, none, none, none, mismatched)
         fine, coarse = (resize(x, REGION_GRID) for x in maps[:2])
         regions = self.region_projection(torch.cat([fine, coarse], 1))
         pooled = torch.cat([x.mean((2, 3)) for x in maps], 1)
@@ -160,11 +160,6 @@ class FrozenFeatureDiscriminator(nn.Module):
     def networks(self) -> tuple[nn.Module, ...]:
         """The layers, without spectral normalisation."""
         return (self.network,)
-
-    @property
-    def feature_dim(self) -> int:
-        """Width of the image and sentence features."""
-        return self.network.sentence_projection.out_features
 
     def normalised_weights(self) -> dict[str, Tensor]:
         """The heads' weights over their spectral norms; in training mode, advances each power iteration by one step."""

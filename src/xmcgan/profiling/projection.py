@@ -157,6 +157,7 @@ def count(config: Config, text_dim: int) -> Counted:
         noise, images = torch.randn(2, config.generator.noise_dim), torch.randn(2, 3, size, size)
         generator_gflop, generator_elements = count_forward(generator.eval(), noise, text)
         discriminator_gflop, discriminator_elements = count_forward(discriminator.eval(), images, text)
+        feature_dim = discriminator(images, text).image_features_BF.shape[1]
         encoder_gflop, encoder_dim = 0.0, 0
         if config.losses.image_encoder > 0:
             encoder = untrained_image_encoder(config.losses.encoder)
@@ -177,7 +178,7 @@ def count(config: Config, text_dim: int) -> Counted:
         batches=config.training.discriminator_steps,
         words=config.text.max_length,
         text_dim=text_dim,
-        feature_dim=discriminator.feature_dim,
+        feature_dim=feature_dim,
     )
 
 
