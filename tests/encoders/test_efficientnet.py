@@ -103,6 +103,13 @@ def test_maps_have_the_documented_shapes():
     assert EfficientNetLite0.scale_channels == (24, 40, 112, 320)
 
 
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 cut short"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "broken.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.pth does not hold .*: it should be a \.pth file of tensors"):
+        EfficientNetLite0.pretrained(tmp_path / "broken.pth")
+
+
 def test_a_file_of_other_tensors_is_named(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth does not hold EfficientNet-Lite0's weights"):

@@ -8,7 +8,6 @@ because the networks are never trained.
 
 import importlib.resources
 import math
-import pickle
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,8 +175,15 @@ class EfficientNetLite(nn.Module):
         network = cls()
         try:
             saved = torch.load(file, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise ValueError(f"{file} does not hold {cls.variant.name}'s weights: {error.strerror}") from error
+        except Exception as error:  # a damaged file raises anything, of zip, of pickle, of torch
+            raise ValueError(
+                f"{file} does not hold {cls.variant.name}'s weights: it should be a .pth file of tensors, without code"
+            ) from error
+        try:
             network.load_state_dict(merged_weights(saved, cls.variant))
-        except (OSError, RuntimeError, KeyError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+        except (RuntimeError, KeyError, AttributeError, TypeError) as error:
             reason = textwrap.shorten(str(error), 400)
             raise ValueError(f"{file} does not hold {cls.variant.name}'s weights: {reason}") from error
         return network.eval().requires_grad_(False)
