@@ -51,12 +51,14 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, help="a caption on each line; only their words are kept")
     options = parser.parse_args()
     output = options.output
+    if options.captions and not options.captions.is_file():
+        raise SystemExit(f"{options.captions} is missing: --captions should be a file with a caption on each line")
     output.mkdir(parents=True)
     tokenizer, model = load_pretrained("minilm", options.layers)
     tokenizer.save_pretrained(output / "minilm")
     assert isinstance(model, BertModel)
     if options.captions:
-        lines = options.captions.read_text().splitlines()
+        lines = options.captions.read_text(encoding="utf-8").splitlines()
         keep_words(output / "minilm", model, {piece for line in lines for piece in tokenizer.tokenize(line)})
     model.half().save_pretrained(output / "minilm")
     saved = torch.load(packaged_weights(), weights_only=True)

@@ -4,11 +4,10 @@
     python benchmarks/gpu_study.py examples/scenes_study.json --output ablations/scenes --seconds 400 --pack pack
     xmcgan report ablations/scenes
 
-One small network leaves most of a large GPU idle; several streams fill it. The images that each run sees follow from
-the time: they are fixed after some seconds, from the speed of the slowest. Scenes are drawn by all cores and lie in
-device memory; a step needs no host work. Images, captions and noise are chosen at random on the device, so the order is
-not that of ``xmcgan ablate``. Processes of their own evaluate the averages, as ``xmcgan ablate`` does, while training
-goes on. The folder is that of an ablation, without checkpoints; grids of 64 held-out captions lie in grids/.
+One small network leaves most of a large GPU idle; several streams fill it. How many images each run sees is set after
+some seconds, from the speed so far. The Scenes lie in device memory, so a step needs no host work. Images, captions and
+noise are chosen at random on the device, not in the order of ``xmcgan ablate``. Other processes evaluate the averages
+while training goes on. The folder is that of an ablation, without checkpoints, and with grids of 64 held-out captions.
 """
 
 import argparse
@@ -34,9 +33,9 @@ from torch import Tensor
 
 from xmcgan import __version__
 from xmcgan.ablation.outcome import Outcome, write_outcome
-from xmcgan.ablation.plan import Budget, Plan, Run, config_of, images_of_step, steps_of, write_plan
-from xmcgan.ablation.run import SAMPLE_CAPTIONS, measure_diversity, protocol, write_samples
-from xmcgan.ablation.studies import study_from_file
+from xmcgan.ablation.plan import Budget, Plan, Run, config_of, images_of_step, rows_named, steps_of, write_plan
+from xmcgan.ablation.run import SAMPLE_CAPTIONS, failed_run, measure_diversity, protocol, write_samples
+from xmcgan.ablation.studies import Row, study_from_file
 from xmcgan.config import Config, flatten, from_dict, to_dict, unflatten
 from xmcgan.data.layouts import read_records
 from xmcgan.encoders.text import TextEncoder
@@ -45,6 +44,7 @@ from xmcgan.inference.model_files import load_generator, save_generator
 from xmcgan.inference.pipeline import Pipeline
 from xmcgan.recipes import RECIPES
 from xmcgan.runtime.device import resolve_device, use_tf32
+from xmcgan.runtime.files import read_json
 from xmcgan.scenes import write_scenes
 from xmcgan.training.ema import EMA, estimate_batch_norm
 from xmcgan.training.state import initial_state
@@ -52,7 +52,7 @@ from xmcgan.training.step import train_step
 from xmcgan.training.validation import Evaluate, make_validation
 
 WARM_UP = 4  # steps before the graph is captured
-AHEAD = 2  # steps of a run that the device has not finished yet
+AHEAD = 2  # steps of a run that are queued on the device
 
 
 class Average:
@@ -158,7 +158,7 @@ class Training:
     def save(self, folder: Path) -> None:
         """Writes the average, at the end with its own batch-norm statistics."""
         with torch.cuda.stream(self.stream):
-            count = self.config.training.batch_norm_batches if self.cuda else 2
+            count = self.config.training.batch_norm_batches if self.cuda else 2  # a CPU is for trying the script
             if self.steps == self.total and self.config.training.batch_norm_batches:
                 batches = (self.batch() for _ in range(count))
                 with self.state.layers_in_precision():
@@ -223,15 +223,18 @@ def train_all(trainings: list[Training], options: argparse.Namespace, fix_images
     first = {id(each): each.images for each in trainings}
     if images:
         fix_images(images)
-    deadline, said, watchdog = began + 1.05 * options.seconds, began, Watchdog(options.patience)
+    deadline, said, watchdog = (
+        began + 1.05 * options.seconds,
+        began,
+        Watchdog(options.patience if trainings[0].cuda else math.inf),
+    )
     while live := [each for each in trainings if not each.error and (not each.total or each.steps < each.total)]:
         now = time.perf_counter()
         if not images and now - began > options.measure:
             torch.cuda.synchronize() if trainings[0].cuda else None
             took = time.perf_counter() - began
             rates = [(each.images - first[id(each)]) / took for each in trainings]
-            mean = sum(rates) / len(rates)
-            images = int(min(0.85 * mean, 2.5 * min(rates)) * options.seconds) // 1536 * 1536
+            images = images_within(options.seconds, rates)
             fix_images(images)
             print(f"{sum(rates):.0f} images/s in all, slowest {min(rates):.0f}; {images:,} images a run", flush=True)
         if options.one_stream:
@@ -240,8 +243,8 @@ def train_all(trainings: list[Training], options: argparse.Namespace, fix_images
         if not ready:
             time.sleep(0.0003)
             continue
-        watchdog.alive = now
         for each in ready:
+            watchdog.alive = time.perf_counter()
             try:
                 each.advance()
                 if each.total and (each.steps == each.total or each.steps % -(-each.total // points) == 0):
@@ -259,6 +262,30 @@ def train_all(trainings: list[Training], options: argparse.Namespace, fix_images
     watchdog.done = True
 
 
+def images_within(seconds: float, rates: list[float]) -> int:
+    """The images that every run can see, from the images per second of each while all of them run.
+
+    Slow runs get faster when the others have ended: they may be at two fifths of the mean now.
+    """
+    mean = sum(rates) / len(rates)
+    return int(min(0.85 * mean, 2.5 * min(rates)) * seconds) // 1536 * 1536  # whole batches of 24, 64 and 128
+
+
+def check_row(row: Row) -> None:
+    """Refuses what this script does not train: it would count images that no one saw, or leave a loss out."""
+    config = row.config
+    for name, value, right in (
+        ("training.discriminator_steps", config.training.discriminator_steps, 1),
+        ("training.micro_batch", config.training.micro_batch, None),
+        ("dataset.flip", config.dataset.flip, False),
+        ("losses.trace", config.losses.trace, 0.0),
+        ("augmentation.adaptive_target", config.augmentation.adaptive_target, None),
+        ("augmentation.sentence_noise", config.augmentation.sentence_noise, 0.0),
+    ):
+        if value != right:
+            raise SystemExit(f"{row.name}: {name} is {value}; this script trains with {right} alone")
+
+
 def with_pack(config: Config, options: argparse.Namespace) -> Config:
     """A row's configuration, with the pack's files, on the device."""
     if options.pack is not None:
@@ -268,17 +295,18 @@ def with_pack(config: Config, options: argparse.Namespace) -> Config:
     return replace(config, data=str(options.data))
 
 
-def prepare(plan: Plan, options: argparse.Namespace, device: torch.device, say) -> list[Training]:
-    """All runs before their first step, the data on the device."""
+def prepare(
+    plan: Plan, options: argparse.Namespace, device: torch.device, say
+) -> tuple[list[Training], list[tuple[Run, Outcome]]]:
+    """All runs before their first step, the data on the device; and the outcomes of those that cannot start."""
     use_tf32(device, device.type == "cuda")
     pixels, captions = read_split("train", options.train, RECIPES[options.recipe], options.workers, options.data)
     say("images read")
     shared = torch.cuda.Stream() if options.one_stream and device.type == "cuda" else None
     sources: dict[Any, ResidentData] = {}
-    trainings = []
-    once = [plan.study.rows[int(number)] for number in options.once.split(",") if number]
+    trainings, failures = [], []
     for run in plan.runs():
-        if run.seed and run.row in once:
+        if run.seed and run.row.name in options.once:
             continue
         config = with_pack(config_of(plan, run, 1_000_000, options.device), options)
         if config.text not in sources:
@@ -287,9 +315,10 @@ def prepare(plan: Plan, options: argparse.Namespace, device: torch.device, say) 
         try:
             trainings.append(Training(run, config, sources[config.text], device, shared))
             say(f"{run.name} ready")
-        except RuntimeError:
+        except RuntimeError as error:
             say(f"{run.name} failed: {traceback.format_exc()[-3000:]}")
-    return trainings
+            failures.append((run, failed_run(run, error, str(device))))
+    return trainings, failures
 
 
 def outcome(training: Training, points: list[Future], held_out: int, captions: list[str]) -> Outcome:
@@ -321,13 +350,12 @@ def make_plan(options: argparse.Namespace, images: int) -> Plan:
     """The plan of the ablation: the study's rows, or some of them."""
     own: dict[str, Any] = {"evaluation.metrics": options.metrics, "evaluation.count": options.count}
     own["training.precision"] = options.precision
-    changes = dict(pair.split("=", 1) for pair in options.set)
-    own |= {name: json.loads(value) for name, value in changes.items()}
     base = from_dict(unflatten(flatten(to_dict(RECIPES[options.recipe])) | own))
-    study = study_from_file(options.study.name, json.loads(options.study.read_text()), base)
-    if options.rows:
-        chosen = options.rows.split(",")
-        study = replace(study, rows=tuple(study.rows[int(number)] for number in chosen))
+    study = study_from_file(options.study.name, read_json(options.study), base)
+    rows_named(study, options.once)
+    study = rows_named(study, options.rows) if options.rows else study
+    for row in study.rows:
+        check_row(row)
     return Plan(
         options.output, study, options.recipe, Budget(images, None), options.seeds, options.points, options.pairs
     )
@@ -337,21 +365,20 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="a study as for xmcgan ablate --study")
     parser.add_argument("--output", type=Path, required=True, help="a folder, new")
-    parser.add_argument("--recipe", default="scenes-64")
+    parser.add_argument("--recipe", choices=RECIPES, default="scenes-64", metavar="RECIPE")
     parser.add_argument("--seconds", type=float, default=400, help="of training")
     parser.add_argument("--until", type=float, help="seconds since 1970 at which the training ends, instead")
     parser.add_argument("--one-stream", action="store_true", help="one run after the other, step by step")
     parser.add_argument("--patience", type=float, default=10, help="seconds without a step after which it gives up")
     parser.add_argument("--measure", type=float, default=8, help="seconds after which the images are fixed")
     parser.add_argument("--images", type=int, help="of each run, instead of what fits into the time")
-    parser.add_argument("--rows", help="numbers of rows from 0, separated by commas; all unless given")
+    parser.add_argument("--rows", nargs="*", help="names of rows; all unless given")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--once", default="", help="numbers of rows that run with seed 0 alone")
+    parser.add_argument("--once", nargs="*", default=[], help="names of rows that run with seed 0 alone")
     parser.add_argument("--points", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--metrics", default="fid,r-precision,contrastive-accuracy,soa-c")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of all rows: generator.width=24")
     parser.add_argument("--data", type=Path, default=Path("data/scenes-64"), help="Scenes; drawn unless they are there")
     parser.add_argument("--train", type=int, default=20_000)
     parser.add_argument("--world-seed", type=int, default=0)
@@ -370,11 +397,18 @@ def main() -> None:
     def say(what: str) -> None:
         print(f"{time.perf_counter() - began:.0f} s: {what}", flush=True)
 
-    plan = make_plan(options, options.images or 1)
+    if options.output.exists():
+        raise SystemExit(f"{options.output} is there already; --output should be a new folder")
+    try:
+        plan = make_plan(options, options.images or 1)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
     if not options.data.is_dir():
         write_scenes(options.data, train=options.train, val=2000, evaluator=0, seed=options.world_seed, progress=False)
         say("Scenes drawn")
-    trainings = prepare(plan, options, device, say)
+    trainings, failures = prepare(plan, options, device, say)
+    if not trainings:
+        raise SystemExit("no run could start")
     held_out = read_records(options.data, "coco", "val2014")
     points: dict[str, list[Future]] = {each.run.name: [] for each in trainings}
     with (
@@ -384,6 +418,8 @@ def main() -> None:
 
         def fix_images(images: int) -> None:
             write_plan(replace(plan, budget=Budget(images, None)))
+            for run, failure in failures:
+                write_outcome(plan.outcome_file(run), failure)
             for each in trainings:
                 each.total = steps_of(replace(plan, budget=Budget(images, None)), each.run.row)
 

@@ -72,7 +72,8 @@ def embed(encoder: TextEncoder, captions: list[str]) -> tuple[Tensor, Tensor]:
             truncation=True,
             max_length=encoder.max_length,
             return_tensors="pt",
-        ).to(encoder.device)
+        )
+        tokens = {name: values.to(encoder.device) for name, values in tokens.items()}
         mask = tokens["attention_mask"]
         words.append((encoder.model(**tokens).last_hidden_state * mask[..., None]).half())
         lengths.append(mask.sum(1))
