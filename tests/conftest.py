@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the processes that test
 # Bit equality is promised for the CPU; the one test for a GPU asks for it by this variable.
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("XMCGAN_TEST_GPU", "")
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,20 @@ def scenes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tmp_path_factory) -> Path:
-    """A text encoder that reads anything and knows nothing."""
+def encoder_folder(tmp_path_factory) -> Generator[Path]:
+    """A text encoder that reads anything and knows nothing, loaded once: many tests use it, and none changes it."""
     from tiny import write_encoder
+    from xmcgan.encoders import text
 
-    return write_encoder(tmp_path_factory.mktemp("encoder") / "tiny-bert")
+    folder = write_encoder(tmp_path_factory.mktemp("encoder") / "tiny-bert")
+    load_pretrained, loaded = text.load_pretrained, text.load_pretrained(str(folder))
+
+    def load(name: str, layers: int | None = None):
+        return loaded if (name, layers) == (str(folder), None) else load_pretrained(name, layers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "load_pretrained", load)
+        yield folder
 
 
 @pytest.fixture

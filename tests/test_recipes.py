@@ -92,6 +92,7 @@ def test_a_recipe_runs_a_step_from_the_owners_layout_and_from_shards(recipe, enc
         assert ("real_trace" in line) == ("ln-" in recipe)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_from_every_layout_of_scenes_and_from_shards(scenes, encoder_folder, tmp_path):
     """Losses to the last bit; captions are COCO's alone, so that its runs are compared with one another."""
     write_scenes(

@@ -1,5 +1,6 @@
 """The folder of an ablation: what it claims, what may change, budgets as steps."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,19 @@ def test_a_plan_is_read_as_it_was_written(plan):
 
 def test_every_row_has_the_first_seed_before_any_has_the_second(plan):
     assert [(run.row.name, run.seed) for run in plan.runs()][:3] == [("plain", 0), ("attentional", 0), ("plain", 1)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": 5}, {"rows": [{"name": "plain"}]}, {"claims": [{"better": "plain", "x": 1}]}, {"budget": {"hours": 1}},
+    ],
+)  # fmt: skip
+def test_a_damaged_plan_is_named(plan, change):
+    path = plan.output / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=rf"^{path} is damaged: "):
+        read_plan(plan.output)
 
 
 def test_another_study_is_refused_with_what_differs(plan):

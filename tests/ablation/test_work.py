@@ -1,6 +1,7 @@
 """Working through the runs: real trainings, resumed, shared by two processes, and failures that are results."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from xmcgan.ablation.outcome import read_outcome, write_outcome
 from xmcgan.ablation.plan import Budget, read_plan
 from xmcgan.ablation.report import write_report
 from xmcgan.ablation.studies import Row, Study
-from xmcgan.ablation.work import STOPPED, training_records, work
+from xmcgan.ablation.work import STOPPED, training_records, work, work_on
 from xmcgan.runtime.files import make_folder
 from xmcgan.runtime.locks import locked_folder
 from xmcgan.training.state import TrainingDiverged
@@ -140,6 +141,29 @@ def test_a_run_of_another_process_is_left_to_it(plan, monkeypatch):
     with locked_folder(plan.output / "locks" / "plain-seed-0", "worked on"):
         assert work(plan.output, "cpu") == 0
     assert seen == ["attentional-seed-0", "plain-seed-1", "attentional-seed-1"]
+
+
+def on_two_devices(plan, monkeypatch) -> int:
+    """``work_on`` in two processes, which begin as copies of this one."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
+    return work_on(plan.output, ["cpu", "cpu"])
+
+
+def test_two_devices_share_the_runs(plan, monkeypatch):
+    def end(run):
+        (plan.output / f"{run.name}-was-trained").open("x").close()  # fails for a run that is trained twice
+        return outcome_of(run, {"fid": 1.0})
+
+    trainings(monkeypatch, end)
+    assert on_two_devices(plan, monkeypatch) == 0
+    outcomes = [read_outcome(plan.outcome_file(run)) for run in plan.runs()]
+    assert [outcome.status for outcome in outcomes] == ["done"] * 4
+
+
+def test_a_device_that_stops_is_the_exit_status(plan, monkeypatch):
+    trainings(monkeypatch, lambda run: None)
+    assert on_two_devices(plan, monkeypatch) == STOPPED
 
 
 def test_a_budget_of_time_times_every_row_once(plan, monkeypatch):

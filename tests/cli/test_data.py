@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 from downloads import downloaded
 from tiny import logged, run
+from xmcgan.cli.data.prepare import executor_of
 from xmcgan.cli.main import main
+from xmcgan.data.prepared import cluster
 from xmcgan.data.prepared.manifest import read_manifest
 from xmcgan.data.prepared.shards import open_shards
 
@@ -72,6 +75,7 @@ def test_prepare_stats_browse_export(scenes, tmp_path, capsys):
         (["stats", "coco14", "--source", "nowhere"], "captions_train2014.json is missing"),
         (["export", "nowhere", "--split", "train", "--output", "tars"], "nowhere is not a prepared folder"),
         (["browse", "coco14", "--source", "x", "--output", "p.html", "--count", "0"], "--count 0"),
+        (["stats", "coco14", "--source", "x", "--splits", "a=b"], "--splits has a=b; only webdataset has patterns"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, said, capsys):
@@ -232,6 +236,26 @@ def test_a_page_leaves_out_what_cannot_be_read(mine, tmp_path, capsys):
     assert main([*flags, "--output", str(tmp_path)]) == 2
     assert "is a folder; it should be the page to write" in capsys.readouterr().err
     assert not list(tmp_path.parent.glob(".partial-*"))
+
+
+def test_a_page_that_begins_after_the_last_record_is_refused(mine, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    flags = ["data", "browse", "folder", "--source", str(mine), "--output", str(page)]
+    assert main([*flags, "--start", "9"]) == 2
+    assert capsys.readouterr().err == f"xmcgan: {mine} has no record 9 in train\n"
+    assert not page.exists()
+
+
+def test_a_scheduler_brings_its_workers(monkeypatch):
+    @contextmanager
+    def dask_executor(address):
+        yield address, 7
+
+    monkeypatch.setattr(cluster, "dask_executor", dask_executor)
+    with executor_of("tcp://10.0.0.1:8786") as found:
+        assert found == ("tcp://10.0.0.1:8786", 7)
+    with executor_of(None) as found:
+        assert found == (None, None)
 
 
 def test_a_max_length_of_zero_is_refused(mine, capsys):

@@ -117,6 +117,10 @@ def test_captions_that_are_written_already_stay(scenes, tmp_path, capsys):
         (["--real", "true", "--size", "1000000"], "--size is 1000000; it should be 8 to 2048 pixels"),
         (["--images", "/nowhere", "--metrics", "clip-score"], "/nowhere"),
         (["--model", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--real", "true", "--batch-size", "0"], "--batch-size is 0; it should be at least 1"),
+        (["--real", "true", "--layout", "coco", "--split", "test2014"], "test2014"),
+        (["--real", "true", "--layout", "cub200"], ". val2014 is the default validation split; --split names another"),
+        (["--real", "true", "--layout", "cub"], "--layout is 'cub'; it should be one of coco, localized-narratives, "),
     ],
 )
 def test_mistakes_are_one_line(scenes, tmp_path, capsys, arguments, said):
@@ -166,6 +170,37 @@ def test_nothing_is_generated_for_results_that_cannot_be_added_to(trained, scene
     assert main([*command, "--metrics", "clip-score"]) == 2
     assert "results.jsonl ends with an incomplete line" in capsys.readouterr().err
     assert [path.name for path in output.iterdir()] == ["results.jsonl"]
+
+
+def test_metrics_of_the_training_images_show_the_closest_pairs(evaluated, trained, scenes, tmp_path, capsys):
+    output = shutil.copytree(evaluated, tmp_path / "out")
+    command = ["evaluate", "--model", str(trained), "--data", str(scenes), "--output", str(output)]
+    assert main([*command, "--metrics", "authenticity"]) == 0
+    page = output / "neighbours" / "trained-step-6.html"
+    assert f"{page} shows the closest pairs" in capsys.readouterr().out
+    text = page.read_text()
+    assert text.count("<figure><div>") + text.count('<figure class="copied">') == 24
+    assert text.count('class="strip"') == 2  # between two captions, and between two seeds
+    found = [result for result in read_results(output / "results.jsonl") if result.metric == "authenticity"]
+    assert [(result.samples, result.protocol["training"]) for result in found] == [(40, "coco train2014")]
+
+
+def test_truncation_and_statistics_of_batch_norm_are_in_the_protocol(trained, scenes, tmp_path):
+    """Numbers with and without them should never share a column."""
+    from dataclasses import replace
+
+    from xmcgan import Pipeline
+    from xmcgan.cli.evaluate import Data, Images, Networks, find_source, protocol_of
+
+    pipe = Pipeline.from_pretrained(trained, device="cpu")
+    plain = find_source(Images(model=str(trained)), Data(scenes), Networks(), pipe)
+    assert {"truncation", "batch_norm"}.isdisjoint(protocol_of(plain))
+    pipe.config = replace(pipe.config, training=replace(pipe.config.training, batch_norm_batches=50))
+    changed = find_source(Images(model=str(trained), truncation=0.5), Data(scenes), Networks(), pipe)
+    found = protocol_of(changed)
+    assert (found["truncation"], found["batch_norm"]) == (0.5, "re-estimated over 50 batches")
+    theirs = find_source(Images(images=tmp_path, trained_with="vgg19, clip"), Data(scenes), Networks(), None)
+    assert protocol_of(theirs)["trained_with"] == "clip, vgg19"
 
 
 def test_what_is_done_is_written_when_a_later_metric_fails(evaluated, trained, scenes, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tiny import files, flags, tiny_config
 from xmcgan import Pipeline, __version__
+from xmcgan.cli import main as main_module
 from xmcgan.cli.generate import file_name, file_names, write_new
 from xmcgan.cli.main import COMMANDS, main, message_of, summary
 from xmcgan.config import flatten, to_dict
@@ -248,6 +249,26 @@ def test_names_of_files(caption, name):
 def test_names_of_files_are_all_different():
     names = file_names(["x", "X!", "x 2", "x", "x?"])
     assert names == {"x": "x", "X!": "x-2", "x 2": "x-2-2", "x?": "x-3"}
+
+
+def test_a_reader_that_left_is_no_mistake(monkeypatch, capsys):
+    """``xmcgan --help | head``: nothing is said of it, also not when Python writes the rest at its end."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        monkeypatch.setattr(main_module, "run", lambda _: print("x" * 100_000))
+        assert main(["--help"]) == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interruption_is_said(monkeypatch, capsys):
+    def run(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "run", run)
+    assert main(["--help"]) == 130
+    assert capsys.readouterr().err == "xmcgan: interrupted\n"
 
 
 def test_an_error_of_the_system_begins_with_the_file():

@@ -10,6 +10,7 @@ import pytest
 
 from xmcgan.cli.main import COMMANDS, load, main
 from xmcgan.cli.parser import FieldsOf, OneOf, options_of, parse
+from xmcgan.cli.values import show, split_list
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,22 @@ def test_a_switch_does_not_take_the_argument_after_it():
 )  # fmt: skip
 def test_lists(text, value):
     assert parsed("--kinds", text)["kinds"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [("[a, b], [c]", ["[a, b]", "[c]"]), ("[[a, b]", ["[[a, b]"]), ("{a,b},c", ["{a,b}", "c"]), (" ", [])],
+)
+def test_a_list_is_split_outside_of_brackets(text, items):
+    assert split_list(text) == items
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [((1, 2), "1,2"), (["a", True], "a,true"), ([["a", "b"]], "a,b"), (False, "false"), (0.5, "0.5")],
+)
+def test_a_default_is_shown_as_it_would_be_typed(value, shown):
+    assert show(value) == shown
 
 
 @pytest.mark.parametrize("text", ["[left,right],[red,green]", "[[left, right], [red, green]]"])

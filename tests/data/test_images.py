@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xmcgan.data.images import ImageTransform, is_upright_jpeg, open_image
+from xmcgan.data.images import ImageTransform, image_size, is_upright_jpeg, open_image
 from xmcgan.data.records import Record, Slice
 
 
@@ -180,10 +180,12 @@ def test_a_photograph_is_upright(tmp_path, suffix, orientation, corners):
         )
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("damage", [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\xff" + b"\xff" * 30, b"Exif\0\0"])
-def test_damaged_exif_data_are_none(tmp_path, damage):
-    Image.new("RGB", (24, 16), "red").save(tmp_path / "photo.jpg", exif=damage)
-    assert open_image(pictured(tmp_path / "photo.jpg")).size == (24, 16)
+def test_damaged_exif_data_are_none(tmp_path, damage, suffix):
+    Image.new("RGB", (24, 16), "red").save(tmp_path / f"photo.{suffix}", exif=damage)
+    assert open_image(pictured(tmp_path / f"photo.{suffix}")).size == (24, 16)
+    assert image_size(tmp_path / f"photo.{suffix}") == (24, 16)
 
 
 def test_only_an_upright_rgb_jpeg_is_kept(tmp_path):
@@ -221,3 +223,13 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_unknown_fit_names_its_field():
     with pytest.raises(ValueError, match=r"^fit is 'stretch'; it can be squash, crop"):
         ImageTransform(8, "stretch")
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.new("RGB", (24, 16)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # twice as many are an error
+    said = r"cannot be read as an image: Image size \(384 pixels\) exceeds limit"
+    with pytest.raises(ValueError, match=rf"bomb\.png {said}"):
+        open_image(pictured(tmp_path / "bomb.png"))
+    with pytest.raises(ValueError, match=f"^{said}"):
+        image_size(tmp_path / "bomb.png")

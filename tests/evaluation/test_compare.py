@@ -338,9 +338,14 @@ def test_invalid_options_are_named(options, said):
         compare(in_file(*OURS), **options)
 
 
-def test_no_results():
+def test_no_results(tmp_path):
     with pytest.raises(ValueError, match="there are no results in these files"):
         compare([])
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file in files:
+        file.touch()
+    with pytest.raises(ValueError, match=f"there are no results in these files: {files[0]}, {files[1]}"):
+        read_measured(files)
 
 
 def test_three_files_say_the_same_and_earlier_ones_are_replaced(tmp_path):
@@ -372,3 +377,12 @@ def test_a_number_by_a_network_that_training_has_seen_is_marked_in_its_column():
     truncated = replace(ours, system="cut", protocol=ours.protocol | {"truncation": 0.88})
     with pytest.raises(ProtocolsDiffer, match="truncation"):
         compare(in_file(ours, truncated))
+
+
+def test_a_standard_error_is_not_called_a_deviation():
+    (paper,) = compare(in_file(*OURS))
+    assert not any("standard error" in note for note in paper.notes)
+    (table,) = compare(in_file(*OURS, result("XMC-GAN", "exact", 0.5, 0.01, questions="captions")))
+    assert any(note.startswith("\N{PLUS-MINUS SIGN}: standard error for exact questions") for note in table.notes)
+    (table,) = compare(in_file(result("XMC-GAN", "exact", 0.5, 0.01, questions="captions")))
+    assert not any("standard deviation" in note for note in table.notes)

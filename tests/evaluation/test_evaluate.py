@@ -200,6 +200,29 @@ def test_exact_questions_are_answered_by_the_objects_found(tmp_path):
     assert found == pytest.approx({"exact": dark * 4 / 6} | {f"exact-{task}": expected[task] for task in TASKS})
 
 
+def test_captions_of_scenes_are_asked_where_nothing_else_is_said(tmp_path):
+    class RedCars(AlwaysDogs):
+        shape = SimpleNamespace(colours=("red",))
+
+        def detect_objects(self, images_B3HW):
+            car = Detections(torch.tensor([[0.0, 0.5, 0.4, 0.9]]), torch.tensor([3]), torch.tensor([0.95]), ("red",))
+            return [car] * len(images_B3HW)
+
+    captions = ["a red car on a street", "a blue car on a street", "a red car on the right on a street"]
+    results = evaluate(
+        PICTURES[:3],
+        [request._replace(caption=caption) for request, caption in zip(REQUESTS, captions, strict=False)],
+        transform=TRANSFORM,
+        networks=EvaluationNetworks(boxes=RedCars()),
+        metrics=["exact-single-object", "exact-colour", "exact-position"],
+        system="ours",
+        protocol={},
+        progress=False,
+    )
+    assert [result.value for result in results] == pytest.approx([1, 2 / 3, 0])
+    assert all(result.protocol["questions"].startswith("captions of Scenes by rule") for result in results)
+
+
 def test_counting_alignment_counts_the_objects_found(tmp_path):
     # "two dogs left of a dog": 3; found are 1 in dark images, none in bright ones
     dark = float(np.mean([TRANSFORM(image).float().mean() < 128 for image in PICTURES]))

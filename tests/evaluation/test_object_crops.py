@@ -1,5 +1,6 @@
 """Crops of detected objects."""
 
+import pytest
 import torch
 
 from xmcgan.evaluation.networks.detections import Detections, categories_above, sorted_detections
@@ -34,3 +35,11 @@ def test_detections_are_sorted_and_chosen():
     assert found.categories_N.tolist() == [6, 7, 5]
     assert found.select(found.scores_N >= 0.5).categories_N.tolist() == [6, 7]
     assert categories_above([found], 0.5) == [{6, 7}]
+
+
+@pytest.mark.parametrize("counts", [(2, 3, 3), (3, 2, 3), (3, 3, 2)])
+def test_detections_of_different_numbers_are_refused(counts):
+    boxes, categories, scores = counts
+    message = f"there are {boxes} boxes, {categories} categories and {scores} scores; their numbers should be equal"
+    with pytest.raises(ValueError, match=message):
+        sorted_detections(torch.rand(boxes, 4), torch.ones(categories), torch.rand(scores))

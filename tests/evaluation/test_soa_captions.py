@@ -139,6 +139,13 @@ def test_invalid_json_is_named(tmp_path, content, message):
         read_soa_captions(file, partial=True)
 
 
+def test_a_file_that_is_no_json_is_refused(tmp_path):
+    file = tmp_path / "label_15_cat.pkl"
+    file.touch()
+    with pytest.raises(ValueError, match=r"label_15_cat\.pkl should be a folder, a \.json or a \.json\.gz file"):
+        read_soa_captions(file)
+
+
 def test_damaged_and_oversized_gzip_files_are_rejected(tmp_path, monkeypatch):
     file = tmp_path / "lists.json.gz"
     packed = gzip.compress(b" " * 10_000)

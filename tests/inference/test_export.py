@@ -1,7 +1,9 @@
 """Exported graphs run without this library, at any batch size, and match PyTorch."""
 
+import io
 import json
-import re
+from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,45 +11,77 @@ import torch
 
 from xmcgan.cli.main import main
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.export import BATCHES, check_difference, export
+from xmcgan.inference.export import BATCHES, check_difference, export, write_vocabulary
 from xmcgan.inference.model_files import find_model, load_generator
 from xmcgan.inference.noise import seeded_noise
 from xmcgan.inference.sample import to_pixels
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
-
 CAPTIONS = ["a red car left of the bus", "", "the sky", "a bus", "green on green"]
+
+
+def exported(trained, output, *options: str) -> list[list[str]]:
+    """Exports by the command line; returns the rows of the table of differences from PyTorch."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert main(["export", "--model", str(trained), "--output", str(output), *options]) == 0
+    text = printed.getvalue()
+    assert text.count(" ...\n") == 3
+    assert text.endswith(f"written to {output}\n")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ") and ": " in line]
+    for row in rows:
+        differences = dict(pair.split(": ") for pair in row[3].split(", "))
+        assert [int(rows) for rows in differences] == list(BATCHES)
+        assert max(map(float, differences.values())) < 1e-3
+    return [[row[0], row[2]] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def onnx_folder(trained, tmp_path_factory):
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="the onnx extra is not installed")
+    output = tmp_path_factory.mktemp("export") / "model"
+    assert exported(trained, output) == [
+        ["generator.onnx", "images"],
+        ["generator.onnx", "attention_BRT"],
+        ["text_encoder.onnx", "words_BTD"],
+        ["text_encoder.onnx", "sentence_BD"],
+    ]
+    return output
 
 
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory):
+    """Files of torch.export, which are made in a third of the time."""
     output = tmp_path_factory.mktemp("export") / "model"
-    words = []
-    written = export(trained, output, tick=words.append)
-    assert len(words) == 3
-    assert [each.file.name for each in written] == ["generator.onnx", "text_encoder.onnx"]
-    for each in written:
-        assert each.file.is_file()
-        assert all(tuple(found) == BATCHES for found in each.differences.values())
+    assert exported(trained, output, "--format", "torch", "--images", "float") == [
+        ["generator.pt2", "images"],
+        ["generator.pt2", "attention_BRT"],
+        ["text_encoder.pt2", "words_BTD"],
+        ["text_encoder.pt2", "sentence_BD"],
+    ]
     return output
 
 
 def test_folder_content(folder):
-    names = {"export.json", "generator.onnx", "text_encoder.onnx", "vocab.txt"}
-    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in folder.iterdir()} == {"export.json", "generator.pt2", "text_encoder.pt2", "vocab.txt"}
     assert not list(folder.parent.glob(".partial-*"))
 
 
-def test_images_from_captions_with_the_files_alone(folder, trained, encoder_folder):
+@pytest.mark.slow
+def test_images_from_captions_with_the_files_alone(onnx_folder, trained, encoder_folder):
     """At batch size 5, which export did not check."""
-    about = json.loads((folder / "export.json").read_text())
+    import onnxruntime
+
+    assert {path.name for path in onnx_folder.iterdir()} == {
+        "export.json", "generator.onnx", "text_encoder.onnx", "vocab.txt"
+    }  # fmt: skip
+    about = json.loads((onnx_folder / "export.json").read_text())
     encoder = TextEncoder(str(encoder_folder), max_length=about["max_length"])
     tokens = encoder.tokenizer(
         CAPTIONS, padding="max_length", truncation=True, max_length=about["max_length"], return_tensors="np"
     )
     mask_BT = tokens["attention_mask"].astype(bool)
-    session = onnxruntime.InferenceSession(folder / "text_encoder.onnx")
+    session = onnxruntime.InferenceSession(onnx_folder / "text_encoder.onnx")
     words_BTD, sentence_BD = session.run(None, {"input_ids_BT": tokens["input_ids"], "mask_BT": mask_BT})
     text = encoder(CAPTIONS)
     np.testing.assert_allclose(words_BTD, text.words_BTD, atol=1e-4)
@@ -55,7 +89,7 @@ def test_images_from_captions_with_the_files_alone(folder, trained, encoder_fold
 
     noise_BZ = seeded_noise(range(5), about["noise_dim"])
     inputs = {"noise_BZ": noise_BZ.numpy(), "words_BTD": words_BTD, "mask_BT": mask_BT, "sentence_BD": sentence_BD}
-    images, attention_BRT = onnxruntime.InferenceSession(folder / "generator.onnx").run(None, inputs)
+    images, attention_BRT = onnxruntime.InferenceSession(onnx_folder / "generator.onnx").run(None, inputs)
     generator, _, step = load_generator(find_model(trained))
     expected = generator(noise_BZ, text)
     assert images.dtype == np.uint8
@@ -72,18 +106,23 @@ def test_vocabulary_line_numbers_are_ids(folder, encoder_folder):
     assert [pieces[about[name]] for name in ("cls", "sep", "pad", "unk")] == ["[CLS]", "[SEP]", "[PAD]", "[UNK]"]
 
 
-@pytest.mark.slow
-def test_torch_export_of_floats_without_the_text_encoder(trained, tmp_path, capsys):
-    """By the command line, which prints how near the files are."""
-    output = tmp_path / "model"
-    given = ["--format", "torch", "--images", "float", "--text-encoder", "false"]
-    assert main(["export", "--model", str(trained), "--output", str(output), *given]) == 0
-    printed = capsys.readouterr().out
-    assert f"written to {output}" in printed
-    row = re.search(r"\| generator\.pt2 \| [\d.]+ \| images \| .*\b8: ([\d.e+-]+)", printed)
-    assert float(row[1]) < 1e-6
-    assert {path.name for path in output.iterdir()} == {"export.json", "generator.pt2"}
-    program = torch.export.load(output / "generator.pt2").module()
+def test_a_tokenizer_without_a_plain_vocabulary_is_refused(encoder_folder, tmp_path):
+    encoder = TextEncoder(str(encoder_folder))
+    described = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
+    described["model"]["vocab"]["zebra"] = len(described["model"]["vocab"]) + 1
+    for wrong, message in (
+        (described, r"the vocabulary of .*tiny-bert has gaps; its ids should be 0 to \d+$"),
+        ({"model": {"type": "BPE"}}, "the tokenizer of .*tiny-bert is BPE; only WordPiece can be exported"),
+    ):
+        backend = SimpleNamespace(to_str=lambda wrong=wrong: json.dumps(wrong))
+        encoder.tokenizer = SimpleNamespace(backend_tokenizer=backend, get_vocab=lambda: described["model"]["vocab"])
+        with pytest.raises(ValueError, match=message):
+            write_vocabulary(encoder, tmp_path / "vocab.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_of_torch_export_draws_floats(folder):
+    program = torch.export.load(folder / "generator.pt2").module()
     mask = torch.ones(4, 17, dtype=torch.bool)
     images, attention = program(torch.randn(4, 8), torch.randn(4, 17, 32), mask, torch.randn(4, 32))
     assert images.shape == (4, 3, 64, 64)

@@ -20,6 +20,7 @@ from xmcgan.inference.model_files import (
     packaged_models,
     read_tensors,
     save_tensors,
+    sort_metadata,
 )
 
 
@@ -171,3 +172,51 @@ def test_a_downloaded_model_may_not_read_this_machine(model, tmp_path, monkeypat
     hub_copy(tmp_path / "hub", model, ("config.json", "generator.safetensors"))
     with pytest.raises(ValueError, match=r"someone/birds names .* as its text encoder; a downloaded model may name"):
         find_model("someone/birds")
+
+
+def test_a_copy_is_used_where_the_hub_refuses(model, tmp_path, monkeypatch):
+    """As where a revision is gone from the hub; its text encoder must be one that a download may name."""
+    import huggingface_hub
+    import huggingface_hub.constants as constants
+
+    def refuse(*_, **__):
+        raise OSError("no connection\nmore")
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder someone/birds, .* The hub: no connection$"):
+        find_model("someone/birds")
+    change(model, config__text__encoder="minilm")
+    folder = hub_copy(tmp_path / "hub", model, ("config.json", "generator.safetensors"))
+    assert find_model("someone/birds") == folder
+    change(folder, config__text__encoder="/etc")
+    with pytest.raises(ValueError, match="someone/birds names '/etc' as its text encoder"):
+        find_model("someone/birds")
+
+
+@pytest.mark.parametrize("name", ["my birds", "birds--sea", "someone/birds?"])
+def test_a_name_that_the_hub_cannot_have_is_refused(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match="and the hub gives no model of that name either; models in the package"
+    ):
+        find_model(name)
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"model\.safetensors is a file; a model is a folder: a run, a checkpoint"
+    ):
+        find_model(tmp_path / "model.safetensors")
+
+
+def test_metadata_that_grows_in_writing_is_an_error(tmp_path):
+    """A header is written over the old one, so it must not overwrite the tensors behind it."""
+    path = tmp_path / "weights"
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"a":1E9}}'  # 1E9 becomes longer
+    content = len(header).to_bytes(8, "little") + header + b"\0" * 4
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"weights has a header of {len(header)} bytes, which cannot be written again"):
+        sort_metadata(path)
+    assert path.read_bytes() == content

@@ -245,6 +245,16 @@ def test_damaged_weights_are_named(pipe, tmp_path):
         Pipeline.from_pretrained(folder)
 
 
+def test_damaged_weights_are_replaced_only_on_request(pipe, tmp_path):
+    folder = pipe.save_pretrained(tmp_path / "saved")
+    whole = files(folder)
+    (folder / "generator.safetensors").write_bytes(b"damaged")
+    with pytest.raises(FileExistsError, match="holds another model; choose a new or empty folder, or overwrite it"):
+        pipe.save_pretrained(folder)
+    pipe.save_pretrained(folder, overwrite=True)
+    assert files(folder) == whole
+
+
 def test_a_folder_with_other_files_is_not_written_to(pipe, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds other files; choose a new or empty folder"):

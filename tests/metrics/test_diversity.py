@@ -22,3 +22,16 @@ def test_every_pair_of_a_group_counts_once():
 def test_groups_of_one_say_nothing():
     with pytest.raises(ValueError, match="no group has two images"):
         diversity(torch.eye(3), [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("features", "groups", "message"),
+    [
+        (torch.ones(4), "aabb", r"shape \(4,\) and there are 4 groups; give features \(N, F\) and N groups"),
+        (torch.ones(4, 3), "aab", r"shape \(4, 3\) and there are 3 groups"),
+        (torch.tensor([[1.0], [torch.inf]]), "aa", "contain NaN or infinity"),
+    ],
+)
+def test_features_that_fit_no_groups_are_refused(features, groups, message):
+    with pytest.raises(ValueError, match=message):
+        diversity(features, groups)

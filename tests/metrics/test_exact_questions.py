@@ -119,3 +119,41 @@ def test_the_mean_weighs_tasks_not_questions():
         "colour": (1.0, 3),
     }
     assert list(summary.tasks) == ["counting", "colour"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"confidence": 1.1}, "^confidence is 1.1; it should be 0 to 1"),
+        ({"counting_confidence": -0.1}, "^counting_confidence is -0.1; it should be 0 to 1"),
+        ({"overlap": float("nan")}, "^overlap is nan; it should be 0 to 1"),
+        ({"most_objects": 0}, "^most_objects is 0; it should be at least 1"),
+        ({"margin": -0.1}, "^margin is -0.1; it should be at least 0"),
+        ({"margin": float("nan")}, "^margin is nan; it should be at least 0"),
+    ],
+)
+def test_rules_out_of_range_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Rules(**wrong)
+
+
+def test_a_side_that_pictures_do_not_have_is_refused():
+    with pytest.raises(ValueError, match="side is 'top'; it should be one of left, middle, right"):
+        answer(Question("position", (Wanted(CAR, side="top"),)), [found(CAR, 0.2, 0.2, size=0.1)], RULES)
+
+
+@pytest.mark.parametrize(("yes", "asked"), [(-1, 3), (4, 3), (0, 0)])
+def test_a_proportion_needs_as_many_questions_as_answers(yes, asked):
+    with pytest.raises(ValueError, match=f"yes is {yes} of {asked}; it should be 0 to the number asked, at least 1"):
+        proportion(yes, asked)
+
+
+@pytest.mark.parametrize(("tasks", "answers"), [([], []), (["colour"], []), (["colour"], [True, False])])
+def test_each_answer_needs_its_task(tasks, answers):
+    with pytest.raises(ValueError, match=f"{len(tasks)} tasks and {len(answers)} answers; give one task an answer"):
+        summarize(tasks, answers)
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(ValueError, match="unknown task 'size'; it can be "):
+        summarize(["colour", "size"], [True, False])

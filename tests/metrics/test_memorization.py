@@ -74,3 +74,36 @@ def test_projection_keeps_the_directions_that_vary():
 def test_clusters_of_separate_points():
     points = torch.tensor([[0.0], [0.2], [10.0], [10.2], [20.0]]).double()
     assert sorted(cluster(points, 3, seed=0)[:, 0].tolist()) == pytest.approx([0.1, 10.1, 20.0])
+
+
+@pytest.mark.parametrize(
+    ("made", "training", "message"),
+    [
+        (torch.zeros(3, 4), torch.zeros(5, 2), r"shapes \(3, 4\) and \(5, 2\); both should be \(N, F\)"),
+        (torch.zeros(3), torch.zeros(3), r"shapes \(3,\) and \(3,\); both should be \(N, F\)"),
+        (torch.tensor([[torch.nan]]), torch.zeros(2, 1), "contain NaN or infinity"),
+        (torch.zeros(2, 1), torch.tensor([[0.0], [torch.inf]]), "contain NaN or infinity"),
+        (torch.zeros(2, 1), torch.zeros(0, 1), "there are 0 features to look among; there should be at least one"),
+        (torch.zeros(1, 1), None, "there are 1 features to look among; there should be at least one other"),
+    ],
+)
+def test_features_that_have_no_nearest_neighbour_are_refused(made, training, message):
+    with pytest.raises(ValueError, match=message):
+        nearest_neighbours(made, training)
+
+
+@pytest.mark.parametrize(("held", "made"), [(0, 3), (2, 0)])
+def test_a_z_score_needs_held_out_and_generated_images(held, made):
+    with pytest.raises(ValueError, match=f"there are {held} held-out and {made} generated images; both need at least"):
+        data_copying_z(torch.zeros(held), torch.zeros(made))
+
+
+@pytest.mark.parametrize("cells", [0, 11])
+def test_there_are_as_many_cells_as_training_images_at_most(cells):
+    with pytest.raises(ValueError, match=f"cells is {cells}; it should be 1 to 10, the number of training images"):
+        data_copying(normal(10), normal(10), normal(10), cells=cells)
+
+
+def test_features_of_another_network_are_refused():
+    with pytest.raises(ValueError, match="features have widths 4, 5; they should be equal"):
+        data_copying(normal(10, 5), normal(10, 5), normal(10, 4))

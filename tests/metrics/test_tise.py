@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,13 @@ def test_calibration_recovers_a_known_temperature():
     assert calibrating_temperature(logits * 3, classes) == pytest.approx(3, rel=0.03)
 
 
+@pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 0)])
+def test_logits_that_no_temperature_calibrates(classes):
+    """Always right, they should be colder and colder; always wrong, hotter and hotter."""
+    with pytest.raises(ValueError, match=r"no temperature from 0\.01 to 100 calibrates these logits"):
+        calibrating_temperature(torch.eye(3) * 50, torch.tensor(classes))
+
+
 def test_ranking_score_by_hand():
     best = dict.fromkeys(RANKED, 2.0) | {"FID": 1.0, "O-FID": 1.0, "CA": 1.0}
     worst = dict.fromkeys(RANKED, 1.0) | {"FID": 2.0, "O-FID": 2.0, "CA": 2.0}
@@ -108,3 +116,35 @@ def test_ranking_score_of_the_published_table():
     table = json.loads(TABLE.read_text())["coco"]
     # DM-GAN + CL and the like have no equal values, so the ranks are those of the authors' code
     assert ranking_score(table) == pytest.approx(PUBLISHED_RANKING)
+
+
+@pytest.mark.parametrize(("captions", "images"), [(0, 0), (2, 1)])
+def test_counting_alignment_needs_an_image_for_each_caption(captions, images):
+    with pytest.raises(ValueError, match=f"{captions} captions and {images} images; give an image a caption"):
+        counting_alignment([{1: 2}] * captions, [{1: 2}] * images)
+
+
+@pytest.mark.parametrize(
+    ("false", "words", "message"),
+    [
+        (torch.ones(2, 5), ["left", "above"], r"\(2, 5\).* and there are 2 words; all should be N rows"),
+        (torch.ones(2, 4), ["left"], r"shapes \{\(2, 4\)\} and there are 1 words"),
+        (torch.ones(2, 4), [], r"there are 0 words"),
+    ],
+)
+def test_positional_alignment_needs_a_row_and_a_word_for_each_image(false, words, message):
+    with pytest.raises(ValueError, match=message):
+        positional_alignment(torch.ones(2, 4), torch.ones(2, 4), false, words)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.5, math.inf, math.nan])
+def test_a_temperature_that_calibrates_nothing_is_refused(temperature):
+    with pytest.raises(ValueError, match=f"temperature is {temperature}; it should be above 0"):
+        calibrated_inception_score(torch.ones(20, 5), temperature=temperature)
+
+
+@pytest.mark.parametrize(("logits", "classes"), [((6,), (6,)), ((6, 3), (5,)), ((6, 3), (6, 1))])
+def test_calibration_needs_a_class_for_each_image(logits, classes):
+    message = f"logits have shape {logits}, classes {classes}; both need N"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        calibrating_temperature(torch.zeros(logits), torch.zeros(classes, dtype=torch.long))

@@ -36,3 +36,15 @@ def test_a_pair_is_one_concatenated_batch():
     u = discriminator.spectral_norms["stem_conv1"].u.clone()
     discriminator(real, text)
     assert (discriminator.spectral_norms["stem_conv1"].u - u).norm() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image_size": 512}, "image_size is 512; it can be 64, 128, 256"),
+        ({"head_layers": 3}, "head_layers is 3; it can be 0, 1 or 2"),
+    ],
+)
+def test_an_unknown_setting_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Discriminator(**{"image_size": 64, "width": 2, "text_dim": 5, **wrong})

@@ -1,10 +1,14 @@
 """The discriminator on frozen features: what is trained, what is mixed, what its logits depend on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from xmcgan.encoders.efficientnet import EfficientNetLite0
+from xmcgan.model.build import build_discriminator
 from xmcgan.model.frozen_discriminator import FrozenFeatureDiscriminator, RandomMix
+from xmcgan.recipes import RECIPES
 from xmcgan.types import TextEmbedding
 
 
@@ -84,3 +88,11 @@ def test_gradients_reach_the_images(discriminator):
     assert images.grad is not None
     assert images.grad.abs().max() > 0
     assert all(weight.grad is None for weight in discriminator.frozen[0].parameters())
+
+
+@pytest.mark.parametrize("kind", ["frozen-features", "combined"])
+def test_it_is_not_built_without_the_frozen_network(kind):
+    recipe = RECIPES["scenes-64"]
+    config = replace(recipe, discriminator=replace(recipe.discriminator, kind=kind))
+    with pytest.raises(ValueError, match=f"kind is {kind}, which needs the frozen encoder; none was given"):
+        build_discriminator(config, 6)

@@ -9,7 +9,7 @@ import torch
 from golden_arrays import below, golden
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.model.official_weights import load_official_weights, to_official
+from xmcgan.model.official_weights import load_official_weights, official_name, to_official
 
 
 def make_generator(**options) -> Generator:
@@ -112,6 +112,21 @@ def test_official_weights_need_attentional_modulation():
 def test_official_weights_need_zero_head_layers(head_layers):
     with pytest.raises(ValueError, match=r"_head.* has no counterpart in the official implementation"):
         to_official(make_discriminator(head_layers=head_layers))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make_generator, "extra.weight"),
+        (make_generator, "global_blocks.0.conv1.scale"),
+        (make_generator, "global_blocks.0.conv3.weight"),
+        (make_discriminator, "extra.weight"),
+        (make_discriminator, "network.blocks.0.conv3.weight"),
+    ],
+)
+def test_a_tensor_that_theirs_has_not_is_named(make, name):
+    with pytest.raises(ValueError, match=rf"^{name} has no counterpart in the official implementation"):
+        official_name(make(), name)
 
 
 def test_loading_copies():

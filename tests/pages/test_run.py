@@ -16,7 +16,15 @@ from PIL import Image
 from tiny import run, tiny_config
 from xmcgan import Pipeline
 from xmcgan.data.layouts import read_records
-from xmcgan.pages.run import evaluations_section, plot_curves, plot_evaluations, progress_row, read_log, write_report
+from xmcgan.pages.run import (
+    evaluations_section,
+    plot_curves,
+    plot_evaluations,
+    progress_row,
+    read_log,
+    trained_on,
+    write_report,
+)
 
 TYPED = ["a red car left of the bus", '<script>alert("1")</script> & co', "", "🚗 一辆汽车"]
 
@@ -166,3 +174,35 @@ def test_sample_grids_are_evenly_spaced(tmp_path, count, shown):
         Image.new("RGB", (4, 4)).save(tmp_path / f"step-{step:08d}.png")
     steps = [int(step) for step in re.findall(r"step (\d+)<", progress_row(tmp_path))]
     assert steps == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"step": 2, "loss": "low"}', "loss is 'low'; it should be a number"),
+        ('{"step": 2, "loss": null}', "loss is None; it should be a number"),
+        ('{"step": 2, "loss": true}', "loss is True; it should be a number"),
+        ('{"step": 2.5, "loss": 1}', "step is 2.5; it should be a number"),
+        ('{"loss": 1.0}', "has no step"),
+    ],
+)
+def test_a_damaged_line_of_the_log_is_named(tmp_path, line, message):
+    path = tmp_path / "log.jsonl"
+    path.write_text(f'{{"step": 1, "loss": 1}}\n{line}\n')
+    with pytest.raises(ValueError, match=rf"log\.jsonl, line 2:? {message}"):
+        read_log(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"), [({"records": "24"}, "'24'"), ({}, "None"), ([24], "None"), ({"records": True}, "True")]
+)
+def test_a_configuration_without_a_number_of_images_is_named(tmp_path, data, found):
+    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: data\.records is {found}; it should be a number"):
+        trained_on(tmp_path)
+
+
+def test_a_damaged_grid_of_samples_is_named(tmp_path):
+    (tmp_path / "step-00000005.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"step-00000005\.png cannot be read as an image: "):
+        progress_row(tmp_path)

@@ -2,6 +2,7 @@
 
 import mmap
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,6 +86,25 @@ def test_peak_memory_counts_a_large_tensor_and_resets():
     assert timing.peak_mb(CPU) < before + 100
 
 
+def test_where_the_peak_cannot_be_reset_none_is_reported(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(timing.Path, "write_text", refuse)
+    found = timing.measure("training", "", "float32", lambda: None, images=1, device=CPU, gflop=0.0, schedule=QUICK)
+    assert found.peak_mb is None
+    assert bench.table([found], {}).splitlines()[2].endswith("|  |  |  |")
+
+
+@pytest.mark.parametrize(("system", "unit"), [("linux", 2**10), ("darwin", 2**20)])
+def test_without_proc_the_peak_and_the_processor_are_asked_of_the_system(monkeypatch, system, unit):
+    monkeypatch.setattr(timing.Path, "exists", lambda path: False)
+    monkeypatch.setattr(timing.sys, "platform", system)
+    monkeypatch.setattr(timing.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * unit))
+    assert timing.peak_mb(CPU) == 3
+    assert timing.cpu_name() == "unknown"
+
+
 def test_operations_of_a_product():
     linear = nn.Linear(10, 20, bias=False)
     assert flops.count_gflop(lambda: linear(torch.zeros(5, 10))) == pytest.approx(2 * 5 * 10 * 20 / 1e9)
@@ -161,6 +181,15 @@ def test_random_text_has_every_length_and_zero_padding():
     torch.testing.assert_close(text.sentence_BD[0], text.words_BTD[0, :5].mean(0))
 
 
+def test_random_traces_share_each_real_word_among_the_regions():
+    plain = RECIPES["scenes-64"]
+    dataset = replace(plain.dataset, layout="localized-narratives")
+    batch = flops.random_batch(replace(plain, dataset=dataset, losses=replace(plain.losses, trace=1.0)), 8, CPU)
+    assert batch.traces_BTR.shape == (*batch.text.mask_BT.shape, 256)
+    torch.testing.assert_close(batch.traces_BTR.sum(-1), batch.text.mask_BT.float())
+    assert flops.random_batch(plain, 8, CPU).traces_BTR is None
+
+
 def test_a_recipe_with_a_frozen_encoder_is_measured_without_it(config):
     training = replace(config.training, discriminator_steps=1)
     with_encoder = replace(config, losses=replace(config.losses, image_encoder=1.0), training=training)
@@ -189,6 +218,14 @@ def test_a_generator_is_not_compiled_by_being_timed(monkeypatch):
     assert len(compiled) == 2
     assert all(each is not generator for each in compiled)
     assert generator.training
+
+
+def test_cuda_graphs_are_a_variant_of_their_own(monkeypatch):
+    generator, modes = Generator(image_size=64, width=4, text_dim=8, noise_dim=8), []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **settings: modes.append(settings))
+    found = bench.bench_generation(generator, 8, CPU, torch.float32, batch_size=1, cuda_graphs=True, schedule=QUICK)
+    assert found.variant == "fused, compiled with CUDA graphs"
+    assert modes == [{"mode": "reduce-overhead"}]
 
 
 def test_text(encoder_folder):
@@ -224,6 +261,7 @@ def test_every_contrastive_loss_and_the_trace_loss_are_counted(config):
         assert flops.count_step(changed, 32, words=20) > plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["frozen-features", "combined"])
 def test_a_step_on_frozen_features_is_counted(config, kind):
     training = replace(config.training, discriminator_steps=1)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from xmcgan.runtime import distributed
 from xmcgan.runtime.distributed import Launch, launch, own_device
@@ -90,6 +91,26 @@ def test_each_rank_uses_its_own_gpu(monkeypatch):
         own_device(torch.device("cuda:0"), third)
     with pytest.raises(ValueError, match=r"rank 3 needs GPU 2 of its machine, which has 2 GPUs"):
         own_device(torch.device("cuda"), third._replace(local_rank=2))
+
+
+def test_the_compiler_knows_the_shapes_of_what_ranks_exchange(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    with FakeTensorMode():
+        rows = torch.empty(8, 3)
+        assert distributed.all_reduce(rows).shape == (8, 3)
+        assert distributed.all_gather(rows).shape == (32, 3)
+        assert distributed.reduce_scatter(rows).shape == (2, 3)
+
+
+def test_ranks_that_have_joined_do_not_join_again(monkeypatch):
+    """A training inside a command that has joined."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: pytest.fail("joined again"))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: pytest.fail("left the other's group"))
+    with distributed.process_group(torch.device("cpu")) as device:
+        assert device == torch.device("cpu")
 
 
 def test_out_of_memory_is_not_reported_as_a_lost_rank():

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from xmcgan.runtime.files import WriteFailed, append_text
-from xmcgan.runtime.locks import locked_folder
+from xmcgan.runtime.locks import acquire, locked_folder
 
 FORK = multiprocessing.get_context("fork")
 
@@ -71,6 +72,23 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path):
         locked_folder(tmp_path / "f", "used"),
     ):
         pass
+
+
+def test_a_lock_in_whose_place_a_folder_is_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(WriteFailed, match=rf"^{tmp_path}/\.lock could not be written: Is a directory$"),
+        locked_folder(tmp_path, "used"),
+    ):
+        pass
+
+
+def test_a_holder_that_cannot_be_read_is_another_process(tmp_path):
+    path, said = tmp_path / "lock", f"^{tmp_path} is being used by another process; wait for it"
+    with FileLock(path):
+        for file in (path, tmp_path / "gone"):  # nothing written to it yet; removed in this moment
+            with pytest.raises(FileExistsError, match=said):
+                acquire(FileLock(path, timeout=0), file, f"{tmp_path} is being used by", wait=False)
 
 
 def append_lines(path: Path, letter: str, times: int) -> None:

@@ -1,11 +1,15 @@
 """Progress: lines where there is no terminal, and displays that fail without ending what they show."""
 
+import errno
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+from tqdm import tqdm
 
 import xmcgan.runtime.progress as progress_module
 from xmcgan.runtime.progress import ProgressBar, say
@@ -57,9 +61,40 @@ def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     with ProgressBar(total=3, unit="step", desc="run") as bar:
+        bar.set_postfix_str("loss 2")
         bar.update(3)
     assert sys.stderr.getvalue().count("\n") == 1
     assert "3/3" in sys.stderr.getvalue()
+    assert "loss 2]" in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize("before", ["update", "close"])
+def test_a_terminal_that_fails_does_not_stop_the_run(monkeypatch, before):
+    class Terminal(io.StringIO):
+        fails = False
+
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            if self.fails:
+                self.fails = False
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    silenced = []
+    monkeypatch.setattr(progress_module, "silence", silenced.append)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    bar = ProgressBar(total=3, unit="step")
+    bar.bar.mininterval = 0
+    for _ in range(3):
+        sys.stderr.fails = before == "update" and bar.n == 0
+        bar.update()
+    assert (bar.bar is None) == (before == "update")  # no longer shown
+    sys.stderr.fails = True
+    bar.close()
+    assert bar.n == 3
+    assert silenced == [sys.stderr]
 
 
 def test_a_closed_output_stream_does_not_stop_the_run(monkeypatch):
@@ -101,3 +136,16 @@ def test_a_full_disk_or_a_closed_pipe_does_not_stop_the_run(tmp_path, target):
     finally:
         done.unlink(missing_ok=True)
         os.close(write)
+
+
+def test_a_forked_process_speaks_though_another_thread_held_the_lock():
+    """As tqdm's own thread does now and then; nobody would release it in the fork."""
+    process = multiprocessing.get_context("fork").Process(target=say, args=("a line",))
+    with tqdm.get_lock():
+        thread = threading.Thread(target=process.start)
+        thread.start()
+        thread.join()
+        process.join(30)
+        ended = process.exitcode
+        process.kill()
+    assert ended == 0

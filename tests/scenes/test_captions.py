@@ -190,3 +190,18 @@ def test_the_language_is_varied():
     assert {"a", "an", "two", "there", "in", "under", "on", "we"} <= first_words
     everything = {caption for i in range(400) for caption in captions_of(i)}
     assert len(everything) > 0.95 * 2000
+
+
+def test_three_kites_in_the_sky_are_named_from_left_to_right():
+    kites = tuple(
+        SceneObject("kite", colour, left, 0.2, 0.2, 0.2, True, False)
+        for colour, left in (("red", 0.05), ("blue", 0.4), ("green", 0.75))
+    )
+    scene = Scene("beach", None, "clear", kites, 1)
+    captions = {caption.lower() for seed in range(4) for caption in describe(scene, stream(0, "val", seed, "captions"))}
+    three = [caption for caption in captions if len(PHRASE.findall(caption)) == 3]
+    assert three
+    for caption in three:
+        phrases = [match["colour"] for match in PHRASE.finditer(caption)]
+        assert phrases == ["red", "blue", "green"], caption
+        assert re.search(r"kite, an? .*kite and an? .*kite (over|above) ", caption), caption

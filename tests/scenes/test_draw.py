@@ -6,6 +6,7 @@ import pytest
 from xmcgan.scenes import (
     Scene,
     SceneObject,
+    contact_sheet,
     draw_scene,
     render_scene,
     sample_scene,
@@ -75,3 +76,21 @@ def test_hidden_parts_are_not_in_the_box():
 def test_drawing_refuses_tiny_pictures():
     with pytest.raises(ValueError, match="at least 16"):
         draw_scene(sample_scene(0, "train", 0), 15)
+
+
+def test_an_object_that_others_hide_has_an_empty_shape():
+    apple = SceneObject("apple", "red", 0.45, 0.6, 0.05, 0.05, False, False)
+    couch = SceneObject("couch", "blue", 0.1, 0.3, 0.8, 0.6, False, False)
+    hidden, seen = render_scene(Scene("room", "green", "indoors", (apple, couch), 1), 32).shapes
+    assert (hidden.box, hidden.area, hidden.outline) == ((0, 0, 0, 0), 0, ())
+    assert seen.area > 100
+
+
+def test_a_sheet_of_scenes_is_filled_row_by_row():
+    scenes = [sample_scene(0, "val", index) for index in range(3)]
+    sheet = contact_sheet(scenes, columns=2, size=16, gap=4)
+    assert sheet.size == (36, 36)
+    for place, scene in (((0, 0), scenes[0]), ((20, 0), scenes[1]), ((0, 20), scenes[2])):
+        assert sheet.crop((*place, place[0] + 16, place[1] + 16)).tobytes() == draw_scene(scene, 16).tobytes()
+    for rest in ((16, 0, 20, 36), (0, 16, 36, 20), (20, 20, 36, 36)):  # the gaps, and the place of a fourth
+        assert sheet.crop(rest).getextrema() == ((255, 255),) * 3

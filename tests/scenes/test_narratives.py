@@ -4,6 +4,7 @@ import re
 
 from scene_words import WORDS
 from xmcgan.scenes import (
+    Scene,
     SceneObject,
     narrate,
     sample_scene,
@@ -50,3 +51,10 @@ def _named_while_circled(narrative, thing: SceneObject) -> bool:
     words = re.sub(r"[.,]", "", " ".join(spoken).lower())
     assert re.search(WORDS[thing.kind], words), (narrative.caption, words)
     return True
+
+
+def test_what_has_no_part_and_no_side_is_said_to_be_of_its_colour():
+    bench = SceneObject("bench", "red", 0.22, 0.6, 0.4, 0.2, False, False)  # between the left and the middle
+    for index in range(5):
+        said = narrate(Scene("field", None, "clear", (bench,), 1), stream(0, "val", index, "narrative")).caption
+        assert re.search(r"\bthe red bench is red in color\.", said, re.IGNORECASE), said

@@ -5,9 +5,16 @@ import random
 import pytest
 
 from xmcgan.metrics.exact_questions import Found, Question, Wanted, answer
-from xmcgan.scenes import KINDS, World, describe, render_scene, sample_scene
+from xmcgan.scenes import KINDS, Scene, SceneObject, World, describe, render_scene, sample_scene
 from xmcgan.scenes.exchange import exchanged
-from xmcgan.scenes.questions import SCENES_RULES, questions_of_caption, questions_of_scene, read_caption
+from xmcgan.scenes.questions import (
+    SCENES_RULES,
+    Relation,
+    questions_of_caption,
+    questions_of_scene,
+    read_caption,
+    read_scene,
+)
 from xmcgan.scenes.words import _above, _groups, _left_of
 
 WORLDS = (World(), World(most_objects=2, sides=1.0), World(sides=0.5, largest=0.6))
@@ -95,6 +102,12 @@ def test_perfect_detections_answer_yes_and_no_once_something_is_exchanged(world)
         ),
         ("a white car on a street with a yellow bird in the sky", None),
         ("colourless green ideas sleep", []),
+        ("a stop sign left of a stop sign on a street", []),  # nothing says which is which
+        ("a red car left of a red car on a street", []),
+        (
+            "a red car left of a blue car on a street",
+            [Question("position", (Wanted(3, 1, "blue"), Wanted(3, 1, "red", relation="left of", target=0)))],
+        ),
     ],
 )
 def test_questions_of_captions_by_hand(caption, expected):
@@ -118,3 +131,15 @@ def test_an_exchanged_scene_looks_different_only_where_it_was_changed():
     ]
     assert differing
     assert all(left - 1 <= x <= left + width and top - 1 <= y <= top + height for x, y in differing)
+
+
+def test_what_is_read_from_a_scene_does_not_depend_on_the_order_of_its_objects():
+    car = SceneObject("car", "red", 0.3, 0.6, 0.4, 0.2, False, False)
+    bird = SceneObject("bird", "yellow", 0.4, 0.2, 0.2, 0.2, True, False)
+    low, high = (
+        read_scene(Scene("field", None, "clear", (car, bird), 1)),
+        read_scene(Scene("field", None, "clear", (bird, car), 1)),
+    )
+    assert [low.named[0].kind, high.named[0].kind] == ["car", "bird"]
+    assert low.relations == (Relation(0, "below", 1),)
+    assert high.relations == (Relation(0, "above", 1),)

@@ -53,6 +53,14 @@ def test_a_world_has_only_what_it_names():
             World(**wrong)
 
 
+def test_kinds_that_fill_no_row_are_named():
+    """A train stands alone."""
+    world = World(2, ("field",), ("train",))
+    with pytest.raises(ValueError, match="train cannot fill a row of 2: allow more kinds or fewer objects"):
+        [sample_scene(0, "train", index, world) for index in range(20)]
+    assert sample_scene(0, "train", 0, dataclasses.replace(world, most_objects=1)).objects[0].kind == "train"
+
+
 def test_a_scene_is_a_pure_function_of_seed_split_and_index():
     assert sample_scene(3, "val", 17) == sample_scene(3, "val", 17)
     others = [sample_scene(4, "val", 17), sample_scene(3, "train", 17), sample_scene(3, "val", 18)]

@@ -98,6 +98,14 @@ def test_files_say_how_they_were_made(client, format):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WebP"])
+def test_an_image_of_another_program_holds_no_settings(format):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, format)
+    with pytest.raises(ValueError, match="the image holds no settings of xmcgan"):
+        read_settings(file.getvalue())
+
+
 def test_quality_of_a_jpeg(client):
     sizes = [
         len(content(client.post(GENERATIONS, json={"prompt": "a car", "seed": 1, "output_format": "jpeg",
@@ -201,6 +209,12 @@ def test_the_official_client_of_openai(api):
 
 MISTAKES = [
     ({}, "prompt", "prompt is missing"),
+    ({"prompt": "a", "output_compression": 5}, None, "output_compression is for output_format jpeg or webp"),
+    (
+        {"prompt": "a", "stream": True, "response_format": "url"},
+        None,
+        "response_format should be b64_json where stream",
+    ),
     ({"prompt": None}, "prompt", "string"),
     ({"prompt": 5}, "prompt", "string"),
     ({"prompt": ["a"]}, "prompt", "string"),

@@ -10,8 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from studies import answer, check_invariants, make_study, new_tokens, step, work
+from xmcgan.study.annotators import find_annotator
 from xmcgan.study.answering import NotTheirs, Refused
-from xmcgan.study.storage import open_database, read_answers, reading, writing
+from xmcgan.study.assignment import next_step
+from xmcgan.study.storage import open_database, read_answers, read_study, reading, writing
 from xmcgan.study.tables import ASSIGNMENT
 
 # Where only the order of things is tested, one database says as much as two, in half the time.
@@ -230,6 +232,19 @@ def test_instructions_come_before_a_block(tmp_path, database_url, database):
     with writing(database) as connection:
         introduce(connection, find_annotator(connection, token), "realism")
     assert step(database, token).name == "task"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_finds_every_item_held_at_this_moment_waits(tmp_path, database_url, database):
+    """SQLite has one writer, so there nobody holds an item while another chooses."""
+    make_study(tmp_path, database_url, captions=1, annotators=2, criteria=("realism",), links=0)
+    first, second = new_tokens(database, 2)
+    with writing(database) as connection:
+        study, settings = read_study(connection)
+        annotator = find_annotator(connection, first, lock=True)
+        assert next_step(connection, study, settings, annotator, time.time()).name == "task"
+        assert step(database, second).name == "wait"
+    assert step(database, second).name == "task"
 
 
 def test_nobody_answers_for_another(tmp_path, database_url, database):

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from studies import SYSTEMS, drawn_systems, make_study, write_captions, write_systems
 from xmcgan.cli.main import main
-from xmcgan.study.captions import choose_captions, read_captions
+from xmcgan.study.captions import captions_file, choose_captions, read_captions
 from xmcgan.study.create import create_study
 from xmcgan.study.pictures import noise, picture_file, write_alike
 from xmcgan.study.records import ExclusionRules
@@ -42,6 +42,19 @@ def test_what_is_made(tmp_path):
     links = (study / "links.txt").read_text().split()
     assert len(set(links)) == 3
     assert all(link.startswith("http://127.0.0.1:8000/a/") for link in links)
+
+
+def test_pairs_of_practice_and_checks_are_one_for_each_caption(tmp_path):
+    """Main items are all pairs of the four systems; an attention check has the reference or noise in it."""
+    study = make_study(tmp_path, captions=2, mode="pairs", practice=3, attention_every=1, criteria=("realism",))
+    found = {kind: [each.systems for each in rows(study, ITEM) if each.kind == kind] for kind in
+             ("main", "practice", "attention")}  # fmt: skip
+    assert len(found["main"]) == 2 * 6
+    assert len(found["practice"]) == 3
+    assert len(found["attention"]) == 4
+    assert all(len(set(pair)) == 2 for pairs in found.values() for pair in pairs)
+    assert {name for pair in found["practice"] for name in pair} <= set(SYSTEMS)
+    assert all(name in ("reference", "noise-1") for pair in found["attention"] for name in pair)
 
 
 def test_pictures_keep_their_pixels(tmp_path):
@@ -258,3 +271,27 @@ def test_a_damaged_file_of_captions_names_its_line(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_captions(path)
+
+
+def test_captions_are_those_of_the_first_system_that_has_them(tmp_path):
+    systems = {name: tmp_path / name for name in SYSTEMS}
+    for folder in systems.values():
+        folder.mkdir()
+    with pytest.raises(ValueError, match=r"no folder of --systems has a requests\.jsonl .*; name a file by"):
+        captions_file(systems, None)
+    for name in SYSTEMS[1:3]:
+        (systems[name] / "requests.jsonl").touch()
+    assert captions_file(systems, None) == systems[SYSTEMS[1]] / "requests.jsonl"
+    assert captions_file(systems, tmp_path / "given.jsonl") == tmp_path / "given.jsonl"
+
+
+def test_folders_that_lack_what_a_study_needs_are_named(tmp_path):
+    systems = write_systems(tmp_path / "systems", 9)
+    captions = tmp_path / "systems" / "captions.jsonl"
+    fields = {"systems": systems, "captions": 3, "progress": False}
+    lost = tmp_path / "lost"
+    with pytest.raises(FileNotFoundError, match=f"--real {lost}: there is no such folder"):
+        create_study(tmp_path / "study", captions_file=captions, real=lost, **fields)
+    with pytest.raises(FileNotFoundError, match=f"--systems op-gan={lost}: there is no such folder"):
+        create_study(tmp_path / "study", captions_file=captions, **fields | {"systems": systems | {"op-gan": lost}})
+    assert not (tmp_path / "study").exists()

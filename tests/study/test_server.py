@@ -4,10 +4,13 @@ import re
 from uuid import uuid4
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from studies import check_invariants, make_study
+from xmcgan.cli.main import main
 from xmcgan.study.server.app import create_app, open_site
 from xmcgan.study.server.security import MAX_BODY
 from xmcgan.study.storage import reading, standing_answers
@@ -247,3 +250,51 @@ def test_rates(client, site, token):
     assert {client.post(f"/api/a/{'B' * 31}{n % 10}/next").status_code for n in range(40)} == {404, 429}
     assert client.post(f"/api/a/{token}/next").status_code == 200  # who has a link is not disturbed by it
     assert {client.post("/admin/login", data={"token": "x"}).status_code for _ in range(15)} == {401, 429}
+
+
+def test_people_see_an_error_as_a_page_and_scripts_as_json(client):
+    page = client.get("/a/no-such-token", headers={"accept": "text/html"})
+    assert page.status_code == 404
+    assert "This did not work" in page.text
+    assert "detail" in client.get("/a/no-such-token").json()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (IntegrityError, 409, "this conflicts with what is stored; try again"),
+        (OperationalError, 503, "the database is not available; try again"),
+    ],
+)
+def test_an_error_of_the_database_can_be_tried_again(site, client, error, status, detail, monkeypatch):
+    def fail(connection):
+        raise error("SELECT", {}, Exception("secret"))
+
+    monkeypatch.setattr("xmcgan.study.server.app.read_study", fail)
+    answer = client.get("/health")
+    assert (answer.status_code, answer.json()) == (status, {"detail": detail})
+    assert answer.headers.get("retry-after") == ("2" if status == 503 else None)
+
+
+def test_the_command_announces_the_study_and_keeps_links_out_of_logs(folder, site, monkeypatch, capsys):
+    runs = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **settings: runs.append(settings))
+    arguments = ["study", "serve", str(folder), "--port", "8123"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--url", "https://study.example.org/"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{site.study.name}: {url}/a/TOKEN for annotators, {url}/admin for you. Ctrl-C stops it."
+        for url in ("http://127.0.0.1:8123", "https://study.example.org")
+    ]
+    assert {(each["host"], each["port"], each["access_log"]) for each in runs} == {("127.0.0.1", 8123, False)}
+
+
+def test_a_study_that_is_not_there_is_not_served(folder, tmp_path, capsys):
+    (tmp_path / "pictures").mkdir()
+    for arguments, message in (
+        ([str(tmp_path / "none")], f"{tmp_path / 'none'} is not a study's folder; `xmcgan study create` makes one"),
+        ([str(tmp_path)], f"{tmp_path} has no study.sqlite; name the study's --database"),
+        ([str(folder), "--port", "70000"], "--port is 70000; it should be 0 to 65535"),
+    ):
+        assert main(["study", "serve", *arguments]) == 2
+        assert capsys.readouterr().err == f"xmcgan: {message}\n"

@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 
 from studies import answer, make_study, new_tokens, step, undo_last
 from xmcgan.study.raw_answers import from_json, to_csv, to_json
-from xmcgan.study.storage import MIGRATIONS, migrate, open_database, read_answers, reading, writing
+from xmcgan.study.storage import MIGRATIONS, migrate, open_database, read_answers, read_study, reading, writing
 from xmcgan.study.tables import ANSWER, METADATA
 
 
@@ -101,3 +101,23 @@ def test_an_error_does_not_show_a_password():
     with pytest.raises(ValueError, match="cannot be read") as error:
         read_answers("postgresql://user:secret@host:port/name")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_postgresql_means_psycopg_3(name):
+    database = open_database(f"{name}://user:secret@host/name")
+    assert database.engine.url.drivername == "postgresql+psycopg"
+    assert not database.is_sqlite
+
+
+@pytest.mark.parametrize("tables", [False, True])
+def test_a_database_without_a_study_is_named(database, tables):
+    if tables:
+        migrate(database)
+    place = database.engine.url.render_as_string(hide_password=True)
+    with (
+        reading(database) as connection,
+        pytest.raises(ValueError, match="holds no study; `xmcgan study create`") as error,
+    ):
+        read_study(connection)
+    assert str(error.value).startswith(place)

@@ -1,5 +1,6 @@
 """Augmentation of what the discriminator sees: exact shifts, gradients, nothing where it is off."""
 
+import pytest
 import torch
 
 from xmcgan.config import AugmentationConfig
@@ -81,6 +82,13 @@ def test_traces_move_with_their_images():
     moved = translate_traces(traces, uniform, AugmentationConfig(translation=0.125), 64)
     assert moved[0, 0].nonzero().item() == 6 * 16 + 6
     assert not moved[0, 1].any()
+
+
+@pytest.mark.parametrize(("translation", "strength"), [(0.0, 1.0), (0.125, 0.0)])
+def test_traces_stay_where_images_are_not_moved(translation, strength):
+    traces = torch.rand(2, 3, 256)
+    config = AugmentationConfig(translation=translation, cutout=1.0)
+    assert translate_traces(traces, torch.rand(2, NUMBERS), config, 64, strength) is traces
 
 
 def test_a_trace_partly_outside_keeps_its_sum_and_one_outside_is_gone():

@@ -12,7 +12,16 @@ from safetensors.torch import load_file, save_file
 import xmcgan.inference.model_files as model_files_module
 from tiny import contents, different, files
 from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_description
-from xmcgan.training.checkpoint import keep_newest, save_checkpoint
+from xmcgan.runtime.files import write_json
+from xmcgan.training.checkpoint import (
+    keep_newest,
+    load_strength,
+    load_unwritten_log,
+    read_best,
+    read_state,
+    remove_leftovers,
+    save_checkpoint,
+)
 from xmcgan.training.state import TrainingState, initial_state, load_state
 
 TEXT_DIM = 32
@@ -218,7 +227,82 @@ def test_a_killed_removal_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     assert checkpoints(tmp_path) == [tmp_path / "step-00000002"]
 
 
+def test_what_a_killed_save_or_removal_left_is_cleaned_up(tmp_path):
+    kept = ["best", "checkpoints", "checkpoints/step-00000002", "checkpoints/step-00000004"]
+    left = ["checkpoints/.partial-step-00000006", "checkpoints/.removed-step-00000001", ".partial-best", ".former-best"]
+    for name in (*kept, *left):
+        (tmp_path / name / "training").mkdir(parents=True)
+    remove_leftovers(tmp_path)
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.name != "training")
+    assert found == kept
+
+
+def test_a_best_model_whose_replacement_was_killed_is_put_back(tmp_path):
+    write_json(tmp_path / "former", {})
+    (tmp_path / ".former-best").mkdir()
+    (tmp_path / "former").rename(tmp_path / ".former-best/evaluation.json")
+    remove_leftovers(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["best", "best/evaluation.json"]
+
+
 # ------------------------------------------------------------------------------------------------------- damage
+
+
+def state_of(folder: Path, **change: object) -> Path:
+    """A checkpoint of step 6 with the numbers alone, one of them changed."""
+    (folder / "step-00000006/training").mkdir(parents=True)
+    state = {"step": 6, "ema_updates": 6, "log": None, "optimizer_tensors": {"generator": 3}}
+    write_json(folder / "step-00000006/training/state.json", state | change)
+    return folder / "step-00000006"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer_tensors": [3]}, r"optimizer_tensors is \[3\]; it should be a number by optimizer"),
+        ({"optimizer_tensors": {"generator": "3"}}, "generator is '3'; it should be a whole number"),
+        ({"ema_updates": -1}, "ema_updates is -1; it should be a whole number"),
+        ({"ema_updates": True}, "ema_updates is True; it should be a whole number"),
+        ({"step": 6.0}, r"step is 6\.0; it should be a whole number"),
+        ({"step": 2**60}, "step is 1152921504606846976; it should be a whole number"),
+        ({"step": 5}, "step is 5, but the folder is step-00000006"),
+    ],
+)
+def test_a_damaged_number_of_the_state_is_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=rf"step-00000006/training/state\.json is damaged: {message}$"):
+        read_state(state_of(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ({"sums": {"d_loss": 1.5}}, "it should hold count, sums"),
+        (7, "it should hold count, sums"),
+        ({"sums": [1.5], "count": 1}, "log should hold the sum of each loss, and a count"),
+        ({"sums": {"d_loss": "1.5"}, "count": 1}, "log should hold the sum of each loss, and a count"),
+        ({"sums": {"d_loss": 1.5}, "count": None}, "log should hold the sum of each loss, and a count"),
+    ],
+)
+def test_damaged_sums_of_the_log_are_named(tmp_path, log, message):
+    with pytest.raises(ValueError, match=rf"training/state\.json is damaged: {message}$"):
+        load_unwritten_log(state_of(tmp_path, log=log))
+
+
+def test_checkpoints_of_older_versions_have_no_sums_and_no_strength(tmp_path):
+    folder = state_of(tmp_path)
+    assert load_unwritten_log(folder) is None
+    with pytest.raises(ValueError, match=r"state\.json has no strength .*, which augmentation\.adaptive_target needs$"):
+        load_strength(folder)
+
+
+def test_a_damaged_score_of_the_best_model_is_named(tmp_path):
+    assert read_best(tmp_path) is None
+    best = {"step": 4, "values": {"fid": 9.5}, "score": 9.5}
+    write_json(tmp_path / "evaluation.json", best)
+    assert read_best(tmp_path) == best
+    write_json(tmp_path / "evaluation.json", best | {"score": "low"})
+    with pytest.raises(ValueError, match=r"evaluation\.json is damaged: score is 'low'; it should be a number$"):
+        read_best(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(name for name in EVERY_FILE if name.endswith(".safetensors")))

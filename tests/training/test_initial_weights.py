@@ -1,5 +1,6 @@
 """Fine-tuning: a run that starts from the weights of a model."""
 
+import json
 import shutil
 
 import pytest
@@ -83,3 +84,19 @@ def test_the_architecture_of_a_model():
     assert settings["discriminator.kind"] == "frozen-features"
     assert settings["text.layers"] == 4
     assert "training.steps" not in settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"trainign": {}}, "unknown setting 'trainign'"),
+        ({"image_size": 100}, "image_size is 100"),
+        ([], r"config is \[\]"),
+    ],
+)
+def test_a_model_of_another_version_is_named(tmp_path, settings, said):
+    (tmp_path / "generator.safetensors").touch()
+    description = {"library": "xmcgan", "config": settings, "text_dim": 32, "step": 6}
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/config\.json describes no model of this version: {said}"):
+        architecture(str(tmp_path))

@@ -53,6 +53,17 @@ def test_the_log_is_the_mean_since_its_last_line(config, tmp_path, trained):
     assert seldom[1]["g_loss"] == every[2]["g_loss"]
 
 
+def test_a_line_that_an_interruption_left_out_is_written(output, config, trained):
+    """Killed after the last checkpoint, before the line of its step: the checkpoint has the sums."""
+    log, path = output / "log.jsonl", output / "checkpoints/step-00000006/training/state.json"
+    lines = log.read_text().splitlines(keepends=True)
+    losses = {name: value for name, value in logged(output)[-1].items() if name != "step"}
+    log.write_text("".join(lines[:-1]))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"log": {"sums": losses, "count": 1}}))
+    assert run(having(config, training__steps=6), output) == 6
+    assert logged(output) == logged(trained)
+
+
 def test_old_checkpoints_are_removed(config, tmp_path):
     run(having(config, training__steps=3, training__checkpoint_every=1, training__keep_checkpoints=2), tmp_path / "run")
     kept = [path.name for path in (tmp_path / "run/checkpoints").iterdir()]

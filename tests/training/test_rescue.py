@@ -19,7 +19,8 @@ from tiny import contents, different, flags, logged, run, tiny_config
 from xmcgan.data.layouts import read_records
 from xmcgan.inference.model_files import newest_checkpoint
 from xmcgan.training.loop import train
-from xmcgan.training.rescue import RunStopped
+from xmcgan.training.rescue import RunProgress, RunStopped, save_last
+from xmcgan.training.state import TrainingDiverged
 
 
 def test_an_image_that_vanishes_costs_no_step(config, tmp_path, trained):
@@ -105,6 +106,17 @@ def test_a_second_sigterm_lets_the_saving_finish(config, tmp_path, monkeypatch):
     assert len(saved) == 2
     assert newest_checkpoint(tmp_path / "run/checkpoints").name == "step-00000003"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("error", [OSError("No space left on device"), TrainingDiverged("step 5: d_loss is nan")])
+def test_a_last_step_that_cannot_be_saved_is_said(tmp_path, error):
+    def save(_step):
+        raise error
+
+    said = f"The run stopped, and step 5 could not be saved: {error}; "
+    assert save_last(RunProgress(5), tmp_path, save) == f"{said}it has no checkpoint"
+    (tmp_path / "step-00000004").mkdir()
+    assert save_last(RunProgress(5), tmp_path, save) == f"{said}the same command resumes from step 4"
 
 
 @pytest.mark.slow

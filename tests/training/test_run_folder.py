@@ -159,6 +159,13 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, config, 
     assert files(tmp_path) == before
 
 
+def test_a_run_of_another_version_is_refused_with_the_setting(tmp_path, config):
+    (tmp_path / "config.json").write_text('{"config": {"trainign": {}}, "data": {}}')
+    said = rf"^{tmp_path}/config\.json holds no settings of this version: unknown setting 'trainign'.*another --output$"
+    with pytest.raises(ValueError, match=said):
+        check_run_folder(tmp_path, config, {})
+
+
 def test_an_empty_folder_may_be_used(tmp_path, config):
     assert run(having(config, training__steps=1), tmp_path) == 1
 

@@ -20,7 +20,7 @@ from xmcgan.cli.evaluate_images import (
     without_distances,
     write_requests,
 )
-from xmcgan.config import DatasetConfig, DialectName
+from xmcgan.config import DatasetConfig, DialectName, Layout
 from xmcgan.evaluation.results import Result, Setting, append_results, check_appendable
 from xmcgan.runtime.progress import say
 
@@ -87,7 +87,7 @@ class Data:
 
     data: Path
     name: str | None = None
-    layout: str | None = None
+    layout: Layout | None = None
     dialect: DialectName | None = None
     split: str | None = None
     fit: Literal["squash", "crop"] = "squash"

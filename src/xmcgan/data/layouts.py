@@ -50,8 +50,10 @@ def read_entries(
         dialect: the dialect of a table; detected if not given.
 
     Raises:
-        ValueError: if a dialect is given for another layout.
+        ValueError: if there is no such layout, or a dialect is given for another one than a table.
     """
+    if layout not in READERS:
+        raise ValueError(f"the layout is {layout!r}; it should be one of {', '.join(READERS)}")
     if dialect is None:
         entries = READERS[layout](root, split, annotations=annotations)
     elif layout == "table":

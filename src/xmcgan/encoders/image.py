@@ -166,7 +166,7 @@ def frozen_image_encoder(name: ImageEncoderName, weights: Path | None = None) ->
     if name == "efficientnet-lite0":
         encoder = EfficientNetFeatures()
         encoder.network = EfficientNetLite0.pretrained(weights)
-        return encoder
+        return encoder.eval()
     encoder = VGG19Features() if name == "vgg19" else ResNetLogits()
     if weights is None:
         published = (

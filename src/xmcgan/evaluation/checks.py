@@ -14,6 +14,9 @@ from xmcgan.evaluation.soa_rules import classes_in
 
 FEWEST_REAL = {
     "fid": 2,
+    "fid-infinity": 2,
+    "fd-dinov2": 2,
+    "o-fid": 2,
     "kid": 2,
     "precision": NEIGHBOURS + 1,
     "recall": NEIGHBOURS + 1,
@@ -26,7 +29,9 @@ FEWEST = {
     **FEWEST_REAL,
     "density": NEIGHBOURS + 1,
     "coverage": NEIGHBOURS + 1,
+    "fid-infinity": 4,
     "is": SPLITS,
+    "is-star": SPLITS,
     "r-precision": FOLDS,
     "contrastive-accuracy": CONTRASTIVE_BATCH,
 }

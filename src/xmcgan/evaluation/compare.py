@@ -295,7 +295,7 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
     remarks += [how] * any(metric.startswith("human-") for metric in metrics_of(results))
     rows = [row for group in groups for row in group.rows]
     remarks += [f"{EMPTY}: not measured or not published."] * any(None in row.cells for row in rows)
-    if any(each.result.uncertainty is not None for each in results):
+    if any(each.result.uncertainty is not None and each.result.metric not in STANDARD_ERRORS for each in results):
         remarks.append("±: standard deviation over the splits, folds or subsets of the metric's protocol.")
     counts = [{each.result.samples for each in column_of(results, metric)} for metric in metrics_of(results)]
     if any(len(count) > 1 for count in counts):
@@ -311,7 +311,7 @@ def notes(data: str, results: Sequence[Measured], groups: Sequence[Group], ignor
         remarks += [f"Evaluated images: {', '.join(alike)}."] * bool(alike)
     if any(cell and cell.best for row in rows for cell in row.cells):
         remarks.append("Bold: the best measured system of a column, not counting real images.")
-    if any(each.result.metric in STANDARD_ERRORS for each in results):
+    if any(each.result.uncertainty is not None and each.result.metric in STANDARD_ERRORS for each in results):
         remarks.append("±: standard error for exact questions, alignments, authenticity, diversity and FD-infinity.")
     return remarks + system_notes(results) + ignored_differences(results, ignore)
 

@@ -250,7 +250,7 @@ def write_vocabulary(encoder: TextEncoder, file: Path) -> None:
     if backend["model"]["type"] != "WordPiece":
         raise ValueError(
             f"the tokenizer of {encoder.name} is {backend['model']['type']}; only WordPiece can be exported as a "
-            "vocabulary. Export with --text_encoder false and embed captions elsewhere"
+            "vocabulary. Export with --text-encoder false and embed captions elsewhere"
         )
     pieces = sorted(encoder.tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     if [number for _, number in pieces] != list(range(len(pieces))):

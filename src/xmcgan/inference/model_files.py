@@ -18,7 +18,7 @@ from xmcgan.encoders.hub import cached_folder
 from xmcgan.encoders.text import MINILM
 from xmcgan.model.build import build_generator
 from xmcgan.model.generator import Generator
-from xmcgan.runtime.field_types import shortened
+from xmcgan.runtime.field_types import first_line, shortened
 from xmcgan.runtime.files import atomic_file, read_object, write_json
 
 GENERATOR_FILE = "generator.safetensors"
@@ -292,7 +292,7 @@ def download_model(name: str, revision: str | None) -> Path:
         if (cached := cached_folder(name, files, revision)) is not None:
             check_downloaded(cached, name)
             return cached
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise FileNotFoundError(
             f"there is no folder {name}, and the hub gives no model of that name either; models in the package: "
             f"{', '.join(packaged_models())}. The hub: {reason}"

@@ -84,7 +84,7 @@ class Rules:
                 raise ValueError(f"{name} is {getattr(self, name)}; it should be 0 to 1")
         if self.most_objects < 1:
             raise ValueError(f"most_objects is {self.most_objects}; it should be at least 1")
-        if self.margin < 0:
+        if not self.margin >= 0:  # NaN, too
             raise ValueError(f"margin is {self.margin}; it should be at least 0")
 
 
@@ -229,10 +229,12 @@ def summarize(tasks: Sequence[str], answers: Sequence[bool]) -> Answers:
     """Summarize the answers to questions of several tasks; tasks that nothing was asked of are left out.
 
     Raises:
-        ValueError: if nothing was asked, or the lengths differ.
+        ValueError: if nothing was asked, a task is unknown, or the lengths differ.
     """
     if len(tasks) != len(answers) or not answers:
         raise ValueError(f"{len(tasks)} tasks and {len(answers)} answers; give one task an answer, at least one")
+    if unknown := sorted(set(tasks) - set(TASKS)):
+        raise ValueError(f"unknown task {unknown[0]!r}; it can be {', '.join(TASKS)}")
     shares = {}
     for task in (name for name in TASKS if name in tasks):
         given = [yes for of, yes in zip(tasks, answers, strict=True) if of == task]

@@ -23,7 +23,7 @@ def frechet_distance_infinity(
     Args:
         generated_NF: features of generated images.
         reference: statistics of the real images' features.
-        points: subsets, at least 2.
+        points: subsets, at least 3.
         least: size of the smallest; by default a tenth of the images, and at least 2.
 
     Returns:

@@ -108,7 +108,7 @@ def calibrating_temperature(logits_NC: Tensor, classes_N: Tensor) -> float:
     convex in the inverse temperature.
 
     Raises:
-        ValueError: if shapes differ, or no class is the most likely one often enough for a finite temperature.
+        ValueError: if shapes differ, or the least loss is at an end of that range.
     """
     if logits_NC.ndim != 2 or classes_N.shape != logits_NC.shape[:1]:
         raise ValueError(f"logits have shape {tuple(logits_NC.shape)}, classes {tuple(classes_N.shape)}; both need N")
@@ -117,10 +117,14 @@ def calibrating_temperature(logits_NC: Tensor, classes_N: Tensor) -> float:
         return float(F.cross_entropy(logits_NC.double() / math.exp(log_temperature), classes_N))
 
     low, high, ratio = math.log(0.01), math.log(100.0), (math.sqrt(5) - 1) / 2
+    ends = loss(low), loss(high)
     while high - low > 1e-7:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return math.exp((low + high) / 2)
+    best = (low + high) / 2
+    if min(ends) <= loss(best):
+        raise ValueError("no temperature from 0.01 to 100 calibrates these logits: they are always right, or by chance")
+    return math.exp(best)
 
 
 RANKED = ("IS*", "FID", "RP", "SOA-C", "SOA-I", "O-IS", "O-FID", "CA", "PA")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from xmcgan import __version__
+from xmcgan.runtime.field_types import first_line
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def attempt(
     except RuntimeError as error:  # on the CPU, torch raises a plain RuntimeError when memory runs out
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
-        found = OutOfMemory(part, variant, precision, str(error).splitlines()[0])
+        found = OutOfMemory(part, variant, precision, first_line(error))
     free(device)  # only now: within the except block, the error's traceback still references the tensors
     return found
 

@@ -7,6 +7,8 @@ import warnings
 
 import torch
 
+from xmcgan.runtime.field_types import first_line
+
 
 def resolve_device(name: str) -> torch.device:
     """The device with a name; ``auto`` is CUDA if available, otherwise the CPU.
@@ -24,7 +26,7 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         if not re.fullmatch(r"cpu|(cuda|mps|xpu)(:\d+)?", name):
             raise ValueError(f"device is {name!r}; it should be auto, cpu, cuda or cuda:0, cuda:1, ...") from None
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"device is {name!r}, which cannot be used here; auto takes what there is. {reason}") from None
     return device
 

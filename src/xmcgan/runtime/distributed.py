@@ -20,6 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from xmcgan.runtime.field_types import first_line
+
 Value = TypeVar("Value")
 Arguments = ParamSpec("Arguments")
 
@@ -179,7 +181,7 @@ def detect_lost_ranks() -> AbstractGenerator[None]:
         raise  # this rank's own error
     except RuntimeError as error:
         # Keep Gloo's reason only: its message begins with a source location and ends with advice.
-        reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).partition(". ")[0]
+        reason = re.sub(r"^\[\S+\] ", "", first_line(error)).partition(". ")[0]
         raise RankLost(
             f"rank {rank()}: another rank has ended or does not answer ({reason}). Its own error, if any, is further "
             "up; the same command resumes from the newest checkpoint, with any number of ranks"

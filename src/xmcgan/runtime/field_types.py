@@ -66,6 +66,11 @@ def described(hint: Any) -> str:
     return WORDS.get(hint, str(hint))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind if it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def shortened(value: Any, most: int = 60) -> str:
     """A value as text, shortened if it is long."""
     try:

@@ -6,6 +6,7 @@ the display fails (a full disk, a closed pipe), it is turned off, and the work g
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
@@ -16,6 +17,15 @@ Value = TypeVar("Value")
 
 INTERVAL = 30.0
 """Seconds between two lines if there is no terminal."""
+
+
+def own_lock() -> None:
+    """Gives tqdm a new lock: in a forked process nobody releases the old one if another thread held it at the fork."""
+    tqdm.set_lock(threading.RLock())
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=own_lock)
 
 
 class ProgressBar:

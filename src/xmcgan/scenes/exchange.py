@@ -100,9 +100,7 @@ def renumbered(scene: Scene, wanted: Wanted, rng: random.Random) -> Scene | None
     bottom = thing.top + thing.height
     width, height = thing.width * scale, thing.height * scale
     group = tuple(
-        replace(
-            thing, left=min(max(x - width / 2, 0.02), 0.98 - width), top=bottom - height, width=width, height=height
-        )
+        replace(thing, left=left_of_centre(x, width), top=bottom - height, width=width, height=height)
         for x in SPREAD[count]
     )
     others = tuple(thing for place, thing in enumerate(scene.objects) if place not in places)

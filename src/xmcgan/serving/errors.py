@@ -87,6 +87,8 @@ def validation_response(errors: Sequence[Mapping[str, Any]]) -> Response:
     place = [str(part) for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":
         return error_response(400, "the body is not valid JSON", None, "invalid_json")
+    if not place and first["type"] == "value_error":  # fields that do not go together
+        return error_response(400, str(first["ctx"]["error"]), None, "invalid_value")
     if not place:
         return error_response(
             400, "the body should be a JSON object (Content-Type: application/json)", None, "invalid_body"

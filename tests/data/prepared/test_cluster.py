@@ -4,13 +4,17 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
+import distributed
 import pytest
 from distributed import LocalCluster
+from distributed.scheduler import KilledWorker
 
 from preparing import prepared
+from xmcgan import __version__
 from xmcgan.data.prepared import workers as module
-from xmcgan.data.prepared.cluster import dask_executor
+from xmcgan.data.prepared.cluster import _versions, dask_executor
 from xmcgan.data.records import Record
 from xmcgan.scenes import World, render_scene, sample_scene
 
@@ -66,5 +70,57 @@ def test_no_scheduler_is_one_line():
     with (
         pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
         dask_executor("tcp://127.0.0.1:9", timeout=0.2),
+    ):
+        pass
+
+
+class Cluster:
+    """A client of a cluster whose worker has another version of the library, or ours."""
+
+    version = "xmcgan 0.0.1, Pillow 1.0"
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def run(self, _):
+        return {"tcp://worker": self.version}
+
+    def nthreads(self):
+        return {"tcp://worker": 9}
+
+    def get_executor(self, **_):
+        return "executor"
+
+
+def test_a_worker_of_another_version_is_named(monkeypatch):
+    monkeypatch.setattr(distributed, "Client", Cluster)
+    said = rf"^the worker tcp://worker has xmcgan 0\.0\.1, Pillow 1\.0; this process has xmcgan {__version__}, Pillow "
+    with pytest.raises(ValueError, match=said), dask_executor("tcp://10.0.0.1:8786"):
+        pass
+
+
+def test_images_of_which_workers_die_end_the_preparation_with_what_to_do(monkeypatch):
+    def encode():
+        with dask_executor("tcp://10.0.0.1:8786") as found:
+            assert found == ("executor", 9)
+            raise KilledWorker("encode", SimpleNamespace(address="tcp://worker"), 3)
+
+    monkeypatch.setattr(distributed, "Client", Cluster)
+    monkeypatch.setattr(Cluster, "version", _versions())
+    with pytest.raises(ChildProcessError, match=r"encode.* The same command resumes from here$"):
+        encode()
+
+
+def test_a_missing_package_of_a_cluster_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(ValueError, match=r"^a cluster needs the package distributed: pip install 'xmcgan\[cluster\]'$"),
+        dask_executor("tcp://10.0.0.1:8786"),
     ):
         pass

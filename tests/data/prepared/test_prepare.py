@@ -22,6 +22,7 @@ from PIL import ExifTags, Image
 from preparing import die_at, fall_over, fall_over_once, prepare_scenes, prepared
 from xmcgan.data.images import ImageTransform, open_image
 from xmcgan.data.prepared import workers as module
+from xmcgan.data.prepared.plan import usable_cores
 from xmcgan.data.prepared.prepare import prepare
 from xmcgan.data.prepared.shards import open_shards
 from xmcgan.data.readers.coco import read_coco
@@ -414,6 +415,29 @@ def test_changed_source_entries_are_prepared_again(photographs, tmp_path, change
     prepared(change(photographs), tmp_path / "out")
     prepared(change(photographs), tmp_path / "fresh")
     assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_a_source_that_is_never_the_same_is_refused(photographs, tmp_path):
+    times = iter(range(9))
+
+    def entries(_split: str) -> Iterator[Record]:
+        time = next(times)
+        yield from (record._replace(captions=(f"read {time} times",)) for record in photographs)
+
+    interrupted(photographs, tmp_path, 20)
+    with pytest.raises(ValueError, match=r"^the source yields different entries of all each time it is read$"):
+        prepared([], tmp_path, entries=entries)
+
+
+@pytest.mark.parametrize(("allowed", "cores", "usable"), [({0, 3}, 8, 2), (None, 8, 8), (None, None, 1)])
+def test_workers_are_as_many_as_the_cores_that_may_be_used(monkeypatch, allowed, cores, usable):
+    """A shared machine allows fewer than it has; macOS does not say, and some systems know nothing."""
+    if allowed is None:
+        monkeypatch.delattr(os, "sched_getaffinity")
+    else:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: allowed)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert usable_cores() == usable
 
 
 def test_preparation_resumes_after_bad_entries_are_fixed(photographs, tmp_path):

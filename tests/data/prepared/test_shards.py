@@ -128,7 +128,10 @@ def test_pickling_leaves_out_open_shards(made):
     assert list(pickle.loads(pickled)) == RECORDS
 
 
-@pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one imports torch anew
+@pytest.mark.parametrize(
+    ("method", "workers"),
+    [("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow)],  # a spawned one imports torch anew
+)
 def test_workers_read_them(made, method, workers):
     records = opened(made)
     assert records[0] == RECORDS[0]  # a shard is open when the workers start
@@ -147,6 +150,17 @@ def test_records_survive_releasing_pages(made, monkeypatch):
     records = opened(made)
     for _ in range(3):
         assert list(records) == RECORDS
+
+
+def test_more_shards_than_may_be_mapped_at_once(made, monkeypatch):
+    monkeypatch.setattr(shards, "_MAPPED", 2)
+    records = opened(made)
+    for _ in range(2):
+        assert list(records) == RECORDS
+        assert list(records._mapped) == [1, 2]  # the least recently used one is closed
+    assert records[5] == RECORDS[5]
+    assert records[0] == RECORDS[0]
+    assert list(records._mapped) == [1, 0]
 
 
 def test_arrow_opens_the_files(made):
@@ -414,6 +428,27 @@ def test_zeroed_bytes_in_a_shard_name_the_record(copy):
             open_image(other)
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (b"no image", "record 1 the image of record id 1 cannot be read as an image: Pillow does not know its format"),
+        (jpeg(0, 8), "record 1 the image has 8 x 8 pixels"),
+    ],
+)
+def test_images_that_were_damaged_before_they_were_written_are_found_by_decoding(copy, image, said):
+    path = copy / "val/00000.arrow"
+    shard_file.write_shard(path, [(RECORDS[0], RECORDS[0].image), (RECORDS[1], image)])
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (shard,) = manifest["splits"]["val"]["shards"]
+    shard |= {"sha256": sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert not list(verify(copy, "val"))
+    (damage,) = verify(copy, "val", decode=True)
+    assert damage == (
+        f"{copy}/val/00000.arrow", "its SHA-256 is the manifest's, but not all of its images can be decoded", (said,)
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("damage", "said"), [("truncated", "it has"), ("missing", "is missing")])
 def test_shards_that_are_short_or_missing_are_found_by_verify(copy, damage, said):
     break_shard(copy / "train/00001.arrow", damage)
@@ -430,6 +465,19 @@ def test_swapped_shards(copy):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"00002\.arrow is damaged: it holds 2 records; the manifest says 4"):
         opened(copy)[0]
+
+
+def test_a_shard_with_something_between_its_batches(tmp_path):
+    path = tmp_path / "0.arrow"
+    shard_file.write_shard(path, [(RECORDS[1], jpeg(0))])
+    content = path.read_bytes().removesuffix(b"\xff\xff\xff\xff" + bytes(4))  # the end of the stream
+    path.write_bytes(content + shard_file.SCHEMA.serialize().to_pybytes())
+    with pytest.raises(
+        ValueError, match=rf"^{path} is damaged: it holds a schema at byte {len(content)}; it should be"
+    ):
+        Shard(path, 1)
+    with pytest.raises(FileNotFoundError, match=r"gone\.arrow"):  # which is not damage
+        Shard(tmp_path / "gone.arrow", 1)
 
 
 @pytest.mark.parametrize("field", ["id", "captions", "boxes"])

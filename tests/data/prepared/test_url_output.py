@@ -235,3 +235,78 @@ def test_training_reads_what_was_prepared_there(records, tmp_path):
     for (one, other), _ in zip(pairs, range(5), strict=False):
         assert one.pixels.equal(other.pixels)
         assert one.captions == other.captions
+
+
+@pytest.mark.parametrize("damage", ["gone", "longer"])
+def test_a_finished_shard_that_is_gone_or_of_another_size_is_made_again(records, expected, monkeypatch, damage):
+    fail_after(monkeypatch, records, 2)
+    shard, fetched = "/prepared/out/all/00001.arrow", []
+    if damage == "gone":
+        FILES.rm_file(shard)
+    else:
+        FILES.pipe_file(shard, FILES.cat_file(shard) + b"more")
+    real = MemoryFileSystem.get_file
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda self, *a, **k: (fetched.append(a[0]), real(self, *a, **k)))
+    prepared(records, URL, most_bad=1.0)
+    assert content(URL) == expected
+    assert damage == "gone" or shard not in fetched  # its size alone says that it is another
+
+
+def test_shards_that_the_source_no_longer_fills_are_removed(records, tmp_path, monkeypatch):
+    fail_after(monkeypatch, records, 2)
+    prepared(records[:4], URL)
+    prepared(records[:4], tmp_path / "fresh")
+    assert content(URL) == content(str(tmp_path / "fresh"))
+
+
+def test_an_upload_that_is_cut_short_is_named_and_resumed(records, expected, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            MemoryFileSystem, "put_file", lambda self, here, there: self.pipe_file(there, Path(here).read_bytes()[:5])
+        )
+        with pytest.raises(
+            ConnectionError, match=r"out/preparing\.jsonl cannot be written: 5 of its \d+ bytes are there"
+        ):
+            prepared(records, URL, most_bad=1.0)
+    prepared(records, URL, most_bad=1.0)
+    assert content(URL) == expected
+
+
+@pytest.mark.parametrize("other_is_faster", [False, True])
+def test_storage_that_cannot_write_only_what_is_new(records, expected, monkeypatch, other_is_faster):
+    """The lock is written over whatever is there, and read again."""
+    real = MemoryFileSystem.pipe_file
+
+    def pipe_file(self, path, value, **settings):
+        if settings:
+            raise NotImplementedError
+        real(self, path, value)
+        if other_is_faster and path.endswith(".lock"):
+            real(self, path, json.dumps({"process": 1, "host": "another"}).encode())
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+    if other_is_faster:
+        with pytest.raises(FileExistsError, match="is being prepared by process 1 on another; wait for it"):
+            prepared(records, URL, most_bad=1.0)
+        assert FILES.find("/prepared") == ["/prepared/out/.lock"]
+    else:
+        prepared(records, URL, most_bad=1.0)
+        assert content(URL) == expected
+
+
+@pytest.mark.parametrize("held", [b"", b'{"host":', b"[]"])
+def test_a_lock_that_cannot_be_read_is_somebodys(records, held):
+    FILES.pipe_file("/prepared/out/.lock", held)
+    with pytest.raises(FileExistsError, match=r"is being prepared by process \? on \?; wait for it, or remove"):
+        prepared(records, URL)
+    assert FILES.cat_file("/prepared/out/.lock") == held
+
+
+def test_a_process_of_another_user_may_still_hold_the_lock(records, monkeypatch):
+    def kill(*_):
+        raise PermissionError
+
+    lock(process=12345)
+    monkeypatch.setattr(os, "kill", kill)
+    with pytest.raises(FileExistsError, match="is being prepared by process 12345 on"):
+        prepared(records, URL)

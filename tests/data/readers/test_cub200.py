@@ -11,6 +11,7 @@ from damage import assert_holds, damaged_bytes
 from xmcgan.cli.main import main
 from xmcgan.data.images import image_bytes, open_image
 from xmcgan.data.layouts import read_records
+from xmcgan.data.readers import files
 from xmcgan.data.readers.cub200 import around, describe_split, read_cub200, read_cub200_cropped
 from xmcgan.data.records import Crop, Problem, Record, strict
 
@@ -125,6 +126,51 @@ def test_everything_amiss_is_a_problem(root):
         f"text_c10/{NAMES[1]}.txt, line 2",
         "images.txt, line 3",
         "images.txt, line 7",
+    ]
+
+
+def test_an_image_without_captions_or_a_box_is_a_problem(root):
+    folder, text = root / "CUB_200_2011", root / "text_c10"
+    (text / f"{NAMES[1]}.txt").unlink()
+    (text / f"{NAMES[10]}.txt").write_text(" \n")
+    entries = read_cub200(root, "train")
+    assert [str(next(entries)) for _ in range(3)] == [
+        f"{folder}/images.txt, line 1: the image is {NAMES[1]}.jpg, which has no captions: "
+        f"{text}/{NAMES[1]}.txt is missing",
+        f"{text}/{NAMES[10]}.txt, line 1: is ''; it should contain words",
+        f"{folder}/images.txt, line 3: the image is {NAMES[10]}.jpg, which has no usable caption in "
+        f"{text}/{NAMES[10]}.txt",
+    ]
+    with pytest.raises(ValueError, match=r"images\.txt has no image with captions in the split train$"):
+        next(entries)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", f"the image is {NAMES[10]}.jpg, which has no box in "),
+        ("10 100 5 9 9", "it or its box lies outside the image of 60 x 40 pixels, or is empty"),
+        ("10 5 -90 9 9", "it or its box lies outside the image of 60 x 40 pixels, or is empty"),
+    ],
+)
+def test_an_image_that_cannot_be_cropped_is_a_problem(root, line, message):
+    (root / "CUB_200_2011/bounding_boxes.txt").write_text(f"1 20 10 40 20\n2 0 0 60 40\n{line}\n")
+    (record,), (problem,) = read(root, crop=True)
+    assert record.id == NAMES[1]
+    assert problem.where == f"{root}/CUB_200_2011/images.txt, line 3"
+    assert message in problem.reason
+
+
+def test_a_line_too_long_of_any_list_is_a_problem(root, monkeypatch):
+    monkeypatch.setattr(files, "MOST_LINE", 300)
+    names = ("images.txt", "train_test_split.txt", "bounding_boxes.txt")
+    for name in names:
+        with (root / "CUB_200_2011" / name).open("a") as file:
+            file.write("9" * 400 + "\n")
+    records, problems = read(root, annotations=True)
+    assert len(records) == 2
+    assert [(str(each), each.detail) for each in problems] == [
+        (f"{root}/CUB_200_2011/{name}, line 4: has more than 300 bytes", name != "images.txt") for name in names
     ]
 
 

@@ -60,6 +60,13 @@ def test_flickr8k_has_the_order_of_its_list(small):
     assert described.endswith("Flickr_8k.devImages.txt; 2 images with captions are on no list")
 
 
+def test_flickr30k_without_captions_names_both_files(large):
+    (large / "results_20130124.token").unlink()
+    said = r"results_20130124\.token is missing, and so is results\.csv: the captions$"
+    with pytest.raises(FileNotFoundError, match=said):
+        sorted_out(read_flickr30k, large, "train")
+
+
 def test_everything_amiss_in_flickr8k_is_a_problem(small):
     token, listed = small / "Flickr8k.token.txt", small / "Flickr_8k.trainImages.txt"
     token.write_bytes(

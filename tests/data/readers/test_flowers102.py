@@ -131,6 +131,40 @@ def test_a_bad_setid_is_named(root):
 def test_a_missing_folder_is_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="jpg is missing"):
         read(tmp_path / "text_c10")
+    (root / "text_c10").rename(root / "text")
+    with pytest.raises(
+        FileNotFoundError, match=r"text_c10 is missing: Reed's captions, as .*/text_c10/CLASS/NAME\.txt$"
+    ):
+        read(root)
+
+
+def test_a_photograph_whose_captions_are_blank_or_go_away_is_a_problem(root):
+    first, second = (root / f"text_c10/class_00001/image_{number:05d}.txt" for number in (1, 2))
+    first.write_text("\n  \n")
+    first.with_name("other.txt").write_text("the problem after which the folder was listed")
+    entries = read_flowers102(root, "train")
+    assert str(next(entries)).startswith(str(first.with_name("other.txt")))
+    second.unlink()
+    problems = [str(entry) for entry in entries if isinstance(entry, Problem) and not entry.detail]
+    assert problems == [f"{first}: has no usable caption", f"{second}: cannot be read: No such file or directory"]
+
+
+def test_a_class_list_of_one_split_says_nothing_of_the_other_classes(root):
+    write_class_lists(root)
+    (root / "testclasses.txt").unlink()
+    records, problems = read(root)
+    assert [record.id for record in records] == [f"image_{number:05d}" for number in (1, 2, 10, 30)]
+    assert problems == []
+
+
+def test_what_is_no_caption_file_in_the_folder_of_a_class_is_listed(root):
+    folder = root / "text_c10/class_00001"
+    (folder / "notes.md").write_text("x")
+    (folder / "link.txt").symlink_to("/etc/passwd")
+    unused = {str(entry) for entry in read_flowers102(root, "train") if isinstance(entry, Problem)}
+    assert unused == {
+        f"{folder / name}: is not a caption file inside the data set" for name in ("notes.md", "link.txt")
+    }
 
 
 def test_random_damage_never_crashes(root):

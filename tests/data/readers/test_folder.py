@@ -110,6 +110,37 @@ def test_a_missing_or_empty_folder_is_named(tmp_path):
         sorted_out(tmp_path)
 
 
+def test_images_directly_inside_are_the_split_train_and_folders_beside_them_are_named(tmp_path):
+    add(tmp_path, "a.jpg")
+    add(tmp_path, "more/b.jpg")
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.id == "a"
+    assert str(problem) == f"{tmp_path}/more: is skipped, because there are images beside it"
+
+
+def test_captions_of_an_image_of_another_format_say_which_are_read(tmp_path):
+    add(tmp_path, "train/good.jpg")
+    (tmp_path / "train/a.gif").write_bytes(b"GIF89a")
+    (tmp_path / "train/a.txt").write_text("A cat.")
+    _, (problem,) = sorted_out(tmp_path)
+    assert str(problem) == f"{tmp_path}/train/a.txt: its image is a.gif; it can be .jpg, .jpeg, .png, .webp, .bmp"
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    add(tmp_path, "train/good.jpg")
+    add(tmp_path, "train/closed/a.jpg")
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="train/closed"):
+        sorted_out(tmp_path)
+
+
 def test_file_name_that_is_not_utf_8_is_a_problem(tmp_path):
     add(tmp_path, "train/good.jpg")
     path = os.fsencode(tmp_path / "train") + b"/caf\xe9.jpg"

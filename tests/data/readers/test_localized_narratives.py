@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from damage import assert_holds, damaged_bytes, damaged_json
+from xmcgan.data.readers import files
 from xmcgan.data.readers.localized_narratives import read_localized_narratives
 from xmcgan.data.records import Box, Narrative, Problem, Record, TracePoint, Utterance, strict, without_duplicates
 
@@ -188,6 +189,19 @@ def test_a_damaged_line_is_named_by_file_and_number(tmp_path, line, message):
     assert [problem.where for problem in problems] == [f"{root}/localized_narratives/coco_train.jsonl, line 3"]
     assert message in problems[0].reason
     assert [record.captions[0] for record in records[1:]] == ["two", "three"]
+
+
+@pytest.mark.parametrize(("split", "found"), [("train2017", 1), ("val2017", 0)])
+def test_a_line_too_long_is_a_problem_of_its_neighbours_split(tmp_path, monkeypatch, split, found):
+    monkeypatch.setattr(files, "MOST_LINE", 1000)
+    for each in ("train2017", "val2017"):
+        add_image(tmp_path, "000000000285.jpg", each)
+    write_narratives(tmp_path, [narrative(), narrative(caption="bear " * 400), narrative(annotator_id=2)])
+    write_narratives(tmp_path, [narrative(dataset_id="mscoco_val2017")], name="coco_val.jsonl")
+    entries = read_localized_narratives(tmp_path, split)
+    problems = [entry for entry in entries if isinstance(entry, Problem) and not entry.unused]
+    where = f"{tmp_path}/localized_narratives/coco_train.jsonl, line 2"
+    assert [str(each) for each in problems] == [f"{where}: has more than 1,000 bytes"] * found
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):

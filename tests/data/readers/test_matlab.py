@@ -1,6 +1,7 @@
 """MATLAB files as SciPy writes them, and damaged ones."""
 
 import random
+import struct
 from contextlib import suppress
 from io import BytesIO
 
@@ -33,6 +34,10 @@ def test_arrays_of_whole_numbers(kind, compressed):
         (b"MATLAB 7.3 MAT-file" + bytes(200), "is not a MATLAB 5.0 file"),
         (mat({"a": np.arange(9)})[:-5], "is damaged"),
         (mat({"a": np.array([0.5])}), "not whole numbers"),
+        (
+            mat({})[:128] + struct.pack("<IIQ", 14, 8, 6),
+            "is damaged: an array lacks its flags, dimensions, name or val",
+        ),
     ],
 )
 def test_other_files_are_refused(content, message):

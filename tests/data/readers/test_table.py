@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+from functools import partialmethod
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from damage import assert_holds, damaged_bytes, damaged_json
+from xmcgan.data.readers import files
 from xmcgan.data.readers.dialect import DIALECTS, SEPARATORS
 from xmcgan.data.readers.sources import describe_split
 from xmcgan.data.readers.table import dialect_of, read_table
@@ -239,6 +241,45 @@ def test_single_table_is_the_split_train(tmp_path):
         list(read_table(tmp_path, "train"))
     with pytest.raises(ValueError, match="is a single table, which is the split train; for val, give its folder"):
         list(read_table(file, "val"))
+    with pytest.raises(
+        ValueError, match=r"a\.png is not a table: its name should end in \.csv, \.tsv, \.jsonl, \.parquet"
+    ):
+        list(read_table(tmp_path / "a.png", "train"))
+
+
+def test_an_image_is_unused_unless_the_table_of_another_split_names_it(tmp_path):
+    write_table(tmp_path, ".csv", [("a.png", "A cat.")])
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")  # a table, but not of images
+    unused = [str(entry) for entry in read_table(tmp_path, "train") if isinstance(entry, Problem)]
+    assert unused == [f"{tmp_path}/images/b.jpg: is an image that no row names"]
+    (tmp_path / "val.jsonl").write_text('{"path": 5, "text": "x"}\n{"path": "./images/b.jpg", "text": "A bus."}\n')
+    assert not [entry for entry in read_table(tmp_path, "train") if isinstance(entry, Problem)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_line_too_long_to_keep_is_named_and_the_others_are_read(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(files, "MOST_LINE", 100)
+    write_table(tmp_path, suffix, [("a.png", "A cat."), ("a.png", "cat " * 60), ("a.png", "A dog.")])
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.captions == ("A cat.", "A dog.")
+    assert str(problem) == f"{tmp_path}/train{suffix}, line {2 + (suffix == '.csv')}: has more than 100 bytes"
+
+
+def test_a_parquet_that_is_damaged_farther_on_keeps_the_rows_before(tmp_path, monkeypatch):
+    iter_batches = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", partialmethod(iter_batches, batch_size=1))  # of 65,536
+    write_table(tmp_path, ".parquet", [])
+    file = tmp_path / "train.parquet"
+    rows = {"path": ["a.png"] * 2, "caption": ["A cat.", "A dog."]}
+    parquet.write_table(pa.table(rows), file, row_group_size=1, compression="none", use_dictionary=False)
+    second = parquet.ParquetFile(file).metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(file.read_bytes())
+    content[second : second + 8] = b"\xff" * 8
+    file.write_bytes(content)
+    (record,), (problem,) = sorted_out(tmp_path)
+    assert record.captions == ("A cat.",)
+    assert problem.where == f"{file}, from row 2 on"
+    assert problem.reason.startswith("cannot be read: ")
 
 
 # ---------------------------------------------------------------------------------------------------- dialects
@@ -279,6 +320,9 @@ def test_the_csv_dialect_can_be_given(tmp_path):
         next(strict(read_table(tmp_path, "train", dialect=DIALECTS[name]))).captions for name in ("tab", "tab-unquoted")
     ]
     assert captions == [("a sign",), ('"a sign"',)]
+    table_of(tmp_path / "lines", "train.jsonl", '{"path": "a.png", "caption": "A cat."}\n')
+    with pytest.raises(ValueError, match=r"train\.jsonl has no dialect; only \.csv and \.tsv have one"):
+        next(read_table(tmp_path / "lines", "train", dialect=DIALECTS["tab"]))
 
 
 def test_a_quoted_cell_that_swallows_a_row_is_named(tmp_path):

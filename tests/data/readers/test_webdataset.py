@@ -351,6 +351,19 @@ def test_a_pattern_without_tars_or_outside_is_refused(tmp_path):
 # -------------------------------------------------------------------------------------------------- img2dataset
 
 
+def test_a_pattern_of_too_many_names_is_refused(tmp_path):
+    said = r"^\{0\.\.10000000\} stands for more than ten million names$"
+    with pytest.raises(ValueError, match=said):
+        list(read_webdataset(tmp_path, "{0..10000000}"))
+
+
+def test_hundreds_of_names_with_one_first_part_find_their_texts(tmp_path):
+    """All images come before all texts, and WebDataset would make one sample of them."""
+    names = [f"x.{number:03d}" for number in range(200)]
+    write(tmp_path, [(f"{name}.png", picture()) for name in names] + [(f"{name}.txt", name) for name in names])
+    assert [(record.id, record.captions) for record in read(tmp_path)] == [(name, (name,)) for name in names]
+
+
 def test_what_img2dataset_writes_is_read(tmp_path):
     for shard in range(3):
         downloaded(tmp_path, shard, 2)

@@ -92,3 +92,32 @@ def test_invalid_dual_encoder_folder_is_rejected(tmp_path, presence_folder):
             load(str(tmp_path))
         with pytest.raises(ValueError, match="it should be 'dual-encoder'"):
             load("folder", presence_folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": None}, "it lacks name$"),
+        ({"name": None, "shape": None, "weights_sha256": None}, "it lacks name, shape, weights_sha256"),
+        ({"name": 5}, "name should be text, and shape sizes by name"),
+        ({"shape": [8]}, "name should be text, and shape sizes by name"),
+        ({"shape": {"widht": 8}}, "shape: unknown size widht"),
+        ({"shape": {"width": "8"}}, "shape: width is '8'; it should be a whole number"),
+        ({"shape": {"words": 0}}, "shape: words is 0"),
+        ({"vocabulary": "a car"}, "vocabulary should be a list of words"),
+        ({"vocabulary": ["a", 5]}, "vocabulary should be a list of words"),
+        ({"vocabulary": None}, "vocabulary should be a list of words"),
+    ],
+)
+def test_a_damaged_description_is_named(encoder_folder, changes, message):
+    path = encoder_folder / "config.json"
+    description = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in description.items() if value is not None}))
+    with pytest.raises(ValueError, match=rf"config\.json is damaged: {message}"):
+        load_dual_encoder("folder", encoder_folder)
+
+
+def test_the_detector_of_scenes_is_loaded_by_name():
+    detector = load_detector("scenes-detector")
+    (found,) = detector.detect_objects(torch.full((1, 3, 64, 64), 128, dtype=torch.uint8))
+    assert (detector.name, found.boxes_N4.shape[1]) == ("scenes-detector", 4)

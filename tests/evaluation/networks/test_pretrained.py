@@ -3,13 +3,17 @@
 import hashlib
 import json
 import shutil
+from fnmatch import fnmatch
 
 import pytest
 import torch
+from huggingface_hub import constants
+from transformers import CLIPModel
 
 from xmcgan.encoders.text import quiet_transformers
+from xmcgan.evaluation.networks import pretrained as module
 from xmcgan.evaluation.networks.load import load_feature_extractor
-from xmcgan.evaluation.networks.pretrained import pretrained_sha256
+from xmcgan.evaluation.networks.pretrained import load_model, load_tokenizer, pretrained_folder, pretrained_sha256
 
 
 @pytest.mark.parametrize("name", ["clip", "dinov2"])
@@ -78,3 +82,72 @@ def test_incomplete_weights_are_rejected(dinov2_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(ValueError, match=r"shallow lacks \d+ weights of dinov2: encoder\.layer\.2"):
         load_feature_extractor("dinov2", folder)
+
+
+def test_weights_are_those_of_pytorch_where_there_are_no_others(tmp_path):
+    with pytest.raises(ValueError, match=r"has no weights; it should have \*\.safetensors or pytorch_model\.bin"):
+        pretrained_sha256(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"weights")
+    assert pretrained_sha256(tmp_path) == hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", r"config\.json has no model_type; it should be clip or siglip"),
+        ("[]", r"config\.json has no model_type; it should be clip or siglip"),
+        ("{", r"config\.json is not JSON"),
+    ],
+)
+def test_a_configuration_that_names_no_kind_of_model_is_refused(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_model(CLIPModel, tmp_path, ("clip", "siglip"))
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=f"{tmp_path} has no readable tokenizer: "):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kept"),
+    [
+        (["model.safetensors", "pytorch_model.bin"], "model.safetensors"),
+        (["pytorch_model.bin", "flax_model.msgpack"], "pytorch_model.bin"),
+    ],
+)
+def test_one_kind_of_weights_is_downloaded(tmp_path, monkeypatch, weights, kept):
+    def download(name, allow_patterns):
+        for file in ["config.json", "vocab.txt", "README.md", *weights]:
+            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+                (tmp_path / file).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(module, "snapshot_download", download)
+    assert pretrained_folder("someone/model") == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "vocab.txt", kept}
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin", None])
+def test_a_copy_is_used_where_the_hub_refuses(tmp_path, monkeypatch, weights):
+    commit, copy = "0" * 40, tmp_path / "models--someone--model"
+    folder = copy / "snapshots" / commit
+    for path, content in ((copy / "refs/main", commit), (folder / "config.json", "{}")):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    if weights:
+        (folder / weights).touch()
+
+    def refuse(*_, **__):
+        raise OSError("no connection\ntraceback")
+
+    monkeypatch.setattr(module, "snapshot_download", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    if weights:
+        assert pretrained_folder("someone/model") == folder
+        return
+    with pytest.raises(ValueError, match=r"someone/model .* cannot be downloaded from .* hub: no connection$"):
+        pretrained_folder("someone/model")

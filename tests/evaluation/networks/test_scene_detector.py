@@ -35,7 +35,13 @@ def test_implements_the_protocol(detector):
         load_detector("scenes-detector", "elsewhere")
 
 
-@pytest.mark.parametrize("world", [World(), World(most_objects=2, sides=1.0)], ids=["default", "two-sided"])
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(World(), id="default", marks=pytest.mark.slow),
+        pytest.param(World(most_objects=2, sides=1.0), id="two-sided"),
+    ],
+)
 def test_real_pictures_pass_and_exchanged_ones_fail(detector, world):
     """The issue's bounds are 97 % and 3 %; on 120 scenes single pictures weigh more."""
     found = probe_detector(detector, world, count=120)

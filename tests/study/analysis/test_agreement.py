@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import friedmanchisquare
 
 from study_answers import SYSTEMS, answer
-from xmcgan.study.analysis.agreement import agreements, kendall_w
+from xmcgan.study.analysis.agreement import Agreement, agreements, kendall_w, percentiles
 from xmcgan.study.analysis.krippendorff import alpha
 from xmcgan.study.analysis.tally import tally
 
@@ -90,3 +90,10 @@ def test_one_annotator_a_caption_gives_no_agreement():
     found = agreements(by_caption(["a>b>c"], ["c>b>a"]))
     assert found.captions == 0
     assert {each.value for each in found[:1] + found[2:6]} == {None}
+
+
+def test_an_interval_needs_two_replicates_that_have_the_measure():
+    nan = float("nan")
+    assert percentiles(np.array([0.5, nan, 0.7])) == Agreement(0.5)
+    assert percentiles(np.array([0.5, nan, 0.7, 0.7])) == Agreement(0.5, 0.7, 0.7)
+    assert percentiles(np.array([nan, 0.6, 0.7])) == Agreement(None)

@@ -9,7 +9,7 @@ import pytest
 
 from study_answers import answer, study
 from xmcgan.study.analysis.figure import figure_3, rendered
-from xmcgan.study.analysis.page import PAGE_POLICY, render, results_page
+from xmcgan.study.analysis.page import NONE, PAGE_POLICY, render, results_page
 from xmcgan.study.analysis.results import analyse
 from xmcgan.study.analysis.simulate import PAPER, Population, simulated_study
 
@@ -79,6 +79,13 @@ def test_few_answers_give_dashes_not_errors(mode):
     assert "no answer ranks" in page
     assert "nan" not in page.lower().replace("nannotator", "")
     assert "None" not in page
+
+
+def test_what_answers_do_not_tell_is_a_dash():
+    """Where all systems are tied, Kendall's W has no value, although two annotators answered."""
+    answers = [answer("a=b=c", annotator=annotator) for annotator in (1, 2)]
+    page = results_page(study(), answers, replicates=100)
+    assert f"<dt>Kendall's W</dt><dd>{NONE}</dd>" in page
 
 
 def test_a_criterion_whose_answers_are_all_left_out_is_said_to_be_so():

@@ -89,6 +89,11 @@ def test_no_answers_and_one_answer():
     )
 
 
+def test_a_single_replicate_is_refused():
+    with pytest.raises(ValueError, match="replicates is 1; it should be at least 2"):
+        analyse(study(), [answer("a>b>c")], replicates=1)
+
+
 def test_an_answer_of_another_study_is_refused():
     with pytest.raises(ValueError, match="item-0 has the criterion 'beauty'; those of the study are realism"):
         analyse(study(), [answer("a>b>c", criterion="beauty")])

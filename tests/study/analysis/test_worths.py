@@ -62,6 +62,12 @@ def test_replicates_are_solved_as_if_alone():
     np.testing.assert_allclose(together.sum(1), 1)
 
 
+def test_an_iteration_that_does_not_converge_is_an_error():
+    counts = counted("a>b>c", "b>a>c", "c>a>b")
+    with pytest.raises(ValueError, match="Plackett-Luce worths did not converge in 1 iterations"):
+        worths(counts.counts_D[None], choices(counts.rankings, counts.systems), most=1)
+
+
 def test_refused_with_the_systems_that_never_win():
     counts = counted("a>b>c", "b>a>c")
     assert refusal(counts) == (

@@ -5,10 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from xmcgan.evaluation.networks.dual_encoder import DualEncoderShape
+from xmcgan.inference.model_files import save_tensors
 from xmcgan.training.evaluators.dual_encoder import train_dual_encoder
-from xmcgan.training.evaluators.fitting import Fitting, hold_out, image_precision, learning_rate_at, random_shift
+from xmcgan.training.evaluators.fitting import (
+    Fitting,
+    hold_out,
+    image_precision,
+    learning_rate_at,
+    load_training,
+    random_shift,
+    save_training,
+)
 
 SHAPE = DualEncoderShape(image_size=32, width=8, dim=16, text_width=32, text_layers=1, words=16)
 
@@ -30,7 +40,25 @@ def test_too_few_images_are_rejected(records, held_out, tmp_path):
     ):
         with pytest.raises(ValueError, match=said):
             encoder(tmp_path / "encoder", *arguments)
+    with pytest.raises(ValueError, match=r"^candidates is 0; it should be at least 1$"):
+        encoder(tmp_path / "encoder", records, held_out, candidates=0)
     assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("step", [None, "", "-1", "four"])
+def test_a_save_without_its_step_is_named(tmp_path, step):
+    network, path = torch.nn.Linear(2, 1), tmp_path / "encoder/training.safetensors"
+    optimizer, again = (torch.optim.AdamW(network.parameters()) for _ in range(2))
+    assert load_training(network, optimizer, path) == 0
+    network(torch.ones(1, 2)).backward()
+    optimizer.step()
+    path.parent.mkdir()
+    save_training(network, optimizer, 4, path)
+    assert load_training(network, again, path) == 4
+    save_tensors(load_file(path), path, None if step is None else {"step": step})
+    said = rf"^{path} is damaged: its step is {step or ''!r}; it should be a number$"
+    with pytest.raises(ValueError, match=said):
+        load_training(network, again, path)
 
 
 def test_hold_out_splits_the_records(records):
@@ -67,7 +95,16 @@ def test_random_shift_is_bounded():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("steps", 0), ("save_every", 0), ("warmup", -1), ("batch_size", 1), ("learning_rate", 0.0), ("precision", "int8")],
+    [
+        ("steps", 0),
+        ("save_every", 0),
+        ("warmup", -1),
+        ("batch_size", 1),
+        ("learning_rate", 0.0),
+        ("precision", "int8"),
+        ("seed", 2**63),
+        ("seed", -1),
+    ],
 )
 def test_invalid_settings_are_named(name, value):
     with pytest.raises(ValueError, match=f"{name} is "):

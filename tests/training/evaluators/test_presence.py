@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from tiny import files
 from xmcgan.evaluation.networks.presence import PresenceShape, load_presence_folder
 from xmcgan.training.evaluators.fitting import Fitting
 from xmcgan.training.evaluators.presence import train_presence
@@ -27,6 +28,9 @@ def test_a_presence_model_learns_cars_and_boats(records, held_out, tmp_path):
     assert measured["exact"] >= 0.75
     model = load_presence_folder(output)
     assert model.shape == shape
+    before = files(output)
+    assert train_presence(output, records, held_out, shape=shape, fitting=fitting, progress=False) == measured
+    assert files(output) == before  # a finished one is not trained again
     other = tmp_path / "other"
     train_presence(other, records, held_out, shape=shape, fitting=fitting, progress=False)
     assert (other / "weights.safetensors").read_bytes() == (output / "weights.safetensors").read_bytes()

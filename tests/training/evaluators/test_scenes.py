@@ -1,17 +1,15 @@
 """Training data of the evaluators that ship."""
 
+import json
 from dataclasses import replace
+from functools import partial
 
+from xmcgan.cli.main import main
 from xmcgan.cli.train_evaluators import accuracies
 from xmcgan.evaluation.networks.scene_detector import load_scene_detector_folder
 from xmcgan.scenes import World
 from xmcgan.training.evaluators import scenes as module
-from xmcgan.training.evaluators.scenes import (
-    DETECTOR_DRAWN,
-    SCENES_DETECTOR_FITTING,
-    SCENES_DRAWN,
-    train_scenes_detector,
-)
+from xmcgan.training.evaluators.scenes import DETECTOR_DRAWN, SCENES_DRAWN
 
 
 def test_shipped_evaluators_use_a_split_of_their_own():
@@ -32,13 +30,28 @@ def test_what_was_measured_is_printed_for_every_world():
     assert set(DETECTOR_DRAWN) - set(SCENES_DRAWN) == {"two-sided"}
 
 
-def test_a_small_detector_is_trained_on_its_worlds(tmp_path, monkeypatch):
-    worlds = {
-        "default": (World(most_objects=1, kinds=("car", "boat"), backgrounds=("street", "sea")), 24, 8),
-        "two-sided": (World(most_objects=2, sides=1.0), 0, 8),
+def test_small_evaluators_are_trained_and_measured_in_their_worlds(tmp_path, monkeypatch, capsys):
+    few = World(most_objects=1, kinds=("car", "boat"), backgrounds=("street", "sea"))
+    drawn = {"default": (few, 24, 100), "sided": (replace(few, sides=1.0), 8, 8)}
+    monkeypatch.setattr(module, "KINDS", {name: module.KINDS[name] for name in few.kinds})
+    monkeypatch.setattr(module, "SCENES_DRAWN", drawn)
+    monkeypatch.setattr(module, "DETECTOR_DRAWN", drawn)
+    monkeypatch.setattr(module, "SCENES_EXCHANGED", (("car", "boat"),))
+    monkeypatch.setattr(module, "SCENES_ENCODER", replace(module.SCENES_ENCODER, width=4, words=8))
+    monkeypatch.setattr(module, "retrieval_accuracy", partial(module.retrieval_accuracy, candidates=4))
+    monkeypatch.setattr(module, "mistakes_detected", partial(module.mistakes_detected, count=40))
+    for name in ("SCENES_ENCODER_FITTING", "SCENES_PRESENCE_FITTING", "SCENES_DETECTOR_FITTING"):
+        short = replace(getattr(module, name), steps=2, batch_size=8, save_every=1, workers=0, device="cpu")
+        monkeypatch.setattr(module, name, short)
+    output = tmp_path / "evaluators"
+    assert main(["train-evaluators", "--output", str(output)]) == 0
+    measured = json.loads((output / "measured.json").read_text())
+    assert {name: sorted(found) for name, found in measured.items()} == {
+        "default": ["detector", "mistakes_told", "presence", "retrieval_top1"],
+        "sided": ["detector", "mistakes_told", "presence", "retrieval_top1"],
     }
-    monkeypatch.setattr(module, "DETECTOR_DRAWN", worlds)
-    fitting = replace(SCENES_DETECTOR_FITTING, steps=2, batch_size=8, save_every=1, workers=0, device="cpu")
-    measured = train_scenes_detector(tmp_path, workers=1, progress=False, fitting=fitting)
-    assert set(measured) == {"default", "two-sided"}
-    assert load_scene_detector_folder(tmp_path / "scenes-detector").shape.width == 16
+    assert 0 <= measured["sided"]["retrieval_top1"] <= 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[-3:-1]] == ["default", "sided"]
+    assert lines[-1] == f"scenes-dual-encoder, scenes-presence and scenes-detector are in {output}"
+    assert load_scene_detector_folder(output / "scenes-detector").shape.width == 16

@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from xmcgan.encoders.hub import cached_folder
 from xmcgan.encoders.text import quiet_transformers
 from xmcgan.evaluation.networks.weight_files import weights_sha256
+from xmcgan.runtime.field_types import first_line
 from xmcgan.runtime.files import read_json
 
 
@@ -39,7 +40,7 @@ def pretrained_folder(source: Path | str) -> Path:
         for weights in ("model.safetensors", "pytorch_model.bin"):
             if (cached := cached_folder(name, ["config.json", weights])) is not None:
                 return cached
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ValueError(
             f"{name} is not a local folder and cannot be downloaded from the Hugging Face hub: {reason}"
         ) from error
@@ -69,10 +70,10 @@ def load_model(architecture: Any, folder: Path, kinds: tuple[str, ...]) -> Any:
         ValueError: naming the folder, if it holds another kind of model, cannot be read, or lacks weights, which
             transformers would silently initialise at random.
     """
-    try:
-        kind = read_json(folder / "config.json")["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'} has no model_type; it should be {' or '.join(kinds)}") from error
+    described = read_json(folder / "config.json")
+    kind = described.get("model_type") if isinstance(described, dict) else None
+    if kind is None:
+        raise ValueError(f"{folder / 'config.json'} has no model_type; it should be {' or '.join(kinds)}")
     if kind not in kinds:
         raise ValueError(f"{folder} has model_type {kind!r}; it should be {' or '.join(kinds)}")
     try:

@@ -119,9 +119,7 @@ def train_scenes_evaluators(output: Path, *, workers: int | None = None, progres
     return measured
 
 
-def train_scenes_detector(
-    output: Path, *, workers: int | None = None, progress: bool = True, fitting: Fitting = SCENES_DETECTOR_FITTING
-) -> dict[str, Any]:
+def train_scenes_detector(output: Path, *, workers: int | None = None, progress: bool = True) -> dict[str, Any]:
     """Write the ``evaluator`` split of the worlds in DETECTOR_DRAWN and train ``scenes-detector`` under ``output``.
 
     Returns:
@@ -147,7 +145,7 @@ def train_scenes_detector(
         labelled,
         held_out["default"],
         shape=SceneDetectorShape({kind.name: kind.id for kind in KINDS.values()}, COLOURS),
-        fitting=fitting,
+        fitting=SCENES_DETECTOR_FITTING,
         progress=progress,
     )
     detector = load_scene_detector_folder(output / "scenes-detector")
