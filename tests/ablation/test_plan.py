@@ -31,6 +31,7 @@ def test_every_row_has_the_first_seed_before_any_has_the_second(plan):
     "change",
     [
         {"rows": 5}, {"rows": [{"name": "plain"}]}, {"claims": [{"better": "plain", "x": 1}]}, {"budget": {"hours": 1}},
+        {"budget": {"images": 0}}, {"rows": [{"name": "plain", "paper": {}, "config": {"generator": {"with": 8}}}]},
     ],
 )  # fmt: skip
 def test_a_damaged_plan_is_named(plan, change):

@@ -235,6 +235,7 @@ def test_images_of_a_chunk_are_read_together(tmp_path, memory):
     assert whole == PICTURES[0]
     assert part == PICTURES[1][5:9]
     assert isinstance(missing, FileNotFoundError)
+    assert str(missing) == f"{root / 'c'} is not there"
     with pytest.raises(ConnectionError, match=r"sources/b cannot be read: .* bytes came where"):
         read_together([(root / "b", 0, 1 << 20)])
 

@@ -171,7 +171,9 @@ def read_plan(output: Path) -> Plan:
             output, study, content["recipe"], Budget(**content["budget"]), content["seeds"], content["points"],
             content["pairs"],
         )  # fmt: skip
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path} is damaged: a row lacks {error}") from error
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 

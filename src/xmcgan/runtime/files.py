@@ -307,7 +307,7 @@ def parse_json(text: bytes | str, name: str) -> Any:
 def nested_deeper(content: Any, levels: int) -> bool:
     """Whether a JSON value is nested deeper than ``levels``."""
     layer: list[Any] = [content]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         layer = [inner for value in layer for inner in children(value)]
         if not layer:
             return False

@@ -191,6 +191,13 @@ def test_the_lock_of_a_process_of_this_machine_that_has_ended_is_taken_over(reco
     assert content(URL) == expected
 
 
+@pytest.mark.parametrize("held", [b'{"process": 1' + b"0" * 30 + b"}", b"[" * 100_000])
+def test_a_damaged_lock_is_anothers(records, held):
+    FILES.pipe_file("/prepared/out/.lock", held.replace(b"{", b'{"host": "%s", ' % socket.gethostname().encode()))
+    with pytest.raises(FileExistsError, match="is being prepared by process"):
+        prepared(records, URL, most_bad=1.0)
+
+
 def test_two_that_begin_at_once(records, monkeypatch):
     real = UrlOutput._read
 

@@ -253,7 +253,7 @@ class UrlOutput:
 def _holder(lock: bytes) -> dict[str, Any]:
     try:
         holder = json.loads(lock)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested thousands of levels deep
         return {}
     return holder if isinstance(holder, dict) else {}
 
@@ -270,6 +270,6 @@ def _has_ended(lock: bytes) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):  # no machine has a process of that number
         return False
     return False

@@ -182,8 +182,8 @@ def _encode(
         if isinstance(fetched, FileNotFoundError):
             raise fetched
         image = open_image(record, fetched)
-        if image.size == (transform.size, transform.size):
-            content = image_bytes(record) if fetched is None or isinstance(record.image, Crop) else fetched
+        if image.size == (transform.size, transform.size) and not isinstance(record.image, Crop):
+            content = image_bytes(record) if fetched is None else fetched
             if is_upright_jpeg(content):
                 return content, *image.size
         encoded = io.BytesIO()

@@ -130,8 +130,6 @@ def table_rows(
     for each in rows(file, dialect, taken, problems):
         yield from problems
         problems.clear()
-        if not taken:
-            continue
         first, last = taken[0][0], taken[-1][0]
         where = f"{file}, line {last}" if first == last else f"{file}, lines {first} to {last}"
         length = sum(len(text) for _, text in taken)
