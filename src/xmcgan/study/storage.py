@@ -12,6 +12,11 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import ArgumentError
 
@@ -110,11 +115,6 @@ def migrate(database: Database) -> bool:
     Raises:
         ValueError: if the store was written by a later version.
     """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-    from alembic.util.exc import CommandError
-
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with writing(database) as connection:
@@ -133,8 +133,6 @@ def migrate(database: Database) -> bool:
 
 def current_revision(connection: Connection) -> str | None:
     """The version of the tables; None if there are none."""
-    from alembic.migration import MigrationContext
-
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -49,8 +49,6 @@ def create(
         xmcgan study create studies/coco --captions 1000 --systems xmc-gan=a/images op-gan=b/images
     """
     try:
-        import alembic.command  # noqa: F401 - used only after the pictures are drawn
-
         from xmcgan.study.captions import captions_file as find_captions
         from xmcgan.study.create import create_study
     except ModuleNotFoundError as error:

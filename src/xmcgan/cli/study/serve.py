@@ -25,8 +25,6 @@ def serve(
         xmcgan study serve studies/coco --database postgresql://study@localhost/coco --url https://study.example.org
     """
     try:
-        import alembic.command  # noqa: F401 - used only when the study is opened
-
         from xmcgan.study.server.app import open_site
         from xmcgan.study.server.app import serve as run
     except ModuleNotFoundError as error:
