@@ -27,9 +27,9 @@ def worked(monkeypatch):
     return seen
 
 
-def test_a_study_is_planned_run_and_reported(worked, tmp_path, capsys):
+def test_a_study_is_planned_run_and_reported(worked, scenes, tmp_path, capsys):
     output = tmp_path / "ablation"
-    words = ["ablate", "scenes-64", "--study", "table-5", "--output", str(output), "--data", str(tmp_path)]
+    words = ["ablate", "scenes-64", "--study", "table-5", "--output", str(output), "--data", str(scenes)]
     words += ["--images", "480", "--seeds", "2", "--count", "50", "--metrics", "fid", "--devices", "cpu,cpu"]
     assert run([*words, "--generator.width", "4", "--rows", "plain"]) == 0
     assert worked == [(["cpu", "cpu"], ["plain"], False)]
@@ -43,11 +43,11 @@ def test_a_study_is_planned_run_and_reported(worked, tmp_path, capsys):
     assert (tmp_path / "elsewhere" / "report.md").is_file()
 
 
-def test_a_list_of_ones_own(worked, tmp_path):
+def test_a_list_of_ones_own(worked, scenes, tmp_path):
     path = tmp_path / "rows.json"
     rows = [{"name": "with", "changes": {}}, {"name": "without", "changes": {"losses.word": 0.0}}]
     path.write_text(json.dumps({"rows": rows}))
-    words = ["ablate", "scenes-64", "--study", str(path), "--output", str(tmp_path / "own"), "--data", str(tmp_path)]
+    words = ["ablate", "scenes-64", "--study", str(path), "--output", str(tmp_path / "own"), "--data", str(scenes)]
     assert run([*words, "--images", "48", "--seeds", "1"]) == 0
     assert read_plan(tmp_path / "own").study.rows[1].config.losses.word == 0
 
@@ -60,10 +60,12 @@ def test_a_list_of_ones_own(worked, tmp_path):
         (["--study", "table-5", "--images", "5", "--minutes", "5"], "--images or --minutes, not both"),
         (["--study", "trace"], r"losses.trace is 1.0, but dataset.layout is coco, which has no mouse traces"),
         (["--study", "table-5", "--points", "0"], "points is 0"),
+        (["--study", "table-5", "--data", "/nowhere"], "/nowhere"),
+        (["--study", "table-5", "--dataset.validation-split", "test2014"], "test2014"),
     ],
 )
-def test_a_mistake_is_one_line(worked, words, message, tmp_path, capsys):
-    start = ["ablate", "scenes-64", "--output", str(tmp_path / "ablation"), "--data", str(tmp_path)]
+def test_a_mistake_is_one_line(worked, words, message, scenes, tmp_path, capsys):
+    start = ["ablate", "scenes-64", "--output", str(tmp_path / "ablation"), "--data", str(scenes)]
     assert main([*start, *words]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -33,6 +33,12 @@ def training_records(config: Config) -> Sequence[Record]:
     return records_of(config.data, dataset.layout, dataset.split, config.losses.trace > 0, dataset.dialect)
 
 
+def held_out_records(config: Config) -> Sequence[Record]:
+    """The records that a row is evaluated on."""
+    dataset = config.dataset
+    return records_of(config.data, dataset.layout, dataset.validation_split, False, dataset.dialect)
+
+
 def work(
     output: Path, device: str = "auto", rows: Sequence[str] = (), retry: bool = False, reuse: Sequence[Path] = ()
 ) -> int:
@@ -89,10 +95,7 @@ def finish(plan: Plan, run: Run, device: str, reuse: Sequence[Path] = ()) -> boo
     config = run.row.config
     try:
         steps = planned_steps(plan, run, device)
-        held_out = records_of(
-            config.data, config.dataset.layout, config.dataset.validation_split, False, config.dataset.dialect
-        )
-        outcome = train_run(plan, run, steps, device, training_records(config), held_out)
+        outcome = train_run(plan, run, steps, device, training_records(config), held_out_records(config))
     except (ValueError, RuntimeError) as error:  # TrainingDiverged and CUDA's out of memory are RuntimeErrors
         outcome = failed_run(run, error, device)
         say(f"{run.row.name}, seed {run.seed} failed: {outcome.error}")

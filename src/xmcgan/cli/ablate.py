@@ -71,6 +71,7 @@ def ablate(
         xmcgan ablate scenes-64 --study my-rows.json --output ablations/mine --images 20000 --devices cuda:0,cuda:1
     """
     from xmcgan.ablation.plan import Budget, Plan, read_plan, rows_named, write_plan
+    from xmcgan.ablation.work import held_out_records, training_records
 
     own = {"evaluation.metrics": measurement.metrics, "evaluation.count": measurement.count}
     base = from_dict(unflatten(flatten(to_dict(RECIPES[recipe])) | own | settings))
@@ -81,6 +82,8 @@ def ablate(
         read_plan(folder)  # refuses a folder that is not an ablation before anything is trained
     plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)
     write_missing_scenes(recipe, base)
+    for records in (training_records, held_out_records):
+        records(base)  # a mistake in the data is told before there is a folder
     write_plan(plan)
     return run_and_report(output, devices or [base.training.device], rows or [], retry, others)
 
