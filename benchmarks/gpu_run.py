@@ -4,7 +4,7 @@
     python benchmarks/gpu_run.py --output results --pack pack
 
 1. benchmarks/gpu.py: checks against the CPU, the 256 px step and its share of the card's ceiling (two minutes);
-2. benchmarks/gpu_training.py: the recipe scenes-64-plus (the rest), with samples and weights in files under 16 MB.
+2. benchmarks/gpu_training.py: the recipe scenes-64-frozen (the rest), with samples and weights in files under 16 MB.
    Arguments after -- go to it, such as another recipe: `-- --recipe flowers-64-plus --data data/flowers102`.
 
 Each part is a process of its own; what it wrote before its limit stays. results/run.json says how each ended.

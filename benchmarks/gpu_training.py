@@ -1,6 +1,6 @@
 """A training of a recipe whose data lie in device memory and whose step is one CUDA graph.
 
-    python benchmarks/gpu_training.py --output results/scenes-64-plus --seconds 500 --pack pack
+    python benchmarks/gpu_training.py --output results/scenes-64-frozen --seconds 500 --pack pack
     python benchmarks/gpu_training.py --output results/flowers --recipe flowers-64-plus --data data/flowers102 \\
         --validation-split train --width 24 --batch 128 --seconds 500 --pack pack
 
@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="a folder, new")
     parser.add_argument("--seconds", type=float, default=500, help="in all, the data included")
-    parser.add_argument("--recipe", default="scenes-64-plus")
+    parser.add_argument("--recipe", default="scenes-64-frozen")
     parser.add_argument("--data", type=Path, help="photographs and their captions; Scenes are drawn unless given")
     parser.add_argument("--layout", help="of the data, unless the recipe's")
     parser.add_argument("--validation-split", help="whose first captions the grids show, unless the recipe's")

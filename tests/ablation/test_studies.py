@@ -58,7 +58,7 @@ def test_more_layers_are_worse_by_fid_and_better_by_accuracy():
     claims = figure_5(BASE).all_claims()
     assert set(claims) == {Claim("fid", "0 layers", "2 layers"), Claim("contrastive-accuracy", "2 layers", "0 layers")}
     with pytest.raises(ValueError, match="frozen-features, which has no projection layers"):
-        figure_5(RECIPES["scenes-64-plus"])
+        figure_5(RECIPES["scenes-64-frozen"])
     both = replace(BASE, discriminator=replace(BASE.discriminator, kind="combined"))
     assert [row.config.discriminator.head_layers for row in figure_5(both).rows] == [0, 1, 2]
 

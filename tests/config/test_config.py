@@ -1,6 +1,7 @@
 """The configuration: recipes, the paper's values, and mistakes that are named by their field."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,7 @@ def test_the_recipes_there_are():
     assert set(RECIPES) == photographs | {
         "scenes-64",
         "scenes-64-plus",
+        "scenes-64-frozen",
         "scenes-128",
         "scenes-256",
         "scenes-narratives-64",
@@ -64,7 +66,7 @@ def test_the_recipes_there_are():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipes_name_says_its_image_size(name):
-    assert RECIPES[name].image_size == int(name.removesuffix("-plus").rpartition("-")[2])
+    assert RECIPES[name].image_size == int(re.search(r"-(\d+)(-plus|-frozen)?$", name)[1])
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -129,8 +131,8 @@ def test_scenes_need_nothing_from_outside():
         assert RECIPES[name].losses.image_encoder == 0
 
 
-def test_flowers_plus_has_the_techniques_of_scenes_plus():
-    changes = differences(RECIPES["scenes-64-plus"], RECIPES["flowers-64-plus"])
+def test_flowers_plus_has_the_techniques_of_scenes_frozen():
+    changes = differences(RECIPES["scenes-64-frozen"], RECIPES["flowers-64-plus"])
     assert changes["discriminator.upsampling"] == (2, 1)
     assert changes["generator.width"] == (24, 8)
     assert changes["training.batch_size"] == (128, 24)

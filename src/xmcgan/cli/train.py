@@ -39,7 +39,7 @@ def train(
     Examples:
         xmcgan train scenes-64 --output runs/first
         xmcgan train coco14-256 --data /path/to/coco --output runs/coco --training.batch-size 64
-        xmcgan train scenes-64-plus --init scenes-64 --data data/owls --dataset.layout folder --output runs/owls
+        xmcgan train scenes-64-frozen --init scenes-64 --data data/owls --dataset.layout folder --output runs/owls
         torchrun --nproc_per_node 8 -m xmcgan train coco14-256 --data /path/to/coco --output runs/coco
     """
     defaults = flatten(to_dict(RECIPES[recipe])) | initial_settings(init)
