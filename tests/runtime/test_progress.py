@@ -95,6 +95,10 @@ def test_a_terminal_that_fails_does_not_stop_the_run(monkeypatch, before):
     bar.close()
     assert bar.n == 3
     assert silenced == [sys.stderr]
+    other = threading.Thread(target=say, args=("a line", io.StringIO()), daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive()  # the failure left no lock behind
 
 
 def test_a_closed_output_stream_does_not_stop_the_run(monkeypatch):

@@ -28,6 +28,20 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
     os.register_at_fork(after_in_child=own_lock)
 
 
+class Bar(tqdm):
+    """tqdm's bar. One that cannot be drawn is marked: tqdm itself would raise, and never release its lock."""
+
+    failed = False
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+        """Draws the bar, if its stream takes it."""
+        try:
+            return super().display(msg, pos)
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self.failed = True
+            return False
+
+
 class ProgressBar:
     """Counts finished work, and shows it on standard error.
 
@@ -53,9 +67,9 @@ class ProgressBar:
         self.total, self.unit, self.desc, self.n, self.leave, self.disable = total, unit, desc, initial, leave, disable
         self.postfix, self.began, self.initial = "", time.monotonic(), initial
         self.shown_at, self.shown_n = self.began, initial
-        self.bar: tqdm | None = None
+        self.bar: Bar | None = None
         if not disable and is_terminal(sys.stderr):
-            self.bar = tqdm(total=total, initial=initial, unit=unit, desc=desc or None, leave=leave, dynamic_ncols=True)
+            self.bar = Bar(total=total, initial=initial, unit=unit, desc=desc or None, leave=leave, dynamic_ncols=True)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -89,6 +103,8 @@ class ProgressBar:
                 bar.total = self.total
                 bar.close()
             except (OSError, ValueError):
+                bar.failed = True
+            if bar.failed:
                 silence(sys.stderr)
         elif not self.disable and self.leave and self.n > self.shown_n:
             self.write_line()
@@ -96,12 +112,11 @@ class ProgressBar:
     def show(self, count: int) -> None:
         """Redraws the bar, or writes a line if it is time."""
         if self.bar is not None:
-            try:
-                self.bar.total = self.total
-                self.bar.update(count)
-            except (OSError, ValueError):  # ValueError: the stream was closed
-                self.bar, self.disable = None, True
+            self.bar.total = self.total
+            self.bar.update(count)
+            if self.bar.failed:
                 silence(sys.stderr)
+                self.bar, self.disable = None, True
         elif not self.disable and time.monotonic() - self.shown_at >= INTERVAL:
             self.write_line()
 
