@@ -1,5 +1,6 @@
 """One thread and no network: tests run side by side and must not depend on anything outside the checkout."""
 
+import copy
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -47,7 +48,7 @@ def scenes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory) -> Generator[Path]:
-    """A text encoder that reads anything and knows nothing, loaded once: many tests use it, and none changes it."""
+    """A text encoder that reads anything and knows nothing, read once: many tests use it."""
     from tiny import write_encoder
     from xmcgan.encoders import text
 
@@ -55,7 +56,9 @@ def encoder_folder(tmp_path_factory) -> Generator[Path]:
     load_pretrained, loaded = text.load_pretrained, text.load_pretrained(str(folder))
 
     def load(name: str, layers: int | None = None):
-        return loaded if (name, layers) == (str(folder), None) else load_pretrained(name, layers)
+        if (name, layers) == (str(folder), None):
+            return copy.deepcopy(loaded)  # an export changes its encoder's attention
+        return load_pretrained(name, layers)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "load_pretrained", load)

@@ -121,6 +121,7 @@ def test_a_step_counted_without_running_it_is_the_step_that_runs(config, switche
     assert flops.count_step(config, 32, words) == pytest.approx(run, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_papers_model_takes_two_fifths_of_the_authors_operations():
     """Width 96, 256 px: 0.30 of G's forward pass, 0.48 of D's, 0.38 of a step, by their own count (performance.md)."""
     recipe = RECIPES["coco14-256"]

@@ -38,6 +38,7 @@ def child(config, output):
     os._exit(0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process")  # is multi-threaded, says Python of torch's idle threads
 def test_a_killed_training_becomes_the_uninterrupted_one(config, tmp_path):
     config = having(

@@ -80,6 +80,7 @@ def test_bfloat16_on_a_cpu(config):
     assert plain["d_loss"] != reports[0]["d_loss"]  # it is in use
 
 
+@pytest.mark.slow
 def test_the_discriminator_learns_a_fixed_batch(config):
     config = having(config, training__discriminator_lr=2e-3, training__generator_lr=1e-9)
     training, batches = started(config), batches_of(config, 1)

@@ -641,6 +641,7 @@ def report(root: Path, seen: Path, workers: int, count: int) -> None:
                 time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_killed_reading_resumes(prepared_scenes, tmp_path):
     count, dice = 700, random.Random(0)
     report(prepared_scenes, tmp_path / "expected", 0, count)

@@ -103,7 +103,10 @@ def test_tensorflow_port_matches_torch_fidelity(extractor, ours, theirs):
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("inception-v3-tf-antialiased", "antialiased"), ("inception-v3-tf-legacy-pytorch", "legacy-pytorch")],
+    [
+        ("inception-v3-tf-antialiased", "antialiased"),
+        pytest.param("inception-v3-tf-legacy-pytorch", "legacy-pytorch", marks=pytest.mark.slow),
+    ],
 )
 def test_resizing_mode_by_name(tensorflow_file, official, images, theirs, name, mode):
     """torch-fidelity's network takes pixels alone, so these are resized and rounded beforehand."""
