@@ -31,7 +31,8 @@ def exported(trained, output, *options: str) -> list[list[str]]:
     for row in rows:
         differences = dict(pair.split(": ") for pair in row[3].split(", "))
         assert [int(rows) for rows in differences] == list(BATCHES)
-        assert max(map(float, differences.values())) < 1e-3
+        rounded = row[2] == "images" and "float" not in options  # by at most one of 255 levels
+        assert max(map(float, differences.values())) < (0.008 if rounded else 1e-3)
     return [[row[0], row[2]] for row in rows]
 
 
