@@ -44,8 +44,8 @@ SCENES_64 = Config(
     ),
 )
 
-# The paper's discriminator for the text, and frozen features as a second critic: at equal images better than SCENES_64
-# in FID, R-precision and diversity (docs/log.md, 2026-11-27).
+# The paper's discriminator for the text, and frozen features as a second critic. In short runs of equal images its FID
+# and diversity are better than those of SCENES_64, and its R-precision is higher (docs/log.md, 2026-11-27).
 SCENES_64_PLUS = replace(
     SCENES_64,
     generator=replace(SCENES_64.generator, modulation_upsampling="bilinear"),

@@ -144,7 +144,7 @@ def test_a_run_of_another_process_is_left_to_it(plan, monkeypatch):
 
 
 def on_two_devices(plan, monkeypatch) -> int:
-    """``work_on`` in two processes, which begin as copies of this one."""
+    """``work_on`` in two forked processes."""
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
     return work_on(plan.output, ["cpu", "cpu"])

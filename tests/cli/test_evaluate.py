@@ -186,7 +186,7 @@ def test_metrics_of_the_training_images_show_the_closest_pairs(evaluated, traine
 
 
 def test_truncation_and_statistics_of_batch_norm_are_in_the_protocol(trained, scenes, tmp_path):
-    """Numbers with and without them should never share a column."""
+    """Results with and without them must not share a column."""
     from dataclasses import replace
 
     from xmcgan import Pipeline

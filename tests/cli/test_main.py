@@ -252,7 +252,7 @@ def test_names_of_files_are_all_different():
 
 
 def test_a_reader_that_left_is_no_mistake(monkeypatch, capsys):
-    """``xmcgan --help | head``: nothing is said of it, also not when Python writes the rest at its end."""
+    """``xmcgan --help | head`` prints no error, also when Python flushes at exit."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:

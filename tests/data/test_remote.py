@@ -371,7 +371,7 @@ def test_a_remote_file_is_only_read(memory):
 
 
 def test_storage_that_fails_is_not_the_images_fault(tmp_path, memory, monkeypatch):
-    """Not a ValueError, by which a preparation would count the image as bad."""
+    """Not a ValueError: the preparation would count the image as bad."""
     write(tmp_path, {"a.jpg": PICTURES[0], "b.jpg": PICTURES[1]})
     upload(tmp_path, memory)
     root, failing = RemotePath(memory), MemoryFileSystem.cat_file

@@ -1,4 +1,4 @@
-"""The cache of real features: what makes it another one, and what becomes of a damaged one."""
+"""The cache of real features: when it is computed again, and what a damaged one does."""
 
 import os
 
@@ -42,7 +42,7 @@ def test_a_damaged_cache_is_computed_again_and_said_to_be(tmp_path, capsys, lost
 
 
 def test_features_are_those_of_the_part_of_a_file(tmp_path):
-    """Bytes of an archive and rectangles of an image: another part, or other bytes in it, are other images."""
+    """Parts of an archive and crops of an image: another part, or other bytes, is another image."""
     file = tmp_path / "shard.tar"
     file.write_bytes(b"0123456789")
     time = file.stat().st_mtime_ns

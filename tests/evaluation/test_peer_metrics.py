@@ -1,4 +1,4 @@
-"""Metrics of comparable papers: colours by a dual encoder, and what the captions or the networks lack."""
+"""Metrics of other papers: colours from a dual encoder, and errors for missing captions or networks."""
 
 import io
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ DETECTOR = SimpleNamespace(name="cars", weights_sha256="2" * 64, detectable=froz
 
 
 class ByColour:
-    """A dual encoder that knows red and blue: of a crop its mean colour, of a text the colour it names."""
+    """A dual encoder of red and blue: a crop's mean colour, and the colour that a text names."""
 
     name, weights_sha256 = "by-colour", "0" * 64
 

@@ -20,7 +20,7 @@ CAPTIONS = ["a red car left of the bus", "", "the sky", "a bus", "green on green
 
 
 def exported(trained, output, *options: str) -> list[list[str]]:
-    """Exports by the command line; returns the rows of the table of differences from PyTorch."""
+    """Exports with the command line; returns file and output of each row that it prints."""
     printed = io.StringIO()
     with redirect_stdout(printed):
         assert main(["export", "--model", str(trained), "--output", str(output), *options]) == 0
@@ -52,7 +52,7 @@ def onnx_folder(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(trained, tmp_path_factory):
-    """Files of torch.export, which are made in a third of the time."""
+    """Files of torch.export, which takes a third of ONNX's time."""
     output = tmp_path_factory.mktemp("export") / "model"
     assert exported(trained, output, "--format", "torch", "--images", "float") == [
         ["generator.pt2", "images"],

@@ -94,7 +94,7 @@ def test_calibration_recovers_a_known_temperature():
 
 @pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 0)])
 def test_logits_that_no_temperature_calibrates(classes):
-    """Always right, they should be colder and colder; always wrong, hotter and hotter."""
+    """If they are always right, the loss falls with the temperature; if always wrong, with its inverse."""
     with pytest.raises(ValueError, match=r"no temperature from 0\.01 to 100 calibrates these logits"):
         calibrating_temperature(torch.eye(3) * 50, torch.tensor(classes))
 

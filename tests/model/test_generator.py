@@ -1,4 +1,4 @@
-"""The generator refuses what it cannot be built with."""
+"""The generator refuses settings out of range."""
 
 import pytest
 

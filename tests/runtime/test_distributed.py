@@ -103,7 +103,7 @@ def test_the_compiler_knows_the_shapes_of_what_ranks_exchange(monkeypatch):
 
 
 def test_ranks_that_have_joined_do_not_join_again(monkeypatch):
-    """A training inside a command that has joined."""
+    """A training inside a process group that exists already."""
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)

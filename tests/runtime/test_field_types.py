@@ -1,4 +1,4 @@
-"""Values are of their field's type, and one that is not is named with what it should be."""
+"""A value of the wrong type is an error with its name and the right type."""
 
 import re
 from dataclasses import dataclass

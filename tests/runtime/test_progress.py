@@ -143,7 +143,7 @@ def test_a_full_disk_or_a_closed_pipe_does_not_stop_the_run(tmp_path, target):
 
 
 def test_a_forked_process_speaks_though_another_thread_held_the_lock():
-    """As tqdm's own thread does now and then; nobody would release it in the fork."""
+    """tqdm's own thread sometimes does; no one would release it in the child."""
     process = multiprocessing.get_context("fork").Process(target=say, args=("a line",))
     with tqdm.get_lock():
         thread = threading.Thread(target=process.start)

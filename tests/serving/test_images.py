@@ -1,4 +1,4 @@
-"""Requests for images that end otherwise than in images."""
+"""Requests for images that fail, are cancelled or time out."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ def state_with(queue: DrawingQueue, **settings) -> SimpleNamespace:
 
 
 def client(*messages: str) -> SimpleNamespace:
-    """A client that sends these messages, and then nothing."""
+    """A client that sends these messages and then no more."""
     waiting = [*messages]
 
     async def receive():
@@ -55,7 +55,7 @@ def test_a_client_is_gone_when_it_says_so():
 
 
 def streamed(tiny_model, error: Exception | None, **settings) -> tuple[list[dict], list[bool], Exception | None]:
-    """The events of two images of which none is drawn, what becomes of their places, and what is raised."""
+    """The events of a request for two images when drawing fails, whether their places are freed, and the error."""
 
     async def stream():
         queue = DrawingQueue(8)  # nothing draws from it
@@ -86,7 +86,7 @@ def test_a_stream_that_takes_too_long_ends_in_an_error(tiny_model):
 
 
 def test_a_stream_that_fails_says_no_more_than_the_kind_of_failure(tiny_model):
-    """The failure itself is for the server's log."""
+    """The traceback goes to the server's log, not to the client."""
     failure = RuntimeError("secret")
     found, cancelled, raised = streamed(tiny_model, failure)
     message = "the server failed: RuntimeError"

@@ -1,4 +1,4 @@
-"""The names under which a server has its models."""
+"""The names of a server's models."""
 
 import pytest
 

@@ -249,7 +249,7 @@ def test_a_best_model_whose_replacement_was_killed_is_put_back(tmp_path):
 
 
 def state_of(folder: Path, **change: object) -> Path:
-    """A checkpoint of step 6 with the numbers alone, one of them changed."""
+    """A state.json of step 6 with one value changed."""
     (folder / "step-00000006/training").mkdir(parents=True)
     state = {"step": 6, "ema_updates": 6, "log": None, "optimizer_tensors": {"generator": 3}}
     write_json(folder / "step-00000006/training/state.json", state | change)

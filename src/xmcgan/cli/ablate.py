@@ -82,8 +82,8 @@ def ablate(
         read_plan(folder)  # refuses a folder that is not an ablation before anything is trained
     plan = Plan(output, chosen, recipe, Budget(images, minutes), seeds, measurement.points, measurement.pairs)
     write_missing_scenes(recipe, base)
-    for records in (training_records, held_out_records):
-        records(base)  # a mistake in the data is told before there is a folder
+    for read in (training_records, held_out_records):
+        read(base)  # bad data is an error before the folder is made
     write_plan(plan)
     return run_and_report(output, devices or [base.training.device], rows or [], retry, others)
 

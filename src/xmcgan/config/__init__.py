@@ -128,7 +128,7 @@ def from_dict(values: Any, kind: Any = Config, prefix: str = "") -> Any:
     sections: dict[str, Any] = {each.name: each.default_factory for each in dataclasses.fields(kind)}
     arguments = {}
     for name, value in values.items():
-        if name not in sections:  # not by ``check``: the nearest name takes longer to find than all the rest
+        if name not in sections:  # not with ``check``, which would search for the nearest name every time
             raise ValueError(f"unknown setting {prefix + name!r}{suggestion(name, sections)}")
         nested = dataclasses.is_dataclass(sections[name])  # a plain field has no factory
         arguments[name] = from_dict(value, sections[name], f"{prefix}{name}.") if nested else value

@@ -359,7 +359,7 @@ def read_together(parts: Sequence[Part]) -> list[bytes | FileNotFoundError]:
     with tree.errors(""):
         found = tree.filesystem.cat_ranges(places, [part[1] for part in parts], [part[2] for part in parts])
     for (path, start, end), content in zip(parts, found, strict=True):
-        if isinstance(content, FileNotFoundError):  # fsspec's own holds the path alone
+        if isinstance(content, FileNotFoundError):  # fsspec's own error is only the path
             contents.append(FileNotFoundError(f"{path} is not there"))
             continue
         with tree.errors(path._path):

@@ -1,8 +1,8 @@
 """Both discriminators: the paper's, which learns the text, and the one on frozen features as a second critic.
 
-Frozen ImageNet features make sharp objects out of blurs early in training, but an image can agree with its caption in
-these features and not to the eye. So the contrastive losses use the paper's network alone, which sees pixels, and the
-adversarial loss is the mean over both.
+With frozen ImageNet features a generator draws sharp objects early in training. But its images can match their captions
+in these features alone, and not to the eye. So the contrastive losses use only the paper's network, which sees pixels.
+The adversarial loss is the mean over both.
 """
 
 import torch

@@ -20,7 +20,7 @@ INTERVAL = 30.0
 
 
 def own_lock() -> None:
-    """Gives tqdm a new lock: in a forked process nobody releases the old one if another thread held it at the fork."""
+    """Gives tqdm a new lock. If another thread held the old one at the fork, no one in the child would release it."""
     tqdm.set_lock(threading.RLock())
 
 
@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
 
 
 class Bar(tqdm):
-    """tqdm's bar. One that cannot be drawn is marked: tqdm itself would raise, and never release its lock."""
+    """tqdm's bar, but an error while drawing only sets ``failed``: tqdm raises it and never releases its lock."""
 
     failed = False
 

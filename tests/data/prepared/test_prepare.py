@@ -431,7 +431,7 @@ def test_a_source_that_is_never_the_same_is_refused(photographs, tmp_path):
 
 @pytest.mark.parametrize(("allowed", "cores", "usable"), [({0, 3}, 8, 2), (None, 8, 8), (None, None, 1)])
 def test_workers_are_as_many_as_the_cores_that_may_be_used(monkeypatch, allowed, cores, usable):
-    """A shared machine allows fewer than it has; macOS does not say, and some systems know nothing."""
+    """A container may allow fewer CPUs than there are; macOS and some other systems do not tell."""
     if allowed is None:
         monkeypatch.delattr(os, "sched_getaffinity")
     else:

@@ -281,7 +281,7 @@ def test_an_upload_that_is_cut_short_is_named_and_resumed(records, expected, mon
 
 @pytest.mark.parametrize("other_is_faster", [False, True])
 def test_storage_that_cannot_write_only_what_is_new(records, expected, monkeypatch, other_is_faster):
-    """The lock is written over whatever is there, and read again."""
+    """Storage without exclusive writes: the lock is overwritten, then read back."""
     real = MemoryFileSystem.pipe_file
 
     def pipe_file(self, path, value, **settings):

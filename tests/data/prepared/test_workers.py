@@ -1,4 +1,4 @@
-"""Workers that encode images: a broken pool is made anew, and storage that fails is not the images' fault."""
+"""Workers that encode images: a broken pool is replaced, and failing storage is not a bad image."""
 
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The files and lines of a data folder: what is too long or too large is named, and never read into memory."""
+"""Files and lines that are too large are named, and never read into memory."""
 
 import pytest
 

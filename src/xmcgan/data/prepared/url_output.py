@@ -270,6 +270,6 @@ def _has_ended(lock: bytes) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # no machine has a process of that number
+    except (OSError, OverflowError):  # OverflowError: a number that no process can have
         return False
     return False
