@@ -12,16 +12,25 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import torch
 
-torch.set_num_threads(1)  # already here: fixtures of modules and sessions come before those of a test
-# The first backward pass starts autograd's engine. If fake tensors came before it, the engine would start threads for
-# their device, and no later test could fork.
-torch.ones(1, requires_grad=True).sum().backward()
+# torch takes seconds to import, and the process that hands tests to the others needs none.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torch_of_one_thread():
+    """Already for the fixtures of modules and sessions."""
+    import torch
+
+    torch.set_num_threads(1)
+    # The first backward pass starts autograd's engine. If fake tensors came before it, the engine would start threads
+    # for their device, and no later test could fork.
+    torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(autouse=True)
 def one_thread_and_a_seed():
+    import torch
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -29,6 +38,8 @@ def one_thread_and_a_seed():
 @pytest.fixture
 def float64():
     """Float64 as the default: pytest.mark.usefixtures("float64")."""
+    import torch
+
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
-import openai
 import pytest
 from PIL import Image
 
@@ -186,6 +185,8 @@ def test_a_url_until_its_time_is_over(tiny_model, tmp_path):
 
 
 def test_the_official_client_of_openai(api):
+    import openai  # takes a second
+
     client = openai.OpenAI(base_url=f"{api}/v1", api_key="none", max_retries=0)
     answer = client.images.generate(
         prompt="a red car", model="tiny", n=2, size="64x64", response_format="b64_json", quality="standard",
@@ -317,6 +318,8 @@ def test_every_error_has_one_shape(client, method, path, status):
 
 
 def test_a_token(tiny_model):
+    import openai
+
     with running({"tiny": tiny_model}, ServeSettings(token="secret")) as url:
         with httpx.Client(base_url=url) as client:
             for path in ("/v1/models", "/metrics", "/v1/images/generations"):
