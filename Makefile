@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## show the trained model, then train one from nothing:
 # Tests start many processes; without bytecode, each would compile the package anew.
 test slow: export PYTHONDONTWRITEBYTECODE =
 
-test: lint docs ## lint, build the docs, then run the tests: six minutes on two cores
+test: lint docs ## lint, build the docs, then run the tests: five minutes on two cores
 	$(PYTEST) -m "not slow"
 
 slow: $(VENV)/.installed-dev ## run the slow tests, which cover hardly a line more
