@@ -6,7 +6,6 @@ import pytest
 from xmcgan.scenes import (
     Scene,
     SceneObject,
-    contact_sheet,
     draw_scene,
     render_scene,
     sample_scene,
@@ -84,13 +83,3 @@ def test_an_object_that_others_hide_has_an_empty_shape():
     hidden, seen = render_scene(Scene("room", "green", "indoors", (apple, couch), 1), 32).shapes
     assert (hidden.box, hidden.area, hidden.outline) == ((0, 0, 0, 0), 0, ())
     assert seen.area > 100
-
-
-def test_a_sheet_of_scenes_is_filled_row_by_row():
-    scenes = [sample_scene(0, "val", index) for index in range(3)]
-    sheet = contact_sheet(scenes, columns=2, size=16, gap=4)
-    assert sheet.size == (36, 36)
-    for place, scene in (((0, 0), scenes[0]), ((20, 0), scenes[1]), ((0, 20), scenes[2])):
-        assert sheet.crop((*place, place[0] + 16, place[1] + 16)).tobytes() == draw_scene(scene, 16).tobytes()
-    for rest in ((16, 0, 20, 36), (0, 16, 36, 20), (20, 20, 36, 36)):  # the gaps, and the place of a fourth
-        assert sheet.crop(rest).getextrema() == ((255, 255),) * 3

@@ -2,7 +2,7 @@
 
 from xmcgan.data.records import Narrative
 from xmcgan.scenes.captions import describe
-from xmcgan.scenes.draw import Drawing, Shape, contact_sheet, draw_scene, render_scene
+from xmcgan.scenes.draw import Drawing, Shape, draw_scene, render_scene
 from xmcgan.scenes.narratives import narrate
 from xmcgan.scenes.scene import (
     BACKGROUNDS,
@@ -29,7 +29,6 @@ __all__ = [
     "SceneObject",
     "Shape",
     "World",
-    "contact_sheet",
     "describe",
     "draw_scene",
     "narrate",

@@ -1082,16 +1082,6 @@ def render_scene(scene: Scene, size: int) -> Drawing:
     return Drawing(picture.reduce(fineness), shapes)
 
 
-def contact_sheet(scenes: Sequence[Scene], columns: int, size: int, gap: int = 4) -> Image.Image:
-    """A grid of the scenes' pictures, each size x size pixels, with `columns` columns and white gaps."""
-    rows = -(-len(scenes) // columns)
-    step = size + gap
-    sheet = Image.new("RGB", (columns * step - gap, rows * step - gap), WHITE)
-    for i, scene in enumerate(scenes):
-        sheet.paste(draw_scene(scene, size), (i % columns * step, i // columns * step))
-    return sheet
-
-
 def _paint_background(scene: Scene, picture: Image.Image, clear: Pen, far: Pen, near: Pen, rng: random.Random) -> None:
     if scene.weather != "indoors":
         painter, horizon = _OUTDOORS[scene.background]
