@@ -105,6 +105,11 @@ def test_an_image_of_another_program_holds_no_settings(format):
         read_settings(file.getvalue())
 
 
+def test_a_file_that_is_no_image_holds_no_settings():
+    with pytest.raises(ValueError, match="^the file is not an image$"):
+        read_settings(b"caption,image")
+
+
 def test_quality_of_a_jpeg(client):
     sizes = [
         len(content(client.post(GENERATIONS, json={"prompt": "a car", "seed": 1, "output_format": "jpeg",

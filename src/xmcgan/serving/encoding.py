@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 Format = Literal["png", "jpeg", "webp"]
 
@@ -50,9 +50,12 @@ def read_settings(content: bytes) -> dict[str, Any]:
     """The settings stored in an image file that ``encode`` made.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if it has none, or is not an image.
     """
-    image = Image.open(io.BytesIO(content))
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise ValueError("the file is not an image") from None
     text = getattr(image, "text", {}).get("xmcgan")
     if text is None:
         comment = image.getexif().get_ifd(0x8769).get(USER_COMMENT, b"")
