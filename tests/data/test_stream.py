@@ -1,6 +1,8 @@
 """The stream of examples: order, ranks, resumption, captions, mirroring, noise."""
 
 import multiprocessing
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
 
@@ -190,6 +192,29 @@ def test_damaged_image_in_a_worker_is_named(tmp_path):
     # The traceback of a kept error would keep the worker, which Python could not end at its exit.
     assert kept.value
     assert set(multiprocessing.active_children()) <= before
+
+
+FORGETFUL = """
+import sys
+from pathlib import Path
+from xmcgan.data.images import ImageTransform
+from xmcgan.data.layouts import read_records
+from xmcgan.data.stream import ExampleStream, load_batches
+
+records = read_records(Path(sys.argv[1]), "coco", "train2014")
+stream = ExampleStream(records, ImageTransform(16), seed=0, flip=False)
+batches = load_batches(stream, start=0, batch_size=2, workers=1)
+print(next(batches).numbers)
+"""
+
+
+def test_a_script_that_never_closes_the_batches_ends(scenes):
+    """Its worker ignores SIGTERM, by which Python would end it."""
+    run = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, str(scenes)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout == "[0, 1]\n"
+    assert not run.stderr
 
 
 def test_the_order_is_that_of_numpys_permutation():

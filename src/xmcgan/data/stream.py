@@ -4,6 +4,7 @@ All randomness of the n-th example of a run (image, caption, flip, noise) is a f
 So a run resumes exactly where it was interrupted, and the number of workers does not change the examples.
 """
 
+import atexit
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
@@ -218,6 +219,10 @@ def load_batches(
         multiprocessing_context=WORKERS_START if workers else None,
     )
     batches = iter(loader)
+    end_workers = batches._shutdown_workers if isinstance(batches, _MultiProcessingDataLoaderIter) else None
+    if end_workers is not None:
+        # Python ends the workers that are left at its exit by SIGTERM, which they ignore, and would wait forever.
+        atexit.register(end_workers)
     try:
         yield from batches
     except (ValueError, OSError) as error:
@@ -225,10 +230,10 @@ def load_batches(
         kind = type(error)
         raise kind(str(error).strip().splitlines()[-1].removeprefix(f"{kind.__name__}: ")) from error
     finally:
-        if isinstance(batches, _MultiProcessingDataLoaderIter):
-            # An error's traceback can keep the iterator, and so its workers, alive until Python exits. Python then ends
-            # them by SIGTERM, which they ignore, and would wait forever.
-            batches._shutdown_workers()
+        if end_workers is not None:
+            # Not left to the iterator's end: an error's traceback can keep it, and so its workers, alive.
+            end_workers()
+            atexit.unregister(end_workers)
 
 
 def collate(examples: list[Example]) -> ExampleBatch:
