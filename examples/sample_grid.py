@@ -5,6 +5,7 @@ python examples/sample_grid.py flowers.jpg --model runs/flowers --data data/flow
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from xmcgan import Pipeline
@@ -47,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))

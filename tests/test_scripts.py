@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +54,21 @@ def test_every_imported_name_exists(script):
         if not is_there(module, name, folders)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("sample_grid.py", ["grid.png", "--model", "missing"], "there is no folder missing"),
+        ("fine_tune/before_and_after.py", ["missing", "after.png"], "there is no folder missing"),
+        ("fine_tune/before_and_after.py", [], "usage: "),
+        ("fine_tune/draw_owls.py", ["."], "train is there already; name another folder"),
+    ],
+)
+def test_an_example_says_what_is_wrong(script, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit, match=message):
+        runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+    assert [path.name for path in tmp_path.rglob("*")] == ["train"]

@@ -74,6 +74,8 @@ def caption_of(colour: str, place: str, at: str) -> str:
 
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "data/owls") / "train"
+    if folder.exists():
+        sys.exit(f"{folder} is there already; name another folder")
     folder.mkdir(parents=True)
     rng = random.Random(0)
     for number in range(COUNT):
