@@ -1,5 +1,6 @@
 """A server on a free port in a thread of the test's process."""
 
+import asyncio
 import sys
 import threading
 import time
@@ -40,6 +41,19 @@ def running(models: Mapping[str, ServedModel], settings: ServeSettings | None = 
         finally:
             server.should_exit = True
             thread.join(60)  # a busy machine needs long
-            if thread.is_alive():
-                where = traceback.format_stack(sys._current_frames()[thread.ident])
-                raise AssertionError("the server did not stop; it is here:\n" + "".join(where))
+            assert not thread.is_alive(), "the server did not stop\n" + whereabouts(server.servers[0].get_loop())
+
+
+def whereabouts(loop: asyncio.AbstractEventLoop) -> str:
+    """Where every thread of the process and every task of the loop is, and whether another thread can wake the loop."""
+    parts = []
+    for thread in threading.enumerate():
+        if thread.ident in sys._current_frames():
+            parts += [f"thread {thread.name}:", *traceback.format_stack(sys._current_frames()[thread.ident])]
+    for task in asyncio.all_tasks(loop):
+        parts.append(f"{task}, at:")
+        parts += [line for frame in task.get_stack() for line in traceback.format_stack(frame, limit=1)]
+    woken = threading.Event()
+    loop.call_soon_threadsafe(woken.set)
+    parts.append(f"another thread woke the loop: {woken.wait(5)}")
+    return "\n".join(parts)
