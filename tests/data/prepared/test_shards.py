@@ -480,6 +480,20 @@ def test_a_shard_with_something_between_its_batches(tmp_path):
         Shard(tmp_path / "gone.arrow", 1)
 
 
+@pytest.mark.parametrize(("kind", "found"), [(0, "unknown"), (3, "record batch"), (161, "unknown")])
+def test_a_schema_that_is_marked_as_another_message(copy, kind, found):
+    # Arrow reads it all the same, and crashes if more of it is damaged: here the type of a column.
+    path = copy / "train/00001.arrow"
+    content = bytearray(path.read_bytes())
+    assert content[29] == 1  # a schema
+    content[29] = kind
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"00001\.arrow is damaged: it holds a {found} at byte 0; it should be a schema"
+    ):
+        list(opened(copy))
+
+
 @pytest.mark.parametrize("field", ["id", "captions", "boxes"])
 def test_forbidden_null(tmp_path, field):
     row = shard_file._row(RECORDS[1], b"")

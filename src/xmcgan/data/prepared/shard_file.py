@@ -124,26 +124,33 @@ def damage_of(path: Path) -> Generator[None]:
 def _batches(memory: mmap.mmap) -> tuple[list[int], list[int]]:
     """Where each batch begins, in bytes, and at which record each ends."""
     reader = pa.BufferReader(pa.py_buffer(memory))
-    schema = pa.ipc.read_schema(pa.ipc.read_message(reader))
+    schema = pa.ipc.read_schema(_message(reader, "schema"))
     if not schema.equals(SCHEMA):
         raise ValueError(f"its columns {schema.names} or their types differ from the schema")
     starts, ends, total = [], [], 0
     while True:
         start = reader.tell()
         try:
-            message = pa.ipc.read_message(reader)
+            message = _message(reader, "record batch")
         except EOFError:
             return starts, ends
-        if message.type != "record batch":
-            raise ValueError(f"it holds a {message.type} at byte {start}; it should be a record batch")
         total += pa.ipc.read_record_batch(message, SCHEMA).num_rows
         starts.append(start)
         ends.append(total)
 
 
 def _batch(memory: mmap.mmap, start: int) -> pa.RecordBatch:
-    message = pa.ipc.read_message(pa.BufferReader(pa.py_buffer(memory)[start:]))
-    return pa.ipc.read_record_batch(message, SCHEMA)
+    reader = pa.BufferReader(pa.py_buffer(memory)[start:])
+    return pa.ipc.read_record_batch(_message(reader, "record batch"), SCHEMA)
+
+
+def _message(reader: pa.BufferReader, kind: str) -> pa.ipc.Message:
+    """The next message. Arrow checks only messages of a known type, and crashes if it reads one as another type."""
+    start = reader.tell()
+    message = pa.ipc.read_message(reader)
+    if message.type != kind:
+        raise ValueError(f"it holds a {message.type} at byte {start}; it should be a {kind}")
+    return message
 
 
 def _check(batch: pa.RecordBatch) -> None:
