@@ -1,7 +1,10 @@
 """How long an evaluation still takes."""
 
+from types import SimpleNamespace
+
 import pytest
 
+import xmcgan.runtime.progress as progress_module
 from xmcgan.evaluation import remaining as module
 from xmcgan.evaluation.remaining import Remaining, duration, report, time_left_shown
 from xmcgan.runtime.progress import ProgressBar
@@ -10,7 +13,8 @@ from xmcgan.runtime.progress import ProgressBar
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    for each in (module, progress_module):
+        monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from tqdm import tqdm
@@ -22,7 +23,7 @@ def clock(monkeypatch):
     class Clock:
         now = 0.0
 
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: Clock.now))
     return Clock
 
 
