@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-from functools import partialmethod
 from pathlib import Path
 
 import pyarrow as pa
@@ -265,21 +264,27 @@ def test_a_line_too_long_to_keep_is_named_and_the_others_are_read(tmp_path, monk
     assert str(problem) == f"{tmp_path}/train{suffix}, line {2 + (suffix == '.csv')}: has more than 100 bytes"
 
 
-def test_a_parquet_that_is_damaged_farther_on_keeps_the_rows_before(tmp_path, monkeypatch):
-    iter_batches = parquet.ParquetFile.iter_batches
-    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", partialmethod(iter_batches, batch_size=1))  # of 65,536
+@pytest.mark.parametrize("damaged", [(0,), (1,), (2,), (0, 1), (0, 1, 2)])
+def test_the_row_groups_of_a_damaged_parquet_that_can_be_read(tmp_path, damaged):
     write_table(tmp_path, ".parquet", [])
     file = tmp_path / "train.parquet"
-    rows = {"path": ["a.png"] * 2, "caption": ["A cat.", "A dog."]}
-    parquet.write_table(pa.table(rows), file, row_group_size=1, compression="none", use_dictionary=False)
-    second = parquet.ParquetFile(file).metadata.row_group(1).column(0).data_page_offset
+    texts = ["A cat.", "A dog.", "A bus.", "A kite.", "A sheep."]
+    rows = pa.table({"path": ["a.png"] * 5, "caption": texts})
+    parquet.write_table(rows, file, row_group_size=2, compression="none", use_dictionary=False)
     content = bytearray(file.read_bytes())
-    content[second : second + 8] = b"\xff" * 8
+    for group in damaged:
+        first = parquet.ParquetFile(file).metadata.row_group(group).column(0).data_page_offset
+        content[first : first + 8] = b"\xff" * 8
     file.write_bytes(content)
-    (record,), (problem,) = sorted_out(tmp_path)
-    assert record.captions == ("A cat.",)
-    assert problem.where == f"{file}, from row 2 on"
-    assert problem.reason.startswith("cannot be read: ")
+    if len(damaged) == 3:
+        with pytest.raises(ValueError, match=rf"^{file} cannot be read: "):
+            sorted_out(tmp_path)
+        return
+    (record,), problems = sorted_out(tmp_path)
+    assert list(record.captions) == [text for row, text in enumerate(texts) if row // 2 not in damaged]
+    places = ["rows 1 to 2", "rows 3 to 4", "row 5"]
+    assert [problem.where for problem in problems] == [f"{file}, {places[group]}" for group in damaged]
+    assert all(problem.reason.startswith("cannot be read: ") for problem in problems)
 
 
 # ---------------------------------------------------------------------------------------------------- dialects

@@ -194,29 +194,40 @@ def json_rows(file: SourcePath) -> Iterator[Row | Problem]:
 
 
 def parquet_rows(file: SourcePath) -> Iterator[Row | Problem]:
-    """The rows of a .parquet, read in batches."""
+    """The rows of a .parquet, read in batches; of a damaged one, the row groups that can be read."""
     import pyarrow as pa  # imported here because it is slow to import and rarely needed
     from pyarrow import parquet
 
-    number = 0
+    first, was_read = 1, False
     try:
         with file.open("rb") as stream, parquet.ParquetFile(stream) as table:
             names = [the_one(table.schema_arrow.names, choices) for choices in (PATHS, CAPTIONS)]
             for name, kind in ((name, table.schema_arrow.field(name).type) for name in names):
                 if not is_text(kind) and not (name == names[1] and pa.types.is_list(kind) and is_text(kind.value_type)):
                     raise ValueError(f"its column {name} is of type {kind}; it should be text")
-            for batch in table.iter_batches(columns=names):
-                for path, captions in zip(*(batch.column(name) for name in names), strict=True):
-                    number += 1
-                    try:
-                        row = Row(f"{file}, row {number}", path.as_py(), captions.as_py())
-                    except UnicodeDecodeError as error:
-                        row = Problem(f"{file}, row {number}", f"is not UTF-8: {error}")
-                    yield row
+            for group in range(table.num_row_groups):
+                number, last = first, first + table.metadata.row_group(group).num_rows - 1
+                try:
+                    for batch in table.iter_batches(row_groups=[group], columns=names):
+                        for cells in zip(*(batch.column(name) for name in names), strict=True):
+                            yield parquet_row(f"{file}, row {number}", *cells)
+                            number, was_read = number + 1, True
+                except (OSError, pa.ArrowException) as error:
+                    if not was_read and group + 1 == table.num_row_groups:
+                        raise
+                    place = f"row {number}" if number == last else f"rows {number} to {last}"
+                    yield Problem(f"{file}, {place}", f"cannot be read: {error}")
+                first = last + 1
     except (ValueError, OSError, pa.ArrowException) as error:
-        if not number:
-            raise ValueError(f"{file} cannot be read: {error}") from error
-        yield Problem(f"{file}, from row {number + 1} on", f"cannot be read: {error}")
+        raise ValueError(f"{file} cannot be read: {error}") from error
+
+
+def parquet_row(where: str, path: Any, captions: Any) -> Row | Problem:
+    """A row of two Arrow scalars."""
+    try:
+        return Row(where, path.as_py(), captions.as_py())
+    except UnicodeDecodeError as error:
+        return Problem(where, f"is not UTF-8: {error}")
 
 
 def is_text(kind: Any) -> bool:
