@@ -1,4 +1,4 @@
-"""Four systems that differ for certain, from the embedded data set and model: for trying out studies.
+"""Four systems that differ for certain, from the synthetic data set and the packaged model: for trying out studies.
 
 drawings     Scenes as they are drawn, at 256 px
 scenes-64    the packaged model's pictures of the captions, at 64 px

@@ -37,7 +37,7 @@ def scenes(
     seed: int = 0,
     world: WorldOptions,
 ) -> int:
-    """Write Scenes, the embedded data set, in the layout of COCO 2014 or Open Images.
+    """Write Scenes, the synthetic data set, in the layout of COCO 2014 or Open Images.
 
     Both come with Localized Narratives (docs/scenes.md).
 

@@ -1,4 +1,4 @@
-"""Both discriminators: the paper's, which learns the text, and the one on frozen features as a second critic.
+"""Both discriminators: the paper's, which learns the text, and a second one on frozen features.
 
 With frozen ImageNet features a generator draws sharp objects early in training. But its images can match their captions
 in these features alone, and not to the eye. So the contrastive losses use only the paper's network, which sees pixels.

@@ -1,4 +1,4 @@
-"""Scenes: the embedded data set of small synthetic pictures, with captions and narratives."""
+"""Scenes: the synthetic data set of small drawn pictures, with captions and narratives."""
 
 from xmcgan.data.records import Narrative
 from xmcgan.scenes.captions import describe
