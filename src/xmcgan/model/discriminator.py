@@ -1,4 +1,4 @@
-"""The contrastive discriminator: a discriminator and an image encoder in one network."""
+"""The contrastive discriminator: one network that judges images and encodes them for the contrastive losses."""
 
 from torch import Tensor, nn
 from torch.func import functional_call
