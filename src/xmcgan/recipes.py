@@ -44,8 +44,8 @@ SCENES_64 = Config(
     ),
 )
 
-# The paper's discriminator for the text, a second one on frozen features, and a wider generator. For as many images, its
-# FID, diversity and R-precision are better than those of SCENES_64 (docs/log.md, 2026-11-28).
+# The paper's discriminator for the text, a second one on frozen features, and a wider generator. For as many images
+# its FID, diversity and R-precision are better than those of SCENES_64 (docs/log.md, 2026-11-28).
 SCENES_64_PLUS = replace(
     SCENES_64,
     generator=replace(SCENES_64.generator, width=16, modulation_upsampling="bilinear"),
