@@ -89,7 +89,7 @@ def extract_features(config: Config, run: Path, held_out: list[Record]) -> Featu
     images = to_images(torch.stack([transform(record) for record in held_out]))
     regions = torch.cat(
         [
-            discriminator(images[rows], text.rows(rows)).region_features_BRD
+            discriminator(images[rows], text.rows(rows)).features[0].regions_BRD
             for rows in torch.arange(len(captions)).split(25)
         ]
     )

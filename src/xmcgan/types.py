@@ -60,11 +60,17 @@ class GeneratorOutput(NamedTuple):
     attention_BRT: Tensor | None  # each region's distribution over words; None with plain self-modulation
 
 
+class ContrastiveFeatures(NamedTuple):
+    """What the contrastive losses compare: one network's features of B images and of their captions."""
+
+    images_BF: Tensor
+    sentences_BF: Tensor
+    regions_BRD: Tensor
+
+
 class DiscriminatorOutput(NamedTuple):
     """A discriminator's output for B images."""
 
     logits_B: Tensor  # with frozen features (B, P), several for each image
-    image_features_BF: Tensor
-    sentence_features_BF: Tensor
-    region_features_BRD: Tensor
+    features: tuple[ContrastiveFeatures, ...]  # one entry for each network that has contrastive heads
     mismatched_logits_B: Tensor | None = None  # of the same images with other captions, if they were given

@@ -12,7 +12,7 @@ from xmcgan.losses.adversarial import hinge_discriminator, hinge_generator
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.discriminator import Discriminator
 from xmcgan.model.generator import Generator
-from xmcgan.types import DiscriminatorOutput, TextEmbedding
+from xmcgan.types import ContrastiveFeatures, DiscriminatorOutput, TextEmbedding
 
 
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
@@ -72,16 +72,16 @@ def test_the_discriminators_contrastive_terms_ignore_generated_images(head_layer
     terms = Objective().discriminator(real, fake, networks.text)
     assert set(terms.losses) == {"d_hinge", "real_sentence", "real_word"}
     contrastive = contrastive_part(terms)
-    gradients = torch.autograd.grad(
-        contrastive, [*fake[:4], networks.fake_B3HW], retain_graph=True, allow_unused=True, materialize_grads=False
-    )
+    of_fake = [fake.logits_B, *fake.features[0], networks.fake_B3HW]
+    gradients = torch.autograd.grad(contrastive, of_fake, retain_graph=True, allow_unused=True)
     assert all(gradient is None for gradient in gradients)
     # Nor does the hinge know of any region.
-    regions = [real.region_features_BRD, fake.region_features_BRD]
+    regions = [real.features[0].regions_BRD, fake.features[0].regions_BRD]
     gradients = torch.autograd.grad(terms.losses["d_hinge"], regions, retain_graph=True, allow_unused=True)
     assert all(gradient is None for gradient in gradients)
 
-    others = DiscriminatorOutput(fake.logits_B, *(torch.randn_like(feature) for feature in fake[1:4]))
+    features = ContrastiveFeatures(*(torch.randn_like(feature) for feature in fake.features[0]))
+    others = DiscriminatorOutput(fake.logits_B, (features,))
     again = Objective().discriminator(real, others, networks.text)
     for name in terms.losses:
         torch.testing.assert_close(again.losses[name], terms.losses[name], rtol=0, atol=0)
@@ -182,7 +182,7 @@ def test_without_an_encoder_its_term_is_absent():
 def test_all_weights_0_leave_the_hinge_which_takes_a_batch_of_one():
     networks = Networks()
     outputs = networks.discriminate(networks.fake_B3HW)
-    real, fake = (DiscriminatorOutput(*(value[:1] for value in output[:4])) for output in outputs)
+    real, fake = (DiscriminatorOutput(output.logits_B[:1], ()) for output in outputs)
     objective = Objective(LossWeights(0.0, 0.0, 0.0, 0.0))
     d_terms = objective.discriminator(real, fake, networks.text.rows(slice(1)))
     g_terms = objective.generator(real, fake, networks.text.rows(slice(1)))

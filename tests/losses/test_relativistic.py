@@ -10,7 +10,7 @@ from xmcgan.config import LossConfig
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.losses.perceptual import perceptual_l2
 from xmcgan.losses.relativistic import relativistic_discriminator, relativistic_generator
-from xmcgan.types import DiscriminatorOutput, TextEmbedding
+from xmcgan.types import ContrastiveFeatures, DiscriminatorOutput, TextEmbedding
 
 REAL, FAKE, WRONG = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 1.0]), torch.tensor([2.0, 0.0])
 
@@ -49,7 +49,8 @@ def test_the_perceptual_loss_is_the_mean_squared_distance():
 
 def output(logits: torch.Tensor) -> DiscriminatorOutput:
     torch.manual_seed(1)
-    return DiscriminatorOutput(logits, torch.randn(2, 4), torch.randn(2, 4), torch.randn(2, 9, 5))
+    features = ContrastiveFeatures(torch.randn(2, 4), torch.randn(2, 4), torch.randn(2, 9, 5))
+    return DiscriminatorOutput(logits, (features,))
 
 
 def test_the_objective_uses_the_losses_that_the_configuration_names():

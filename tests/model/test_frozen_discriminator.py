@@ -29,8 +29,9 @@ def test_shapes(discriminator):
     images, text = inputs()
     output = discriminator(images, text)
     assert output.logits_B.shape == (2, 4 * 16 * 16)
-    assert output.image_features_BF.shape == output.sentence_features_BF.shape == (2, 5)
-    assert output.region_features_BRD.shape == (2, 256, 6)
+    (features,) = output.features
+    assert features.images_BF.shape == features.sentences_BF.shape == (2, 5)
+    assert features.regions_BRD.shape == (2, 256, 6)
     assert output.mismatched_logits_B is None
 
 

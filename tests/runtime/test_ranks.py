@@ -23,7 +23,7 @@ from ranks import BATCH, batch_of, main, training_of
 from tiny import contents, different, flags, logged, tiny_config
 from xmcgan.inference.model_files import checkpoints, newest_checkpoint
 from xmcgan.runtime import distributed
-from xmcgan.types import DiscriminatorOutput
+from xmcgan.types import ContrastiveFeatures, DiscriminatorOutput
 
 pytestmark = pytest.mark.slow
 
@@ -193,7 +193,8 @@ def test_gather_with_local_gradient_gives_a_fraction(found, size):
 
 
 def part(output: DiscriminatorOutput, rows: slice) -> DiscriminatorOutput:
-    return DiscriminatorOutput(*(each[rows] for each in output[:4]))
+    features = tuple(ContrastiveFeatures(*(each[rows] for each in features)) for features in output.features)
+    return DiscriminatorOutput(output.logits_B[rows], features)
 
 
 @pytest.mark.parametrize("size", SEVERAL)

@@ -53,8 +53,18 @@ COMBINED = {
     "training__checkpoint_every": 1,
 }
 
+CONTRASTIVE_IN_BOTH = COMBINED | {
+    "discriminator__frozen_contrastive": True,
+    "losses__diversity": 0.0,
+    "training__micro_batch": 2,
+}
 
-@pytest.mark.parametrize("changes", [ALL_HINGE, R3GAN, COMBINED], ids=["hinge", "relativistic", "combined"])
+
+@pytest.mark.parametrize(
+    "changes",
+    [ALL_HINGE, R3GAN, COMBINED, CONTRASTIVE_IN_BOTH],
+    ids=["hinge", "relativistic", "combined", "contrastive in both"],
+)
 def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path, monkeypatch):
     """Resumed between two changes of the strength, and between two steps with penalties."""
     pooled = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())  # a frozen encoder that is quick
@@ -75,12 +85,23 @@ def test_a_resumed_run_is_the_uninterrupted_one(config, changes, tmp_path, monke
         assert load_strength(whole / "checkpoints/step-00000002")["steps"] == 2
 
 
-def test_a_step_updates_every_weight_of_both_discriminators(config):
-    state = started(having(config, **COMBINED))
+@pytest.mark.parametrize("changes", [COMBINED, CONTRASTIVE_IN_BOTH], ids=["in one", "in both"])
+def test_a_step_updates_every_weight_of_both_discriminators(config, changes):
+    state = started(having(config, **changes))
     train_step(state, batches_of(config, 1))
     updated = state.discriminator_optimizer.state
     assert [name for name, weight in state.discriminator.named_parameters() if weight not in updated] == []
     assert not any("stages" in name for name in state.discriminator.state_dict())  # the frozen network is not saved
+
+
+def test_micro_batches_carry_the_features_of_both_networks(config):
+    reports = []
+    for micro_batch in (None, 2):
+        state = started(having(config, **CONTRASTIVE_IN_BOTH | {"training__micro_batch": micro_batch}))
+        state.generator.eval()  # batch norm would see micro-batches
+        reports.append(train_step(state, batches_of(config, 1)))
+    for name in ("real_sentence", "real_word", "fake_sentence", "fake_word", "image_discriminator", "d_hinge"):
+        torch.testing.assert_close(reports[0][name], reports[1][name], rtol=1e-4, atol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------- gradient penalties

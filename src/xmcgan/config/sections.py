@@ -99,6 +99,7 @@ class DiscriminatorConfig:
     Args:
         kind: ``contrastive`` (paper); ``frozen-features``: small heads on a frozen ImageNet network, with the same
             contrastive losses (Projected GAN); ``combined``: both, with the contrastive losses on the paper's alone.
+        frozen_contrastive: with ``combined``, whether the contrastive losses are the mean over both networks' features.
         width: base width of the contrastive discriminator.
         head_layers: extra layers of its contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
         channels: channels of each head on frozen features.
@@ -112,11 +113,16 @@ class DiscriminatorConfig:
     head_layers: Literal[0, 1, 2] = 0
     channels: int = 64
     upsampling: int = 1
+    frozen_contrastive: bool = False
     encoder_weights: str | None = None
 
     def __post_init__(self):
         for name in ("width", "channels", "upsampling"):
             check(getattr(self, name) >= 1, f"discriminator.{name} is {getattr(self, name)}; it should be at least 1")
+        check(
+            self.kind == "combined" or not self.frozen_contrastive,
+            f"discriminator.frozen_contrastive is True, but discriminator.kind is {self.kind}; it needs kind combined",
+        )
 
     @property
     def uses_frozen_features(self) -> bool:

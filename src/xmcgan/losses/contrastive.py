@@ -24,6 +24,11 @@ class ContrastiveLoss(NamedTuple):
     entropy: Tensor  # of the softmax over each row, in nats, mean of both directions
 
 
+def mean_loss(losses: list[ContrastiveLoss]) -> ContrastiveLoss:
+    """The mean of one loss over several networks' features, and the mean of each statistic."""
+    return ContrastiveLoss(*(torch.stack(values).mean() for values in zip(*losses, strict=True)))
+
+
 def symmetric_cross_entropy(scores_BB: Tensor) -> ContrastiveLoss:
     """Cross entropy of a score matrix against its diagonal, over rows plus over columns.
 

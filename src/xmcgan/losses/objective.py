@@ -17,6 +17,7 @@ from xmcgan.losses.adversarial import (
 from xmcgan.losses.contrastive import (
     ContrastiveLoss,
     local_rows,
+    mean_loss,
     nt_xent,
     region_word_scores,
     symmetric_cross_entropy,
@@ -125,10 +126,12 @@ class Objective:
             {f"d_{self.adversarial}": self.adversarial_loss(real, fake)}, self.text_losses("real", real, text)
         )
         if self.weights.trace and traces_BTR is not None:
-            divergence = trace_divergence(
-                real.region_features_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather
-            )
-            result.losses["real_trace"], result.weights["real_trace"] = divergence, self.weights.trace
+            divergences = [
+                trace_divergence(features.regions_BRD, text.words_BTD, traces_BTR, rho_1=self.rho_1, gather=self.gather)
+                for features in real.features
+            ]
+            result.losses["real_trace"] = torch.stack(divergences).mean()
+            result.weights["real_trace"] = self.weights.trace
         return result
 
     def adversarial_loss(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
@@ -159,7 +162,8 @@ class Objective:
         """
         contrastive = self.text_losses("fake", fake, text)
         if self.weights.image_discriminator:
-            loss = self.gathered_nt_xent(real.image_features_BF, fake.image_features_BF)
+            pairs = zip(real.features, fake.features, strict=True)
+            loss = mean_loss([self.gathered_nt_xent(one.images_BF, other.images_BF) for one, other in pairs])
             contrastive["image_discriminator"] = (self.weights.image_discriminator, loss)
         l2 = self.image_encoder_loss == "l2"
         if self.weights.image_encoder and encoded is not None and not l2:
@@ -183,22 +187,28 @@ class Objective:
     def text_losses(
         self, prefix: str, output: DiscriminatorOutput, text: TextEmbedding
     ) -> dict[str, tuple[float, ContrastiveLoss]]:
-        """The image-sentence and region-word losses whose weight is not 0."""
+        """The image-sentence and region-word losses whose weight is not 0: means over the discriminator's networks."""
         losses = {}
         if self.weights.sentence:
-            loss = self.gathered_nt_xent(output.image_features_BF, output.sentence_features_BF)
+            loss = mean_loss([self.gathered_nt_xent(each.images_BF, each.sentences_BF) for each in output.features])
             losses[f"{prefix}_sentence"] = (self.weights.sentence, loss)
         if self.weights.word:
-            scores_BB = region_word_scores(
-                output.region_features_BRD,
-                self.gather(text.words_BTD),
-                self.gather(text.mask_BT),
-                rho_1=self.rho_1,
-                rho_2=self.rho_2,
-                temperature=self.word_temperature,
-            )
-            losses[f"{prefix}_word"] = (self.weights.word, symmetric_cross_entropy(self.gather(scores_BB)))
+            words_BTD, mask_BT = self.gather(text.words_BTD), self.gather(text.mask_BT)
+            loss = mean_loss([self.word_loss(each.regions_BRD, words_BTD, mask_BT) for each in output.features])
+            losses[f"{prefix}_word"] = (self.weights.word, loss)
         return losses
+
+    def word_loss(self, regions_BRD: Tensor, words_BTD: Tensor, mask_BT: Tensor) -> ContrastiveLoss:
+        """The region-word loss of one network's regions with the words of all processes."""
+        scores_BB = region_word_scores(
+            regions_BRD,
+            words_BTD,
+            mask_BT,
+            rho_1=self.rho_1,
+            rho_2=self.rho_2,
+            temperature=self.word_temperature,
+        )
+        return symmetric_cross_entropy(self.gather(scores_BB))
 
     def gathered_nt_xent(self, a_BF: Tensor, b_BF: Tensor) -> ContrastiveLoss:
         """``nt_xent`` of the rows of all processes."""

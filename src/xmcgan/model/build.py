@@ -45,7 +45,10 @@ def build_discriminator(config: Config, text_dim: int, encoder: MapEncoder | Non
     )
     if settings.kind == "frozen-features":
         return make_frozen()
-    return CombinedDiscriminator(contrastive_discriminator(config, text_dim), make_frozen(feature_dim=None))
+    contrastive = contrastive_discriminator(config, text_dim)
+    if settings.frozen_contrastive:
+        return CombinedDiscriminator(contrastive, make_frozen())
+    return CombinedDiscriminator(contrastive, make_frozen(feature_dim=None))
 
 
 def contrastive_discriminator(config: Config, text_dim: int) -> Discriminator:

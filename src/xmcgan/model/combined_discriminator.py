@@ -14,12 +14,12 @@ from xmcgan.types import DiscriminatorOutput, TextEmbedding
 
 
 class CombinedDiscriminator(nn.Module):
-    """(images_B3HW in [-1, 1], text) -> logits of both, (B, 2P), and the paper's features for the contrastive losses.
+    """(images_B3HW in [-1, 1], text) -> logits of both, (B, 2P), and the features for the contrastive losses.
 
     Args:
         contrastive: the paper's discriminator.
-        frozen: the discriminator on frozen features, without contrastive heads (``feature_dim=None``). Its P logits
-            weigh as much as the single one of the other.
+        frozen: the discriminator on frozen features, with contrastive heads or without (``feature_dim=None``). Its P
+            logits weigh as much as the single one of the other.
     """
 
     def __init__(self, contrastive: Discriminator, frozen: FrozenFeatureDiscriminator):
@@ -60,7 +60,8 @@ class CombinedDiscriminator(nn.Module):
         mismatched = None
         if one.mismatched_logits_B is not None and other.mismatched_logits_B is not None:
             mismatched = both_logits(one.mismatched_logits_B, other.mismatched_logits_B)
-        return one._replace(logits_B=both_logits(one.logits_B, other.logits_B), mismatched_logits_B=mismatched)
+        logits_BP = both_logits(one.logits_B, other.logits_B)
+        return DiscriminatorOutput(logits_BP, one.features + other.features, mismatched)
 
 
 def weights_of(name: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:

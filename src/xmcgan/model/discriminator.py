@@ -8,7 +8,7 @@ from xmcgan.model.blocks import DownBlock, OptimizedDownBlock, glorot_normal
 from xmcgan.model.spectral_norm import SpectralNorms
 from xmcgan.ops.memory import checkpointed, to_memory_format
 from xmcgan.runtime.precision import float32_or_wider, no_half_precision
-from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
+from xmcgan.types import REGION_GRID, ContrastiveFeatures, DiscriminatorOutput, TextEmbedding
 
 CHANNEL_MULTIPLIERS = {64: (2, 4, 8, 16), 128: (2, 4, 8, 16, 16), 256: (2, 4, 8, 8, 16, 16)}
 """Widths of the blocks after the first, in units of the base width; all but the last halve the size."""
@@ -57,11 +57,14 @@ class DiscriminatorNetwork(nn.Module):
         with no_half_precision(x.device):
             h_BF = float32_or_wider(F.relu(x)).sum((2, 3))
             sentence_BF = self.sentence_projection(text.sentence_BD)
-            return DiscriminatorOutput(
-                self.logits(h_BF, sentence_BF),
+            features = ContrastiveFeatures(
                 self.image_head(h_BF),
                 self.sentence_head(sentence_BF),
                 self.region_head(float32_or_wider(regions_BRD)),
+            )
+            return DiscriminatorOutput(
+                self.logits(h_BF, sentence_BF),
+                (features,),
                 None if mismatched_BD is None else self.logits(h_BF, self.sentence_projection(mismatched_BD)),
             )
 

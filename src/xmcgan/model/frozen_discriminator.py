@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from xmcgan.model.spectral_norm import SpectralNorms
 from xmcgan.ops.memory import to_memory_format
 from xmcgan.runtime.precision import float32_or_wider
-from xmcgan.types import REGION_GRID, DiscriminatorOutput, TextEmbedding
+from xmcgan.types import REGION_GRID, ContrastiveFeatures, DiscriminatorOutput, TextEmbedding
 
 
 class MapEncoder(Protocol):
@@ -97,18 +97,18 @@ class FrozenFeatureNetwork(nn.Module):
         maps = [head(x) for head, x in zip(self.heads, self.mix(maps), strict=True)]
         logits = self.logits(maps, text.sentence_BD)
         mismatched = None if mismatched_BD is None else self.logits(maps, mismatched_BD)
-        if not self.contrastive:
-            none = logits.new_empty(0)
-            return DiscriminatorOutput(logits, none, none, none, mismatched)
+        features = (self.contrastive_features(maps, text),) if self.contrastive else ()
+        return DiscriminatorOutput(logits, features, mismatched)
+
+    def contrastive_features(self, maps: list[Tensor], text: TextEmbedding) -> ContrastiveFeatures:
+        """The image from all scales, the regions from the two finest."""
         fine, coarse = (resize(x, REGION_GRID) for x in maps[:2])
         regions = self.region_projection(torch.cat([fine, coarse], 1))
         pooled = torch.cat([x.mean((2, 3)) for x in maps], 1)
-        return DiscriminatorOutput(
-            logits,
+        return ContrastiveFeatures(
             float32_or_wider(self.image_projection(pooled)),
             float32_or_wider(self.sentence_projection(text.sentence_BD)),
             float32_or_wider(regions.flatten(2).mT),
-            mismatched,
         )
 
     def logits(self, maps: list[Tensor], sentence_BD: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ class FrozenFeatureDiscriminator(nn.Module):
         text_dim: width of the word and sentence embeddings, and of the region features.
         channels: width of each head.
         upsampling: factor by which images are enlarged before the encoder.
-        feature_dim: width of the image and sentence features; None leaves the contrastive heads out, and then all
-            features are empty.
+        feature_dim: width of the image and sentence features; None leaves the contrastive heads out, and then the
+            output has no features.
     """
 
     def __init__(

@@ -51,8 +51,11 @@ class CountedObjective(Objective):
         contrasts = Objective.text_losses(others, prefix, output, text)
         if self.weights.word:
             words_ND = torch.randn(self.words, text.words_BTD.shape[2])
-            regions_BRD = float32_or_wider(output.region_features_BRD)
-            loss = RegionContextCosine.apply(words_ND, regions_BRD, self.rho_1, self.words).sum()
+            losses = [
+                RegionContextCosine.apply(words_ND, float32_or_wider(each.regions_BRD), self.rho_1, self.words).sum()
+                for each in output.features
+            ]
+            loss = torch.stack(losses).mean()
             contrasts[f"{prefix}_word"] = (self.weights.word, ContrastiveLoss(loss, loss.detach(), loss.detach()))
         return contrasts
 

@@ -157,7 +157,7 @@ def count(config: Config, text_dim: int) -> Counted:
         noise, images = torch.randn(2, config.generator.noise_dim), torch.randn(2, 3, size, size)
         generator_gflop, generator_elements = count_forward(generator.eval(), noise, text)
         discriminator_gflop, discriminator_elements = count_forward(discriminator.eval(), images, text)
-        feature_dim = discriminator(images, text).image_features_BF.shape[1]
+        feature_dim = sum(each.images_BF.shape[1] for each in discriminator(images, text).features)
         encoder_gflop, encoder_dim = 0.0, 0
         if config.losses.image_encoder > 0:
             encoder = untrained_image_encoder(config.losses.encoder)

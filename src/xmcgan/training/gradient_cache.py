@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from xmcgan.types import Batch, DiscriminatorOutput
+from xmcgan.types import Batch, ContrastiveFeatures, DiscriminatorOutput
 
 Backward = Callable[..., None]
 """Takes (loss, parameters) pairs and adds the gradient of each loss to the ``grad`` of its parameters."""
@@ -29,8 +29,14 @@ class Features(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors that are not None, in a fixed order."""
-        every = (*self.real, *self.fake, *(self.encoded or ()), self.distances_B, self.penalties_BK)
+        of_discriminator = (*flatten(self.real), *flatten(self.fake))
+        every = (*of_discriminator, *(self.encoded or ()), self.distances_B, self.penalties_BK)
         return [tensor for tensor in every if tensor is not None]
+
+
+def flatten(output: DiscriminatorOutput) -> list[Tensor | None]:
+    """All tensors of a discriminator's output, in a fixed order."""
+    return [output.logits_B, *(each for features in output.features for each in features), output.mismatched_logits_B]
 
 
 def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
@@ -81,8 +87,9 @@ def join(parts: list[Features]) -> Features:
     joined = iter(tensors)
 
     def next_output(template: DiscriminatorOutput) -> DiscriminatorOutput:
-        features = [next(joined) for _ in range(4)]
-        return DiscriminatorOutput(*features, None if template.mismatched_logits_B is None else next(joined))
+        logits_B = next(joined)
+        features = tuple(ContrastiveFeatures(*(next(joined) for _ in each)) for each in template.features)
+        return DiscriminatorOutput(logits_B, features, None if template.mismatched_logits_B is None else next(joined))
 
     first = parts[0]
     real, fake = next_output(first.real), next_output(first.fake)
