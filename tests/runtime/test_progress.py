@@ -49,6 +49,14 @@ def test_what_was_done_before_does_not_count_as_speed(capsys, clock):
     assert capsys.readouterr().err == "562 images, 2/s\n"
 
 
+def test_an_estimate_that_was_too_low_is_dropped(capsys, clock):
+    bar = ProgressBar(total=40, unit="image")
+    for seconds in (31.0, 62.0):
+        clock.now = seconds
+        bar.update(31)
+    assert capsys.readouterr().err == "31 of 40 images, 1/s\n62 images, 1/s\n"
+
+
 @pytest.mark.parametrize("settings", [{"disable": True}, {"leave": False}])
 def test_a_short_or_disabled_bar_says_nothing(capsys, clock, settings):
     assert list(ProgressBar(total=3, unit="call", **settings).over("abc")) == ["a", "b", "c"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from xmcgan.cli.parser import FieldsOf, OneOf
 from xmcgan.config import Config, flatten, from_dict, to_dict, unflatten
+from xmcgan.config.unused import refuse_unused
 from xmcgan.recipes import RECIPES
 
 OWN_LAYOUTS = ("folder", "table", "webdataset")
@@ -46,6 +47,8 @@ def train(
     if settings.get("dataset.layout") in OWN_LAYOUTS:
         defaults["dataset.split"] = "train"  # the recipe names a split of a public set
     config = from_dict(unflatten(defaults | settings))
+    if not (output / "config.json").exists():  # a run of an older version can have such settings, and be resumed
+        refuse_unused([name for name, value in settings.items() if value != defaults[name]], config)
 
     from xmcgan.runtime.device import resolve_device
     from xmcgan.runtime.distributed import RankLost, RankZeroFailed, is_main, process_group

@@ -46,7 +46,7 @@ class ProgressBar:
     """Counts finished work, and shows it on standard error.
 
     Args:
-        total: how much there is to do; None if unknown.
+        total: how much there is to do; None if unknown. An estimate is dropped once more than that is done.
         unit: what is counted, such as ``step``.
         desc: what is done, at the beginning of the line.
         initial: how much was done before.
@@ -80,6 +80,8 @@ class ProgressBar:
     def update(self, count: int = 1) -> None:
         """Counts ``count`` more."""
         self.n += count
+        if self.total is not None and self.n > self.total:
+            self.total = None  # it was an estimate, and too low
         self.show(count)
 
     def set_postfix_str(self, text: str) -> None:
