@@ -299,13 +299,6 @@ def test_mouse_traces_need_a_set_that_has_them():
         replace(recipe, losses=replace(recipe.losses, trace=1.0))
 
 
-@pytest.mark.parametrize("kind", ["contrastive", "frozen-features"])
-def test_contrastive_losses_in_both_networks_need_both(kind):
-    with pytest.raises(ValueError, match=f"frozen_contrastive is True, but discriminator.kind is {kind}; .*combined"):
-        DiscriminatorConfig(kind=kind, frozen_contrastive=True)
-    assert DiscriminatorConfig(kind="combined", frozen_contrastive=True).frozen_contrastive
-
-
 @pytest.mark.parametrize("kind", ["frozen-features", "combined"])
 def test_checkpointed_activations_are_refused_on_frozen_features(kind):
     with pytest.raises(ValueError, match=f"{kind}, which cannot recompute its activations"):

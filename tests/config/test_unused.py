@@ -19,6 +19,7 @@ CASES = [
         1,
         "discriminator.kind is frozen-features",
     ),
+    ({}, "discriminator.frozen_contrastive", True, "discriminator.kind is contrastive, which has one network"),
     ({"generator.modulation": "plain"}, "generator.rho_0", 5.0, "generator.modulation is plain"),
     ({}, "losses.diversity_distance", 0.1, "losses.diversity is 0"),
     ({}, "augmentation.adaptive_images", 1000, "augmentation.adaptive_target is not set"),

@@ -223,6 +223,7 @@ def techniques(base: Config) -> Study:
         Row("relativistic, R1 + R2", replace(base, losses=relativistic, penalties=PenaltyConfig(r1=1.0, r2=1.0))),
         row("frozen features", discriminator={"kind": "frozen-features"}),
         row("both discriminators", discriminator={"kind": "combined"}),
+        row("both, each with contrastive losses", discriminator={"kind": "combined", "frozen_contrastive": True}),
         row("bilinear modulation", generator={"modulation_upsampling": "bilinear"}),
         row("EMA by images", training={"ema_half_life": 10_000}),
         row("batch-norm statistics", training={"batch_norm_batches": 20}),

@@ -119,10 +119,6 @@ class DiscriminatorConfig:
     def __post_init__(self):
         for name in ("width", "channels", "upsampling"):
             check(getattr(self, name) >= 1, f"discriminator.{name} is {getattr(self, name)}; it should be at least 1")
-        check(
-            self.kind == "combined" or not self.frozen_contrastive,
-            f"discriminator.frozen_contrastive is True, but discriminator.kind is {self.kind}; it needs kind combined",
-        )
 
     @property
     def uses_frozen_features(self) -> bool:

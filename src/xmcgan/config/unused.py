@@ -14,6 +14,8 @@ def unused_settings(config: Config) -> dict[str, str]:
          "discriminator.kind is contrastive, which has no frozen network"),
         (kind == "frozen-features", "discriminator.width discriminator.head_layers",
          "discriminator.kind is frozen-features, which leaves out the paper's network"),
+        (kind != "combined", "discriminator.frozen_contrastive",
+         f"discriminator.kind is {kind}, which has one network"),
         (config.generator.modulation == "plain", "generator.modulation_upsampling generator.rho_0",
          "generator.modulation is plain, which has no attention"),
         (losses.diversity == 0, "losses.diversity_distance", "losses.diversity is 0"),
