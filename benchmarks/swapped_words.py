@@ -9,7 +9,7 @@ Of 400 held-out images of Scenes, prints the share for which the true caption sc
 another object of the same place ("bus" for "car"), and than with another colour; 50 % is chance. Scores are the
 image-sentence similarity and the region-word score, of each network with contrastive heads, and the mean logit.
 ``--train`` takes the discriminator of a recipe and trains it for the image-sentence and region-word losses, without a
-generator.
+generator, so its logit means nothing then.
 """
 
 import argparse

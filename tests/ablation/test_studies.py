@@ -113,5 +113,13 @@ def test_the_example_studies_compare_two_recipes(data):
     assert [without_steps(row.config) for row in study.rows] == [without_steps(recipe) for recipe in recipes]
 
 
+def test_the_example_study_of_the_text_changes_the_discriminator_alone():
+    path, recipe = Path(__file__).parents[2] / "examples/scenes_text_study.json", RECIPES["scenes-64-plus"]
+    rows = study_from_file(path.name, json.loads(path.read_text()), recipe).rows
+    changed = [set(differences(recipe, row.config)) for row in rows]
+    upsampling, both = "discriminator.upsampling", "discriminator.frozen_contrastive"
+    assert changed == [set(), {upsampling}, {upsampling, both}]
+
+
 def without_steps(config: Config) -> Config:
     return replace(config, training=replace(config.training, steps=1))

@@ -1,8 +1,9 @@
-"""Both discriminators: the paper's, which learns the text, and a second one on frozen features.
+"""Both discriminators: the paper's, which sees pixels, and a second one on frozen features.
 
 With frozen ImageNet features a generator draws sharp objects early in training. But its images can match their captions
-in these features alone, and not to the eye. So the contrastive losses use only the paper's network, which sees pixels.
-The adversarial loss is the mean over both.
+in these features alone, and not to the eye. So the contrastive losses use the paper's network, which learns places and
+colours early and objects late. Frozen features tell objects early: the second network can have contrastive heads, too.
+The adversarial loss is the mean over both networks, and so is each contrastive loss.
 """
 
 import torch
