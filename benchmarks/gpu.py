@@ -104,7 +104,7 @@ def forward_and_step(size: int, precision: str, device: torch.device) -> dict[st
     first = batches[0]
     with torch.no_grad(), training.layers_in_precision():
         drawn = training.ema.network(first.noise_BZ, first.text).images_B3HW
-        seen = list(training.discriminator(first.images_B3HW, first.text)[:4])
+        seen = training.discriminator(first.images_B3HW, first.text).tensors
     # One batch: a second discriminator step would start from the first one's new weights.
     before = [torch.cat([weight.detach().flatten() for weight in network.parameters()]) for network in networks]
     report = train_step(training, batches[:1])

@@ -145,7 +145,7 @@ class AnyLoss(Objective):
 
 
 def some_loss(name: str, output: DiscriminatorOutput, *more: Tensor) -> Terms:
-    return Terms({name: torch.stack([each.mean() for each in (*output, *more)]).sum()}, {name: 1.0}, {})
+    return Terms({name: torch.stack([each.mean() for each in (*output.tensors, *more)]).sum()}, {name: 1.0}, {})
 
 
 class Count(NamedTuple):

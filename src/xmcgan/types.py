@@ -74,3 +74,9 @@ class DiscriminatorOutput(NamedTuple):
     logits_B: Tensor  # with frozen features (B, P), several for each image
     features: tuple[ContrastiveFeatures, ...]  # one entry for each network that has contrastive heads
     mismatched_logits_B: Tensor | None = None  # of the same images with other captions, if they were given
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in a fixed order."""
+        mismatched = [] if self.mismatched_logits_B is None else [self.mismatched_logits_B]
+        return [self.logits_B, *(each for features in self.features for each in features), *mismatched]

@@ -19,9 +19,9 @@ def test_a_pair_is_one_concatenated_batch():
     text = TextEmbedding(torch.randn(3, 4, 5), torch.ones(3, 4, dtype=torch.bool), torch.randn(3, 5))
 
     pair = discriminate_pair(discriminator, real, fake, text)
-    ours = [torch.cat(halves) for halves in zip(*(half[:4] for half in pair), strict=True)]
+    ours = [torch.cat(halves) for halves in zip(*(half.tensors for half in pair), strict=True)]
     both = TextEmbedding(*(torch.cat([tensor, tensor]) for tensor in text))
-    plain = together(torch.cat([real, fake]), both)[:4]
+    plain = together(torch.cat([real, fake]), both).tensors
     cotangents = [torch.randn_like(value) for value in plain]
     for one, other in zip(ours, plain, strict=True):
         torch.testing.assert_close(one, other)

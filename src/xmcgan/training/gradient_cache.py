@@ -29,14 +29,8 @@ class Features(NamedTuple):
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors that are not None, in a fixed order."""
-        of_discriminator = (*flatten(self.real), *flatten(self.fake))
-        every = (*of_discriminator, *(self.encoded or ()), self.distances_B, self.penalties_BK)
-        return [tensor for tensor in every if tensor is not None]
-
-
-def flatten(output: DiscriminatorOutput) -> list[Tensor | None]:
-    """All tensors of a discriminator's output, in a fixed order."""
-    return [output.logits_B, *(each for features in output.features for each in features), output.mismatched_logits_B]
+        optional = [each for each in (self.distances_B, self.penalties_BK) if each is not None]
+        return [*self.real.tensors, *self.fake.tensors, *(self.encoded or ()), *optional]
 
 
 def split_batch(batch: Batch, rows: int | None) -> list[Batch]:
