@@ -190,7 +190,7 @@ def estimate(rows: int, *, checkpointed: bool) -> float:
     """Gigabytes (10^9 bytes) of the paper's step with n_D = 2 and VGG-19, in micro-batches of ``rows``."""
     recipe = RECIPES["coco14-256"]
     losses = replace(recipe.losses, image_encoder=0.0)  # VGG-19 is passed separately, without loading weights
-    settings = replace(recipe.training, micro_batch=rows, checkpoint_activations=checkpointed)
+    settings = replace(recipe.training, micro_batch=rows, checkpoint_activations=checkpointed, precision="bfloat16")
     return counted(replace(recipe, losses=losses, training=settings), 768, encoder=True).most / 1e9
 
 
