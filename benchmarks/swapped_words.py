@@ -10,11 +10,15 @@ another object of the same place ("bus" for "car"), and than with another colour
 image-sentence similarity and the region-word score, of each network with contrastive heads, and the mean logit.
 ``--train`` takes the discriminator of a recipe and trains it for the image-sentence and region-word losses, without a
 generator, so its logit means nothing then.
+
+Only the word itself is replaced, so some false captions are odd ("a fire bench"), and "orange" counts as a colour even
+where it is the fruit. That makes them a little easier to tell, for every discriminator alike.
 """
 
 import argparse
 import random
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,13 +31,13 @@ from xmcgan.data.layouts import read_records
 from xmcgan.data.records import Record
 from xmcgan.encoders.efficientnet import EfficientNetLite0
 from xmcgan.encoders.text import TextEncoder
-from xmcgan.inference.model_files import DISCRIMINATOR_FILE, find_model, load
+from xmcgan.inference.model_files import find_model, load
 from xmcgan.losses.contrastive import region_word_scores
 from xmcgan.losses.objective import LossWeights, Objective
 from xmcgan.model.build import AnyDiscriminator, build_discriminator
 from xmcgan.recipes import RECIPES
 from xmcgan.scenes.scene import BACKGROUNDS, COLOURS
-from xmcgan.training.initial_weights import model_config
+from xmcgan.training.initial_weights import discriminator_file, model_config
 from xmcgan.types import TextEmbedding
 
 NOUNS = {
@@ -68,8 +72,8 @@ def swapped(record: Record, rng: random.Random) -> Swapped | None:
         return None
     kind, noun = rng.choice(nouns)
     named = {each for each, _ in nouns}
-    others = sorted(set().union(*(place for place in PLACES if kind in place)) - named & set(NOUNS))
-    others = [other for other in others if other in NOUNS]
+    beside = set().union(*(place for place in PLACES if kind in place))
+    others = sorted(other for other in beside - named if other in NOUNS)
     if not others:
         return None
     colour = rng.choice(colours)
@@ -124,6 +128,7 @@ def train(discriminator: AnyDiscriminator, config: Config, encoder: TextEncoder,
     optimizer = torch.optim.Adam(discriminator.parameters(), settings.discriminator_lr, betas)
     transform, rng = ImageTransform(config.image_size), random.Random(options.seed)
     steps = options.images // settings.batch_size
+    reported = {steps // 3, 2 * steps // 3, steps}
     for step in range(1, steps + 1):
         batch = rng.choices(records, k=settings.batch_size)
         text = encoder([rng.choice(record.captions) for record in batch])
@@ -132,7 +137,7 @@ def train(discriminator: AnyDiscriminator, config: Config, encoder: TextEncoder,
         optimizer.zero_grad()
         torch.stack([weight * loss.loss for weight, loss in losses.values()]).sum().backward()
         optimizer.step()
-        if step % (steps // 3) == 0:
+        if step in reported:
             print(f"{options.train}, after {step * settings.batch_size:,} images")
             report(discriminator, config, encoder, held_out)
 
@@ -144,27 +149,36 @@ def held_out_images(data: Path, config: Config) -> list[Swapped]:
     return [found for record in records if (found := swapped(record, rng))][:HELD_OUT]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", help="a run or a checkpoint")
-    what.add_argument("--train", choices=[name for name in RECIPES if name.startswith("scenes-64")])
-    parser.add_argument("--data", type=Path, default=Path("data/scenes-64"))
-    parser.add_argument("--images", type=int, default=14_400, help="images to train on")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+def main(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    config = RECIPES[options.train] if options.train else model_config(find_model(options.model))
+    folder = None if options.train else find_model(options.model)
+    config = RECIPES[options.train] if folder is None else model_config(folder)
     encoder = TextEncoder.from_config(config.text, device="cpu", cache_mb=512)
     frozen = EfficientNetLite0.pretrained(None) if config.discriminator.uses_frozen_features else None
     discriminator = build_discriminator(config, encoder.dim, frozen).to(memory_format=torch.channels_last)
-    if options.train:
+    if folder is None:
         train(discriminator, config, encoder, options)
         return
-    load(discriminator, find_model(options.model) / "training" / DISCRIMINATOR_FILE)
+    path = discriminator_file(folder)
+    if path is None:
+        raise FileNotFoundError(f"{options.model} has no discriminator; name a run or a checkpoint")
+    load(discriminator, path)
     print(options.model)
     report(discriminator, config, encoder, held_out_images(options.data, config))
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="a run or a checkpoint")
+    what.add_argument("--train", choices=[name for name in RECIPES if name.startswith("scenes-64")])
+    parser.add_argument("--data", type=Path, default=Path("data/scenes-64"))
+    parser.add_argument("--images", type=int, default=14_400, help="images to train on, at least 72")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.images < 72:
+        parser.error(f"--images is {options.images}; it should be at least 72, three batches")
+    try:
+        main(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"swapped_words.py: {error}")

@@ -98,8 +98,9 @@ class DiscriminatorConfig:
 
     Args:
         kind: ``contrastive`` (paper); ``frozen-features``: small heads on a frozen ImageNet network, with the same
-            contrastive losses (Projected GAN); ``combined``: both, with the contrastive losses on the paper's alone.
-        frozen_contrastive: with ``combined``, whether the contrastive losses are the mean over both networks' features.
+            contrastive losses (Projected GAN); ``combined``: both, with the contrastive losses on the paper's alone,
+            unless ``frozen_contrastive``.
+        frozen_contrastive: with ``combined``, each contrastive loss is the mean over both networks.
         width: base width of the contrastive discriminator.
         head_layers: extra layers of its contrastive heads: 0 (paper's best), 1 or 2 (paper, Figure 5).
         channels: channels of each head on frozen features.

@@ -58,8 +58,7 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
         raise ValueError(f"training.init {source} does not fit this run: {why}. Give {right}, or another model")
     load(state.generator, folder / GENERATOR_FILE)
     state.ema.network.load_state_dict(state.generator.state_dict())
-    path = next((path for path in (folder / DISCRIMINATOR_FILE, folder / "training" / DISCRIMINATOR_FILE)
-                 if path.is_file()), None)  # fmt: skip
+    path = discriminator_file(folder)
     if path is None:
         return f"the generator starts from {source}, which has no discriminator; that starts from random weights"
     other = [name for name in changes if name.startswith(DISCRIMINATOR_SETTINGS) and name not in PATHS]
@@ -67,6 +66,12 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
         return f"the generator starts from {source}, the discriminator from random weights: {', '.join(other)} differs"
     load(state.discriminator, path)
     return f"generator and discriminator start from {source}"
+
+
+def discriminator_file(folder: Path) -> Path | None:
+    """Where a saved model or a checkpoint holds its discriminator, if it has one."""
+    places = folder / DISCRIMINATOR_FILE, folder / "training" / DISCRIMINATOR_FILE
+    return next((path for path in places if path.is_file()), None)
 
 
 def model_config(folder: Path) -> Config:
