@@ -15,6 +15,7 @@ loss, without its weight:
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -71,11 +72,19 @@ def frozen_gradient(
     return gradient[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def moved(images_B3HW: Tensor, most: int) -> Tensor:
-    """Images moved by up to ``most`` pixels, with their edges repeated."""
+def moves(most: int) -> list[Callable[[Tensor], Tensor]]:
+    """Different moves by up to ``most`` pixels down and right; the edges are repeated."""
+    steps = 2 * most + 1
+    return [partial(moved, most, *divmod(place, steps)) for place in torch.randperm(steps**2)[:COPIES].tolist()]
+
+
+def moved(most: int, down: int, right: int, images_B3HW: Tensor) -> Tensor:
     side = images_B3HW.shape[-1]
-    down, right = (int(each) for each in torch.randint(0, 2 * most + 1, (2,)))
     return F.pad(images_B3HW, (most,) * 4, mode="replicate")[..., down : down + side, right : right + side]
+
+
+def noisy(sigma: float, images_B3HW: Tensor) -> Tensor:
+    return images_B3HW + sigma * torch.randn_like(images_B3HW)
 
 
 def mean_length(gradient_B3HW: Tensor) -> float:
@@ -86,8 +95,13 @@ def main(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     folder = find_model(options.model)
     config, path = model_config(folder), discriminator_file(folder)
-    if path is None or config.discriminator.kind != "combined":
-        raise ValueError(f"{options.model} should be a run or checkpoint with discriminator.kind combined")
+    kind = config.discriminator.kind
+    if kind != "combined":
+        raise ValueError(
+            f"{options.model} has discriminator.kind {kind}; it should be combined, two networks to compare"
+        )
+    if path is None:
+        raise FileNotFoundError(f"{options.model} has no discriminator; name a run or a checkpoint")
     pipeline = Pipeline.from_pretrained(options.model)
     discriminator = build_discriminator(config, pipeline.encoder.dim, EfficientNetLite0.pretrained(None))
     assert isinstance(discriminator, CombinedDiscriminator)
@@ -107,13 +121,10 @@ def main(options: argparse.Namespace) -> None:
         print(f"  {name}: {mean_length(gradient):.2f}, {mean_length(coarse):.2f}", flush=True)
 
     print("cosine between the frozen features' gradients at copies of an image, and their length")
-    changes: dict[str, Callable[[Tensor], Tensor]] = {}
-    for most in (1, 8):
-        changes[f"moved by up to {most} pixels"] = lambda images, most=most: moved(images, most)
-    for sigma in (0.02, 0.05, 0.1):
-        changes[f"noise of {sigma}"] = lambda images, sigma=sigma: images + sigma * torch.randn_like(images)
-    for name, change in changes.items():
-        copies = [frozen_gradient(discriminator, fake, text, change) for _ in range(COPIES)]
+    changes = {f"moved by up to {most} pixels": moves(most) for most in (1, 8)}
+    changes |= {f"noise of {sigma}": [partial(noisy, sigma)] * COPIES for sigma in (0.02, 0.05, 0.1)}
+    for name, each in changes.items():
+        copies = [frozen_gradient(discriminator, fake, text, change) for change in each]
         cosines = [torch.cosine_similarity(a.flatten(1), b.flatten(1)).mean() for a, b in combinations(copies, 2)]
         length = sum(mean_length(copy) for copy in copies) / COPIES
         print(f"  {name}: {float(torch.stack(cosines).mean()):.2f}, {length:.2f}", flush=True)
