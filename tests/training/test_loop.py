@@ -14,9 +14,9 @@ import xmcgan.training.loop as loop_module
 from steps import having, last_of, poisoned
 from tiny import contents, different, files, flags, logged, run, tiny_config
 from xmcgan.cli.main import main
-from xmcgan.config import EvaluationConfig
+from xmcgan.config import EvaluationConfig, TrainingConfig
 from xmcgan.data.layouts import read_records
-from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint
+from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_tensors
 from xmcgan.training.loop import train
 from xmcgan.training.state import TrainingDiverged
 from xmcgan.training.validation import Evaluation
@@ -214,3 +214,24 @@ def test_a_resumed_plus_run_equals_an_uninterrupted_one(plus, tmp_path):
     run(plus, resumed)
     assert different(contents(whole / last), contents(resumed / last)) == []
     assert logged(whole) == logged(resumed)
+
+
+def test_the_discriminator_starts_alone(config, tmp_path, trained):
+    """``training.discriminator_warmup``: the generator starts to move after it, in a resumed run too."""
+    tuned = having(config, training__init=str(trained), training__discriminator_warmup=2, training__checkpoint_every=1)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run(having(tuned, training__steps=3, training__keep_checkpoints=0), whole)
+    initial = read_tensors(newest_checkpoint(trained / "checkpoints") / "generator.safetensors")
+    for step, moved in ((1, False), (2, False), (3, True)):
+        average = read_tensors(whole / f"checkpoints/step-{step:08d}/generator.safetensors")
+        assert all(torch.equal(tensor, initial[name]) for name, tensor in average.items()) != moved
+
+    run(having(tuned, training__steps=1), resumed)
+    run(having(tuned, training__steps=3), resumed)
+    last = "checkpoints/step-00000003"
+    assert different(contents(whole / last), contents(resumed / last)) == []
+
+
+def test_a_negative_warmup_is_refused():
+    with pytest.raises(ValueError, match=r"training\.discriminator_warmup is -1; it should be at least 0"):
+        TrainingConfig(discriminator_warmup=-1)

@@ -46,6 +46,23 @@ def test_the_first_discriminator_step_sees_the_first_batch(config):
     assert not all(torch.equal(left, right) for left, right in weights)
 
 
+def test_the_discriminator_alone(config):
+    """It moves as in a whole step; the generator's weights, its optimizer and its average do not."""
+    alone, whole = started(config), started(config)
+    before = copy.deepcopy(alone.generator.state_dict())
+    reports = [
+        train_step(alone, batches_of(config, 2), discriminator_alone=True),
+        train_step(whole, batches_of(config, 2)),
+    ]
+    assert reports[0] == reports[1]
+    pairs = zip(alone.discriminator.parameters(), whole.discriminator.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert all(torch.equal(weight, before[name]) for name, weight in alone.generator.named_parameters())
+    assert not alone.generator_optimizer.state
+    assert alone.ema.updates == 0
+    assert all(weight.grad is None for weight in [*alone.generator.parameters(), *alone.discriminator.parameters()])
+
+
 def test_both_networks_move_and_no_gradient_is_left(config):
     training = started(config)
     before = [copy.deepcopy(network.state_dict()) for network in (training.generator, training.discriminator)]

@@ -216,6 +216,8 @@ class TrainingConfig:
         seed: of weights, data order, captions and noise.
         init: model whose weights the networks start from, instead of random ones: a name in the package, a run, a
             checkpoint, a saved pipeline or a hub name. Images, text encoder and generator should be as that model's.
+        discriminator_warmup: first steps, which train the discriminator alone: for a run that starts from a model's
+            generator (``init``) with a discriminator that has not seen its images.
         log_every: steps between two lines of the log.
         sample_every: steps between two grids of samples.
         checkpoint_every: steps between two checkpoints.
@@ -245,6 +247,7 @@ class TrainingConfig:
     device: str = "auto"
     seed: int = 0
     init: str | None = None
+    discriminator_warmup: int = 0
     log_every: int = 50
     sample_every: int = 1000
     checkpoint_every: int = 2000
@@ -271,6 +274,8 @@ class TrainingConfig:
         check(0 <= self.lr_decay_from <= 1, f"training.lr_decay_from is {self.lr_decay_from}; a share, from 0 to 1")
         check(self.prefetch >= 0, f"training.prefetch is {self.prefetch}; it should be at least 0")
         check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
+        warmup = self.discriminator_warmup
+        check(warmup >= 0, f"training.discriminator_warmup is {warmup}; it should be at least 0")
         check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
 
 

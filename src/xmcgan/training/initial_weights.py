@@ -3,14 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from xmcgan.config import Config, differences, flatten, from_dict, to_dict
+from torch import Tensor
+
+from xmcgan.config import Config, DiscriminatorConfig, differences, flatten, from_dict, to_dict
 from xmcgan.inference.model_files import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
+    check_finite,
     find_model,
     load,
     read_description,
+    read_tensors,
 )
+from xmcgan.model.build import AnyDiscriminator
+from xmcgan.runtime.field_types import check
 from xmcgan.training.state import TrainingState
 
 GENERATOR_SETTINGS = ("image_size", "text.encoder", "text.layers", "generator.")
@@ -62,10 +68,67 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
     if path is None:
         return f"the generator starts from {source}, which has no discriminator; that starts from random weights"
     other = [name for name in changes if name.startswith(DISCRIMINATOR_SETTINGS) and name not in PATHS]
-    if other:
-        return f"the generator starts from {source}, the discriminator from random weights: {', '.join(other)} differs"
-    load(state.discriminator, path)
-    return f"generator and discriminator start from {source}"
+    if not other:
+        load(state.discriminator, path)
+        return f"generator and discriminator start from {source}"
+    shared, complete = load_shared_networks(
+        state.discriminator, path, config.discriminator, model_config(folder).discriminator
+    )
+    differs = f"({', '.join(other)} differs)"
+    if not shared:
+        return f"the generator starts from {source}, the discriminator from random weights {differs}"
+    line = f"{', '.join(['generator', *shared[:-1]])} and {shared[-1]} start from {source}"
+    return line if complete else f"{line}, the rest of the discriminator from random weights {differs}"
+
+
+NETWORKS = {
+    "contrastive": ("the paper's discriminator", ("width", "head_layers")),
+    "frozen": ("the discriminator on frozen features", ("channels", "upsampling")),
+}
+"""The networks of a discriminator, by their names in ``CombinedDiscriminator``: in words, and what determines each."""
+
+PREFIXES = {
+    "contrastive": {"contrastive": ""},
+    "frozen-features": {"frozen": ""},
+    "combined": {"contrastive": "contrastive.", "frozen": "frozen."},
+}
+"""For each ``discriminator.kind`` its networks, and what the names of their weights begin with."""
+
+CONTRASTIVE_HEADS = tuple(f"network.{name}_projection." for name in ("region", "image", "sentence"))
+"""Layers on frozen features that only some discriminators have."""
+
+
+def load_shared_networks(
+    discriminator: AnyDiscriminator, path: Path, own: DiscriminatorConfig, model: DiscriminatorConfig
+) -> tuple[list[str], bool]:
+    """Loads the networks that two different discriminators have in common, with contrastive heads if both have them.
+
+    Returns:
+        the networks in words, and whether every weight was loaded.
+
+    Raises:
+        ValueError: if the file does not fit its own configuration, or a weight is not finite.
+    """
+    ours, tensors = discriminator.state_dict(), read_tensors(path)
+    loaded: dict[str, Tensor] = {}
+    shared = []
+    for network, (words, settings) in NETWORKS.items():
+        prefix, theirs = (PREFIXES[kind].get(network) for kind in (own.kind, model.kind))
+        if prefix is None or theirs is None or any(getattr(own, each) != getattr(model, each) for each in settings):
+            continue
+        shared.append(words)
+        for name in (name.removeprefix(prefix) for name in ours if name.startswith(prefix)):
+            source = theirs + name
+            if source not in tensors and network == "frozen" and name.startswith(CONTRASTIVE_HEADS):
+                continue
+            check(source in tensors, f"{path} lacks {source}, which its configuration describes")
+            check_finite(source, tensors[source], path)
+            loaded[prefix + name] = tensors[source]
+    try:
+        discriminator.load_state_dict(ours | loaded)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the network that its configuration describes: {error}") from None
+    return shared, loaded.keys() == ours.keys()
 
 
 def discriminator_file(folder: Path) -> Path | None:

@@ -159,7 +159,8 @@ def run_steps(run: Run, batches: Iterator[Batch], sample_text: TextEmbedding, st
                 barrier()  # so that waiting for the slowest rank's data counts as waiting for data, too
             with run.progress.updating():
                 set_learning_rates(state, settings, step)
-                losses = check_finite(train_step(state, fresh), step + 1)
+                alone = step < settings.discriminator_warmup
+                losses = check_finite(train_step(state, fresh, discriminator_alone=alone), step + 1)
             step = run.progress.step = step + 1
             log.add(losses, images=settings.batch_size * settings.discriminator_steps)
             # Checked once per step: a signal during saving stops the run after the next step.

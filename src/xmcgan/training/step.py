@@ -12,7 +12,7 @@ from xmcgan.training.state import TrainingState
 from xmcgan.types import Batch
 
 
-def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
+def train_step(state: TrainingState, batches: list[Batch], *, discriminator_alone: bool = False) -> dict[str, Tensor]:
     """One iteration of Algorithm 1: n_D discriminator steps, one generator step, one EMA update.
 
     The last discriminator step and the generator step share a forward pass: both gradients are taken at the same
@@ -20,6 +20,7 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
 
     Args:
         batches: one for each discriminator step; with several ranks, this rank's part of each.
+        discriminator_alone: leave out the generator step and the EMA update (``training.discriminator_warmup``).
 
     Returns:
         every loss and statistic, averaged over the whole batch, detached.
@@ -39,12 +40,14 @@ def train_step(state: TrainingState, batches: list[Batch]) -> dict[str, Tensor]:
     features, backward = forward_both(state, batch)
     loss_d = discriminator_terms(state, features, batch)
     loss_g = objective.generator(features.real, features.fake, batch.text, features.encoded, features.distances_B)
-    backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
-    optimizer_step(state.discriminator_optimizer)
-    optimizer_step(state.generator_optimizer)
-
-    # EMA
-    state.ema.update(generator)
+    if discriminator_alone:
+        backward((loss_d.total, discriminator_weights))
+        optimizer_step(state.discriminator_optimizer)
+    else:
+        backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
+        optimizer_step(state.discriminator_optimizer)
+        optimizer_step(state.generator_optimizer)
+        state.ema.update(generator)
 
     report = {"d_loss": loss_d.total, "g_loss": loss_g.total}
     for terms in (loss_d, loss_g):
