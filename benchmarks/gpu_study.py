@@ -62,6 +62,10 @@ class Average:
         self.ema, self.network = ema, ema.network
         self.share = torch.ones((), device=device)
 
+    @property
+    def updates(self) -> int:
+        return self.ema.updates
+
     def set_decay(self) -> None:
         """Sets the decay of the next update."""
         self.share.fill_(1 - self.ema.next_decay())
@@ -277,8 +281,11 @@ def check_row(row: Row) -> None:
     for name, value, right in (
         ("training.discriminator_steps", config.training.discriminator_steps, 1),
         ("training.micro_batch", config.training.micro_batch, None),
+        ("training.init", config.training.init, None),
+        ("training.discriminator_warmup", config.training.discriminator_warmup, 0),
         ("dataset.flip", config.dataset.flip, False),
         ("losses.trace", config.losses.trace, 0.0),
+        ("penalties.every", config.penalties.every if config.penalties.active else 1, 1),
         ("augmentation.adaptive_target", config.augmentation.adaptive_target, None),
         ("augmentation.sentence_noise", config.augmentation.sentence_noise, 0.0),
     ):

@@ -16,7 +16,7 @@ from tiny import contents, different, files, flags, logged, run, tiny_config
 from xmcgan.cli.main import main
 from xmcgan.config import EvaluationConfig, TrainingConfig
 from xmcgan.data.layouts import read_records
-from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint, read_tensors
+from xmcgan.inference.model_files import checkpoints, load_generator, newest_checkpoint
 from xmcgan.training.loop import train
 from xmcgan.training.state import TrainingDiverged
 from xmcgan.training.validation import Evaluation
@@ -221,10 +221,10 @@ def test_the_discriminator_starts_alone(config, tmp_path, trained):
     tuned = having(config, training__init=str(trained), training__discriminator_warmup=2, training__checkpoint_every=1)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     run(having(tuned, training__steps=3, training__keep_checkpoints=0), whole)
-    initial = read_tensors(newest_checkpoint(trained / "checkpoints") / "generator.safetensors")
+    initial = dict(load_generator(newest_checkpoint(trained / "checkpoints"))[0].named_parameters())
     for step, moved in ((1, False), (2, False), (3, True)):
-        average = read_tensors(whole / f"checkpoints/step-{step:08d}/generator.safetensors")
-        assert all(torch.equal(tensor, initial[name]) for name, tensor in average.items()) != moved
+        average, _, _ = load_generator(whole / f"checkpoints/step-{step:08d}")
+        assert all(torch.equal(weight, initial[name]) for name, weight in average.named_parameters()) != moved
 
     run(having(tuned, training__steps=1), resumed)
     run(having(tuned, training__steps=3), resumed)

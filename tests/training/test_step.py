@@ -47,7 +47,7 @@ def test_the_first_discriminator_step_sees_the_first_batch(config):
 
 
 def test_the_discriminator_alone(config):
-    """It moves as in a whole step; the generator's weights, its optimizer and its average do not."""
+    """It moves as in a whole step; the generator, its optimizer and its average do not, but the step counts."""
     alone, whole = started(config), started(config)
     before = copy.deepcopy(alone.generator.state_dict())
     reports = [
@@ -58,8 +58,9 @@ def test_the_discriminator_alone(config):
     pairs = zip(alone.discriminator.parameters(), whole.discriminator.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
     assert all(torch.equal(weight, before[name]) for name, weight in alone.generator.named_parameters())
+    assert all(torch.equal(weight, before[name]) for name, weight in alone.ema.network.named_parameters())
     assert not alone.generator_optimizer.state
-    assert alone.ema.updates == 0
+    assert alone.ema.updates == 1
     assert all(weight.grad is None for weight in [*alone.generator.parameters(), *alone.discriminator.parameters()])
 
 

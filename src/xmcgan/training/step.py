@@ -20,7 +20,7 @@ def train_step(state: TrainingState, batches: list[Batch], *, discriminator_alon
 
     Args:
         batches: one for each discriminator step; with several ranks, this rank's part of each.
-        discriminator_alone: leave out the generator step and the EMA update (``training.discriminator_warmup``).
+        discriminator_alone: leave out the generator step (``training.discriminator_warmup``).
 
     Returns:
         every loss and statistic, averaged over the whole batch, detached.
@@ -47,7 +47,9 @@ def train_step(state: TrainingState, batches: list[Batch], *, discriminator_alon
         backward((loss_d.total, discriminator_weights), (loss_g.total, generator_weights))
         optimizer_step(state.discriminator_optimizer)
         optimizer_step(state.generator_optimizer)
-        state.ema.update(generator)
+
+    # EMA; its updates count the steps (``penalties.due``)
+    state.ema.update(generator)
 
     report = {"d_loss": loss_d.total, "g_loss": loss_g.total}
     for terms in (loss_d, loss_g):
