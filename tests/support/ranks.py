@@ -252,11 +252,11 @@ def disturb(before: Callable[[int], None]) -> None:
     """Calls ``before`` with the number of each step of this process, before the step."""
     calls = 0
 
-    def disturbed(training, batches):
+    def disturbed(training, batches, **options):
         nonlocal calls
         calls += 1
         before(calls)
-        return train_step(training, batches)
+        return train_step(training, batches, **options)
 
     loop_module.train_step = disturbed
 

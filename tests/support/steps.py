@@ -86,13 +86,13 @@ def poisoned(weight_of, at: int, *, after: bool = False):
     """train_step, with a weight that stops being a number before (or after) its at-th call."""
     calls = 0
 
-    def wrapped(training, batches):
+    def wrapped(training, batches, **options):
         nonlocal calls
         calls += 1
-        report = train_step(training, batches) if after else None
+        report = train_step(training, batches, **options) if after else None
         if calls == at:
             with torch.no_grad():
                 weight_of(training).fill_(math.nan)
-        return report or train_step(training, batches)
+        return report or train_step(training, batches, **options)
 
     return wrapped

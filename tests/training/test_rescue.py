@@ -29,12 +29,12 @@ def test_an_image_that_vanishes_costs_no_step(config, tmp_path, trained):
     shown = [record.captions[0] for record in read_records(Path(config.data), "coco", "val2014")[:4]]
     seen = []
 
-    def vanishing(training, batches):
+    def vanishing(training, batches, **options):
         seen.append(1)
         if len(seen) == 1:
             for record in records:
                 shutil.move(record.image, record.image.with_suffix(".away"))
-        return train_step(training, batches)
+        return train_step(training, batches, **options)
 
     train_step = loop_module.train_step
     copy = shutil.copytree(config.data, tmp_path / "data")
@@ -54,8 +54,8 @@ def test_an_image_that_vanishes_costs_no_step(config, tmp_path, trained):
 def test_an_error_within_a_step_saves_nothing(config, tmp_path):
     """The networks may be between two updates; what is saved is from before."""
 
-    def failing(training, batches):
-        report = train_step(training, batches)
+    def failing(training, batches, **options):
+        report = train_step(training, batches, **options)
         if len(list((tmp_path / "run/checkpoints").glob("step-*"))) == 1:
             raise RuntimeError("out of memory")
         return report
