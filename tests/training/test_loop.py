@@ -226,12 +226,18 @@ def test_the_discriminator_starts_alone(config, tmp_path, trained):
         average, _, _ = load_generator(whole / f"checkpoints/step-{step:08d}")
         assert all(torch.equal(weight, initial[name]) for name, weight in average.named_parameters()) != moved
 
-    run(having(tuned, training__steps=1), resumed)
-    run(having(tuned, training__steps=3), resumed)
     last = "checkpoints/step-00000003"
+    shutil.copytree(whole, resumed)
+    for step in (2, 3):
+        shutil.rmtree(resumed / f"checkpoints/step-{step:08d}")
+    run(having(tuned, training__steps=3, training__keep_checkpoints=0), resumed)
     assert different(contents(whole / last), contents(resumed / last)) == []
 
 
-def test_a_negative_warmup_is_refused():
-    with pytest.raises(ValueError, match=r"training\.discriminator_warmup is -1; it should be at least 0"):
-        TrainingConfig(discriminator_warmup=-1)
+@pytest.mark.parametrize("warmup", [-1, 4, 5])
+def test_a_warmup_that_leaves_the_generator_no_step_is_refused(warmup):
+    with pytest.raises(
+        ValueError, match=rf"training\.discriminator_warmup is {warmup}; .* less than training\.steps, 4:"
+    ):
+        TrainingConfig(steps=4, discriminator_warmup=warmup)
+    assert TrainingConfig(steps=4, discriminator_warmup=3).discriminator_warmup == 3

@@ -275,7 +275,11 @@ class TrainingConfig:
         check(self.prefetch >= 0, f"training.prefetch is {self.prefetch}; it should be at least 0")
         check(self.seed >= 0, f"training.seed is {self.seed}; a seed is a whole number from 0 on")
         warmup = self.discriminator_warmup
-        check(warmup >= 0, f"training.discriminator_warmup is {warmup}; it should be at least 0")
+        check(
+            warmup == 0 or 0 < warmup < self.steps,
+            f"training.discriminator_warmup is {warmup}; it should be at least 0, and less than training.steps, "
+            f"{self.steps}: the generator is trained in the steps after it",
+        )
         check(self.keep_checkpoints >= 0, f"training.keep_checkpoints is {self.keep_checkpoints}; 0 keeps all")
 
 

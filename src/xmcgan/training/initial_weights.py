@@ -27,6 +27,22 @@ DISCRIMINATOR_SETTINGS = ("discriminator.",)
 PATHS = ("discriminator.encoder_weights",)
 """Settings that are paths of files, which differ between machines."""
 
+NETWORKS = {
+    "contrastive": ("the paper's discriminator", ("width", "head_layers")),
+    "frozen": ("the discriminator on frozen features", ("channels", "upsampling")),
+}
+"""The networks of a discriminator, by their names in ``CombinedDiscriminator``: in words, and what determines each."""
+
+PREFIXES = {
+    "contrastive": {"contrastive": ""},
+    "frozen-features": {"frozen": ""},
+    "combined": {"contrastive": "contrastive.", "frozen": "frozen."},
+}
+"""For each ``discriminator.kind`` its networks, and what the names of their weights begin with."""
+
+CONTRASTIVE_HEADS = tuple(f"network.{name}_projection." for name in ("region", "image", "sentence"))
+"""Layers on frozen features that only some discriminators have."""
+
 
 def architecture(source: str) -> dict[str, Any]:
     """The settings that a run should share with the model it starts from, under their dotted names.
@@ -79,23 +95,6 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
         return f"the generator starts from {source}, the discriminator from random weights {differs}"
     line = f"{', '.join(['generator', *shared[:-1]])} and {shared[-1]} start from {source}"
     return line if complete else f"{line}, the rest of the discriminator from random weights {differs}"
-
-
-NETWORKS = {
-    "contrastive": ("the paper's discriminator", ("width", "head_layers")),
-    "frozen": ("the discriminator on frozen features", ("channels", "upsampling")),
-}
-"""The networks of a discriminator, by their names in ``CombinedDiscriminator``: in words, and what determines each."""
-
-PREFIXES = {
-    "contrastive": {"contrastive": ""},
-    "frozen-features": {"frozen": ""},
-    "combined": {"contrastive": "contrastive.", "frozen": "frozen."},
-}
-"""For each ``discriminator.kind`` its networks, and what the names of their weights begin with."""
-
-CONTRASTIVE_HEADS = tuple(f"network.{name}_projection." for name in ("region", "image", "sentence"))
-"""Layers on frozen features that only some discriminators have."""
 
 
 def load_shared_networks(
