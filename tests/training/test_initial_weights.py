@@ -119,6 +119,7 @@ def test_networks_in_both_discriminators_are_loaded(config, tmp_path, untrained_
     said = load_initial_weights(state, config, str(tmp_path))
     assert said.startswith(f"{line} {tmp_path}")
     assert (REST in said) == rest
+    assert said.endswith("differ)" if said.count("discriminator.") > 1 else "differs)") or not rest
 
     prefix = {"contrastive": "contrastive.", "frozen-features": "frozen.", "combined": ""}
     weights = {prefix[model[0]] + name: tensor for name, tensor in weights.items()}
@@ -140,6 +141,15 @@ def test_a_network_that_lacks_a_weight_is_named(config, tmp_path, untrained_froz
     save_file(tensors, path)
     config = discriminator_of(config, "frozen-features")
     with pytest.raises(ValueError, match=r"lacks frozen\.network\.heads\.0\.conv1\.weight, which its configuration"):
+        load_initial_weights(fresh_state(config), config, str(tmp_path))
+
+
+def test_a_weight_of_another_shape_is_named(config, tmp_path, untrained_frozen_network):
+    saved(discriminator_of(config, "combined"), tmp_path)
+    path = newest_checkpoint(tmp_path / "checkpoints") / "training" / "discriminator.safetensors"
+    save_file(read_tensors(path) | {"frozen.network.heads.0.conv1.bias": torch.zeros(3)}, path)
+    config = discriminator_of(config, "frozen-features")
+    with pytest.raises(ValueError, match=r"(?s)discriminator\.safetensors does not fit .*heads\.0\.conv1\.bias"):
         load_initial_weights(fresh_state(config), config, str(tmp_path))
 
 

@@ -90,7 +90,7 @@ def load_initial_weights(state: TrainingState, config: Config, source: str) -> s
     shared, complete = load_shared_networks(
         state.discriminator, path, config.discriminator, model_config(folder).discriminator
     )
-    differs = f"({', '.join(other)} differs)"
+    differs = f"({', '.join(other)} {'differs' if len(other) == 1 else 'differ'})"
     if not shared:
         return f"the generator starts from {source}, the discriminator from random weights {differs}"
     line = f"{', '.join(['generator', *shared[:-1]])} and {shared[-1]} start from {source}"
